@@ -1,0 +1,11 @@
+"""One Redis client per process, made at first use."""
+
+from functools import cache
+
+import redis
+from django.conf import settings
+
+
+@cache
+def redis_client() -> redis.Redis:
+    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=2)

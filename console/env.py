@@ -1,0 +1,95 @@
+"""The environment as one frozen value: every setting of rest.md §1 is read here and nowhere else.
+
+A `.env` file beside manage.py fills what the environment leaves open. Ports are integers, folders absolute paths,
+durations seconds. Raises `InvalidEnvironment` with one line that names the variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class InvalidEnvironment(Exception):
+    """A setting cannot be used; the message names it and says what is expected."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """All settings that come from outside."""
+
+    data_dir: Path
+    host: str
+    console_port: int
+    gateway_port: int
+    metrics_port: int
+    database_url: str
+    redis_url: str
+    secret_key: str
+    demo: bool
+    scale_down_delay_floor_seconds: int
+    debug: bool
+    allowed_hosts: tuple[str, ...]
+    https: bool
+
+    @property
+    def console_url(self) -> str:
+        return f"http://{self.host}:{self.console_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{self.host}:{self.gateway_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://{self.host}:{self.metrics_port}/metrics"
+
+
+def read(variables: Mapping[str, str]) -> Environment:
+    """Parse `variables` (usually `os.environ` over `.env`)."""
+    data_dir = Path(variables.get("CONSOLE_DATA_DIR") or "var")
+    return Environment(
+        data_dir=data_dir if data_dir.is_absolute() else ROOT / data_dir,
+        host=variables.get("CONSOLE_HOST") or "127.0.0.1",
+        console_port=_port(variables, "CONSOLE_PORT", 8000),
+        gateway_port=_port(variables, "GATEWAY_PORT", 8001),
+        metrics_port=_port(variables, "METRICS_PORT", 8002),
+        database_url=variables.get("DATABASE_URL", ""),
+        redis_url=variables.get("REDIS_URL", ""),
+        secret_key=variables.get("CONSOLE_SECRET_KEY", ""),
+        demo=variables.get("CONSOLE_DEMO", "1") != "0",
+        scale_down_delay_floor_seconds=_integer(variables, "SCALE_DOWN_DELAY_FLOOR_SECONDS", 300),
+        debug=variables.get("CONSOLE_DEBUG", "0") == "1",
+        allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
+        https=variables.get("CONSOLE_HTTPS", "0") == "1",
+    )
+
+
+def dotenv(text: str) -> dict[str, str]:
+    """The assignments of a `.env` file: `NAME=value` lines, `#` comments, optional quotes."""
+    lines = (line.strip().removeprefix("export ") for line in text.splitlines())
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+
+
+def from_process(variables: Mapping[str, str]) -> Environment:
+    """The environment of this process: `variables` first, then the `.env` file at the root."""
+    path = ROOT / ".env"
+    return read({**(dotenv(path.read_text()) if path.exists() else {}), **variables})
+
+
+def _integer(variables: Mapping[str, str], name: str, default: int) -> int:
+    text = variables.get(name) or str(default)
+    if not text.isdecimal():
+        raise InvalidEnvironment(f"{name} must be a whole number, not {text!r}.")
+    return int(text)
+
+
+def _port(variables: Mapping[str, str], name: str, default: int) -> int:
+    port = _integer(variables, name, default)
+    if not 1 <= port <= 65535:
+        raise InvalidEnvironment(f"{name} must be a port between 1 and 65535, not {port}.")
+    return port

@@ -1,0 +1,5 @@
+"""Template filters and tags of the console, built in on every page."""
+
+from django import template
+
+register = template.Library()

@@ -1,0 +1,103 @@
+"""The configuration of a deployment as frozen values, their JSON and their checks. Pure.
+
+The form and the API both end here: they build a `DeploymentSpec`, and whatever is wrong comes back as `FieldError`s
+whose `field` is the path of rest.md §3 (`autoscaling.replicas`, `gpu.count`, …).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+FAULTS = ("download", "initialize", "crash", "out_of_memory", "never_healthy")
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with the input: where, a stable code, and a sentence that says what to do."""
+
+    field: str
+    code: str
+    message: str
+
+
+class InvalidSpec(Exception):
+    """The input cannot be used; `errors` says why, field by field."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True)
+class SimulatorSettings:
+    """How the simulator behaves (rest.md §3). Seconds and milliseconds; `fail` is one of FAULTS."""
+
+    download_seconds: float = 3.0
+    initialize_seconds: float = 2.0
+    ttft_ms: float = 120.0
+    itl_ms: float = 15.0
+    fail: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    source: str
+    id: str
+    repository: str
+    weight_bytes: int
+    context_length: int
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    name: str
+    context_length: int
+    max_concurrency: int = 16
+    prefix_caching: bool = True
+    simulator: SimulatorSettings | None = None
+
+
+@dataclass(frozen=True)
+class RevisionSpec:
+    """What needs a restart when it changes: model, engine with its settings, GPUs per replica."""
+
+    model: ModelRef
+    engine: EngineSettings
+    gpu_count: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> RevisionSpec:
+        engine = dict(data["engine"])
+        simulator = engine.pop("simulator", None)
+        return RevisionSpec(
+            model=ModelRef(**data["model"]),
+            engine=EngineSettings(**engine, simulator=SimulatorSettings(**simulator) if simulator else None),
+            gpu_count=data["gpu_count"],
+        )
+
+    @property
+    def spec_hash(self) -> str:
+        """SHA-256 of the canonical JSON, hexadecimal."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class DeploymentSpec:
+    """A whole deployment as asked for, every default filled in."""
+
+    name: str
+    endpoint: str
+    gpu_type: str
+    revision: RevisionSpec
+    replicas: int = 1
+    description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)

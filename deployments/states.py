@@ -1,0 +1,57 @@
+"""The replica state machine and the words for deployment status, on one screen. Pure.
+
+REQUESTING_GPU → DOWNLOADING_MODEL → ENGINE_INITIALIZING → READY → DRAINING → STOPPING → STOPPED | FAILED.
+STOPPING can be entered from any live state and is left only by confirmed absence; FAILED is where STOPPING ends when
+there is a cause, so a replica that may still hold a GPU is never FAILED. DRAINING → STOPPING is irrevocable.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ReplicaState(StrEnum):
+    REQUESTING_GPU = "REQUESTING_GPU"
+    DOWNLOADING_MODEL = "DOWNLOADING_MODEL"
+    ENGINE_INITIALIZING = "ENGINE_INITIALIZING"
+    READY = "READY"
+    DRAINING = "DRAINING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+
+
+class DeploymentStatus(StrEnum):
+    PENDING = "PENDING"
+    DEPLOYING = "DEPLOYING"
+    RUNNING = "RUNNING"
+    SCALING = "SCALING"
+    ROLLING = "ROLLING"
+    SLEEPING = "SLEEPING"
+    FAILED = "FAILED"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+
+
+R = ReplicaState
+STARTING_ORDER = (R.REQUESTING_GPU, R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING)
+STARTING = frozenset(STARTING_ORDER)
+ENDED = frozenset({R.STOPPED, R.FAILED})
+LIVE = frozenset(R) - ENDED
+HOLDS_GPU = LIVE
+
+NEXT: dict[ReplicaState, frozenset[ReplicaState]] = {
+    R.REQUESTING_GPU: frozenset({R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING, R.READY, R.STOPPING}),
+    R.DOWNLOADING_MODEL: frozenset({R.ENGINE_INITIALIZING, R.READY, R.STOPPING}),
+    R.ENGINE_INITIALIZING: frozenset({R.READY, R.STOPPING}),
+    R.READY: frozenset({R.DRAINING, R.STOPPING}),
+    R.DRAINING: frozenset({R.READY, R.STOPPING}),
+    R.STOPPING: frozenset({R.STOPPED, R.FAILED}),
+    R.STOPPED: frozenset(),
+    R.FAILED: frozenset(),
+}
+
+
+def may_become(old: ReplicaState, new: ReplicaState) -> bool:
+    """Whether the machine has the edge `old` → `new`."""
+    return new in NEXT[old]

@@ -1,0 +1,72 @@
+"""pytest plugin: real PostgreSQL and Valkey for every test that asks for them, started at first use.
+
+The addresses are fixed before Django reads its settings; `DATABASE_URL` and `REDIS_URL` of the outside are ignored,
+so a test never touches a running console. xdist workers share the servers of the first process, each with a database
+and a Redis database of its own.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from console import embedded
+
+if "TESTS_POSTGRES_PORT" not in os.environ:
+    os.environ["TESTS_POSTGRES_PORT"] = str(embedded.free_port())
+    os.environ["TESTS_VALKEY_PORT"] = str(embedded.free_port())
+    os.environ["TESTS_FOLDER"] = tempfile.mkdtemp(prefix="console-tests-")
+    os.chmod(os.environ["TESTS_FOLDER"], 0o755)
+    OWNS_SERVERS = True
+else:
+    OWNS_SERVERS = False
+
+FOLDER = Path(os.environ["TESTS_FOLDER"])
+POSTGRES_PORT, VALKEY_PORT = int(os.environ["TESTS_POSTGRES_PORT"]), int(os.environ["TESTS_VALKEY_PORT"])
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+REDIS_NUMBER = int(WORKER.removeprefix("gw")) + 1
+
+os.environ["DATABASE_URL"] = embedded.postgres_url(POSTGRES_PORT, database="console")
+os.environ["REDIS_URL"] = f"redis://127.0.0.1:{VALKEY_PORT}/{REDIS_NUMBER}"
+os.environ["CONSOLE_DATA_DIR"] = str(FOLDER / WORKER)
+os.environ["CONSOLE_SECRET_KEY"] = "tests-only-" + "x" * 40
+_started: list[object] = []
+
+
+def start_servers() -> None:
+    """Start both servers once per run; the process that chose the ports owns them."""
+    if _started or not OWNS_SERVERS:
+        return
+    _started.append(embedded.start_postgresql(FOLDER / "postgresql" / "data", POSTGRES_PORT, fast=True))
+    _started.append(embedded.start_valkey(FOLDER / "valkey" / "data", VALKEY_PORT, durable=False))
+    atexit.register(stop_servers)
+
+
+def stop_servers() -> None:
+    for process in _started:
+        process.kill()
+        process.wait()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def needs_servers(args: list[str]) -> bool:
+    """Whether any test outside tests/unit and tests/architecture may run."""
+    paths = [arg for arg in args if "tests" in arg and not arg.startswith("-")]
+    return not paths or not all("tests/unit" in path or "tests/architecture" in path for path in paths)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if OWNS_SERVERS and not config.option.collectonly and needs_servers(config.args):
+        start_servers()
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """A Redis database of this test process, emptied first."""
+    import redis
+
+    redis.Redis.from_url(os.environ["REDIS_URL"]).flushdb()
+    return os.environ["REDIS_URL"]
