@@ -65,9 +65,7 @@ class Membership(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["organization", "user"], name="one_membership_per_organization")
-        ]
+        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="one_membership_per_organization")]
 
     def __str__(self) -> str:
         return f"{self.user} is {self.role} of {self.organization}"

@@ -3,7 +3,11 @@
 import os
 from urllib.parse import unquote, urlparse
 
+import django_stubs_ext
+
 from console import env
+
+django_stubs_ext.monkeypatch()  # QuerySet[Model] and ModelAdmin[Model] work at run time too
 
 ENVIRONMENT = env.from_process(os.environ)
 BASE_DIR = env.ROOT
