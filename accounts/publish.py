@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import redis
 from django.utils import timezone
@@ -35,8 +36,8 @@ def publish_keys(now: datetime) -> None:
     client = redis_client()
     while True:
         with client.pipeline(transaction=True) as pipeline:
-            pipeline.watch(contract.GENERATION)
-            records = {key.key_hash: record_of(key).to_json() for key in usable_keys(now)}
+            pipeline.watch(contract.GENERATION)  # type: ignore[no-untyped-call]
+            records: dict[Any, Any] = {key.key_hash: record_of(key).to_json() for key in usable_keys(now)}
             pipeline.multi()
             pipeline.delete(contract.KEYS)
             if records:

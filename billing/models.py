@@ -78,7 +78,6 @@ class StreamPosition(models.Model):
 
     consumer = models.CharField(primary_key=True, max_length=40)
     position = models.CharField(max_length=40)
-    epoch = models.CharField(max_length=64, blank=True)
 
     def __str__(self) -> str:
         return f"{self.consumer} at {self.position}"

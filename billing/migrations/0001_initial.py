@@ -46,7 +46,6 @@ class Migration(migrations.Migration):
             fields=[
                 ('consumer', models.CharField(max_length=40, primary_key=True, serialize=False)),
                 ('position', models.CharField(max_length=40)),
-                ('epoch', models.CharField(blank=True, max_length=64)),
             ],
         ),
         migrations.CreateModel(

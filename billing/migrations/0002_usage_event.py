@@ -31,10 +31,15 @@ CREATE INDEX ON billing_usage_event (deployment_id, admitted_at);
 
 CREATE FUNCTION billing_ensure_usage_partition(day date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+DECLARE
+    partition text := 'billing_usage_event_' || to_char(day, 'YYYYMMDD');
 BEGIN
-    EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS billing_usage_event_%s PARTITION OF billing_usage_event FOR VALUES FROM (%L) TO (%L)',
-        to_char(day, 'YYYYMMDD'), day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+    -- Looked up first: creating a partition locks the table that every insert needs.
+    IF to_regclass(partition) IS NULL THEN
+        EXECUTE format(
+            'CREATE TABLE IF NOT EXISTS %I PARTITION OF billing_usage_event FOR VALUES FROM (%L) TO (%L)',
+            partition, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+    END IF;
 END $$;
 
 CREATE FUNCTION billing_drop_usage_partitions(before date) RETURNS integer
@@ -54,6 +59,8 @@ BEGIN
     RETURN dropped;
 END $$;
 
+REVOKE ALL ON FUNCTION billing_ensure_usage_partition(date), billing_drop_usage_partitions(date) FROM PUBLIC;
+
 CREATE FUNCTION billing_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
@@ -67,6 +74,8 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'console_app') THEN
         REVOKE UPDATE, DELETE, TRUNCATE ON billing_usage_event FROM console_app;
         GRANT SELECT, INSERT ON billing_usage_event TO console_app;
+        GRANT EXECUTE ON FUNCTION billing_ensure_usage_partition(date), billing_drop_usage_partitions(date)
+            TO console_app;
     END IF;
 END $$;
 """

@@ -1,0 +1,157 @@
+"""The usage stream into PostgreSQL: exactly once, whatever is repeated, lost or broken on the way."""
+
+import random
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+from django.db import DatabaseError, connection
+from django.db.models import Q
+
+from billing import ingest, queries
+from billing.models import StreamPosition, UsageEvent, UsageHour
+from gateway import contract
+
+ORGANIZATION, DEPLOYMENT, KEY, USER, REPLICA = (str(uuid.UUID(int=n)) for n in range(1, 6))
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def store(redis_url: str) -> redis.Redis:
+    return redis.Redis.from_url(redis_url)
+
+
+def event(number: int = 1, **changes: object) -> contract.UsageEvent:
+    admitted = (NOON + timedelta(seconds=number)).timestamp()
+    base = contract.UsageEvent(
+        request_id=str(uuid.UUID(int=1000 + number)), admitted_at=admitted, finished_at=admitted + 2,
+        organization_id=ORGANIZATION, owner_organization_id=ORGANIZATION, deployment_id=DEPLOYMENT,
+        replica_id=REPLICA, key_id=KEY, user_id=USER, model="chat", stream=True, outcome="completed", status=200,
+        input_tokens=10, cached_input_tokens=0, output_tokens=5, estimated=False, ttft_seconds=0.2, gateway_id="g1",
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+def send(store: redis.Redis, *events: contract.UsageEvent) -> None:
+    for one in events:
+        store.xadd(contract.USAGE, {"event": one.to_json()})
+
+
+def sums() -> tuple[int, int, int]:
+    total = queries.total(condition=Q(), since=NOON - timedelta(days=60), until=NOON + timedelta(days=60))
+    return total.requests, total.input_tokens, total.output_tokens
+
+
+def test_each_event_becomes_one_row_and_raises_its_hour(store):
+    send(store, event(1), event(2), event(3, output_tokens=7))
+    assert ingest.ingest() == 3
+    assert UsageEvent.objects.count() == 3
+    hour = UsageHour.objects.get()
+    assert (hour.hour, hour.requests, hour.input_tokens, hour.output_tokens) == (NOON, 3, 30, 17)
+
+
+def test_a_replay_of_the_whole_stream_changes_nothing(store):
+    send(store, event(1), event(2))
+    ingest.ingest()
+    StreamPosition.objects.update(position=ingest.START)
+    send(store, event(1), event(2))
+    ingest.ingest()
+    assert sums() == (2, 20, 10)
+
+
+def test_duplicates_late_and_shuffled_events_give_the_sums_of_the_clean_run(store):
+    chance = random.Random(7)
+    clean = [event(n, output_tokens=n % 9, admitted_at=(NOON - timedelta(hours=n % 30 * 24)).timestamp())
+             for n in range(400)]  # fmt: skip
+    sent = clean + chance.sample(clean, 120)
+    chance.shuffle(sent)
+    send(store, *sent)
+    while ingest.ingest():
+        pass
+    assert sums() == (400, 4000, sum(one.output_tokens for one in clean))
+
+
+def test_a_crash_before_the_commit_loses_nothing_and_counts_nothing_twice(store, monkeypatch):
+    send(store, event(1), event(2))
+
+    def crash(*_args: object, **_values: object) -> None:
+        raise RuntimeError("the process dies before the commit")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(StreamPosition, "save", crash)
+        with pytest.raises(RuntimeError):
+            ingest.ingest()
+    assert sums() == (0, 0, 0)
+    assert ingest.ingest() == 2
+    assert sums() == (2, 20, 10)
+
+
+def test_the_stream_is_trimmed_only_below_the_committed_position(store):
+    send(store, event(1), event(2))
+    ingest.ingest()
+    send(store, event(3))
+    position = StreamPosition.objects.get().position
+    assert next(name.decode() for name, _ in store.xrange(contract.USAGE)) == position
+    assert ingest.ingest() == 1
+    assert sums()[0] == 3
+
+
+def test_a_redis_that_came_back_empty_is_read_from_its_start(store):
+    send(store, event(1))
+    ingest.ingest()
+    StreamPosition.objects.update(position="99999999999999-0")
+    store.delete(contract.USAGE)
+    send(store, event(2))
+    assert ingest.ingest() == 1
+    assert sums()[0] == 2
+
+
+def test_an_entry_that_cannot_be_read_is_set_aside_and_blocks_nothing(store):
+    store.xadd(contract.USAGE, {"event": "{not json"})
+    store.xadd(contract.USAGE, {"event": event(1, key_id="nobody").to_json()})
+    store.xadd(contract.USAGE, {"event": event(1, output_tokens=2**80).to_json()})
+    send(store, event(2))
+    ingest.ingest()
+    assert sums()[0] == 1
+    assert store.xlen(ingest.REJECTED) == 3
+
+
+def test_usage_events_can_neither_be_changed_nor_deleted(store):
+    send(store, event(1))
+    ingest.ingest()
+    for statement in ("UPDATE billing_usage_event SET output_tokens = 0", "DELETE FROM billing_usage_event"):
+        with pytest.raises(DatabaseError, match="append-only"), connection.cursor() as cursor:
+            cursor.execute(statement)
+    assert sums()[2] == 5
+
+
+def test_broken_hours_are_summed_from_the_events(store):
+    send(store, *(event(n, admitted_at=(NOON + timedelta(minutes=n)).timestamp()) for n in range(0, 180, 10)))
+    ingest.ingest()
+    since, until = NOON + timedelta(minutes=20), NOON + timedelta(minutes=150)
+    rows = queries.usage(condition=Q(), since=since, until=until, group_by="hour")
+    assert [(row.group, row.requests) for row in rows] == [
+        (NOON, 4), (NOON + timedelta(hours=1), 6), (NOON + timedelta(hours=2), 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("group_by", list(queries.GROUPS))
+def test_every_grouping_sums_to_the_total(store, group_by):
+    send(store, *(event(n, key_id=str(uuid.UUID(int=50 + n % 3))) for n in range(9)))
+    ingest.ingest()
+    rows = queries.usage(
+        condition=Q(), since=NOON - timedelta(days=1), until=NOON + timedelta(minutes=30), group_by=group_by
+    )
+    assert sum(row.requests for row in rows) == 9
+    assert len(rows) == (3 if group_by == "api_key" else 1)
+
+
+def test_partitions_past_their_keeping_are_dropped(store):
+    ingest.ensure_partitions([NOON - timedelta(days=40), NOON])
+    assert ingest.drop_partitions(NOON - timedelta(days=35)) >= 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('billing_usage_event_20261012')")
+        assert cursor.fetchone() == (None,)
