@@ -108,7 +108,11 @@ class CatalogModel(models.Model):
 
 
 class Deployment(models.Model):
-    """A model served on dedicated GPUs. Desired columns above, observed columns below, the queue last."""
+    """A model served on dedicated GPUs. Desired columns above, observed columns below, the queue last.
+
+    `request_hash` is the SHA-256 of the body that created it: the same body again is the same deployment.
+    `pending_since` is its place in the queue for GPUs; null while it has all it wants or may not start yet.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="deployments")
@@ -116,6 +120,7 @@ class Deployment(models.Model):
     name = models.CharField(max_length=63)
     description = models.CharField(max_length=500, blank=True)
     labels = models.JSONField(default=dict, blank=True)
+    request_hash = models.CharField(max_length=64, blank=True)
     gpu_type = models.ForeignKey(GpuType, models.PROTECT, related_name="+")
     revision = models.ForeignKey("Revision", models.PROTECT, null=True, related_name="+")
     desired_replicas = models.PositiveIntegerField(default=1)
@@ -160,7 +165,7 @@ class Deployment(models.Model):
 
 
 class Revision(models.Model):
-    """Immutable configuration of what runs. `spec` is deployments.specs.RevisionSpec as JSON, `spec_hash` its SHA-256."""
+    """Immutable configuration of what runs. `spec` is specs.RevisionSpec as JSON, `spec_hash` its SHA-256."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
@@ -172,9 +177,7 @@ class Revision(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["deployment", "number"], name="revision_numbers_are_unique")
-        ]
+        constraints = [models.UniqueConstraint(fields=["deployment", "number"], name="revision_numbers_are_unique")]
 
     def __str__(self) -> str:
         return f"revision {self.number}"
@@ -184,7 +187,8 @@ class Replica(models.Model):
     """One running engine. The row exists before the cluster is asked; `name` derives from the id.
 
     `start_requested_at`/`stop_requested_at` are intents committed before the driver call. `released_at` is the
-    provider's exit stamp, else its last heartbeat, else the last sighting.
+    provider's exit stamp, else its last heartbeat, else the last sighting. `drain_epoch` is Redis' epoch when the
+    drain began: under another one, counts of requests in flight mean nothing.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -195,9 +199,7 @@ class Replica(models.Model):
     gpu_type = models.ForeignKey(GpuType, models.PROTECT, related_name="+")
     gpu_count = models.PositiveIntegerField()
     name = models.CharField(max_length=63, unique=True)
-    state = models.CharField(
-        max_length=20, choices=[(s, s) for s in ReplicaState], default=ReplicaState.REQUESTING_GPU
-    )
+    state = models.CharField(max_length=20, choices=[(s, s) for s in ReplicaState], default=ReplicaState.REQUESTING_GPU)
     state_since = models.DateTimeField()
     serving = models.BooleanField(default=False)
     unhealthy_since = models.DateTimeField(null=True, blank=True)
@@ -211,7 +213,9 @@ class Replica(models.Model):
     restarts = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     start_requested_at = models.DateTimeField(null=True, blank=True)
+    ready_at = models.DateTimeField(null=True, blank=True)
     drain_started_at = models.DateTimeField(null=True, blank=True)
+    drain_epoch = models.CharField(max_length=64, blank=True)
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(null=True, blank=True)

@@ -12,17 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from deployments.fields import FieldError as FieldError
+
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 FAULTS = ("download", "initialize", "crash", "out_of_memory", "never_healthy")
-
-
-@dataclass(frozen=True)
-class FieldError:
-    """One thing wrong with the input: where, a stable code, and a sentence that says what to do."""
-
-    field: str
-    code: str
-    message: str
 
 
 class InvalidSpec(Exception):
@@ -101,3 +94,30 @@ class DeploymentSpec:
     replicas: int = 1
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EndpointOption:
+    """An endpoint to deploy on. `gpus` is its cluster's inventory by GPU type id; `simulated`: only declared."""
+
+    name: str
+    simulated: bool
+    gpus: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen now: catalog models by id, endpoints by name, the memory of every known GPU type, and the
+    availability of every engine ("available", "coming_soon", "needs_licence")."""
+
+    models: Mapping[str, ModelRef]
+    endpoints: Mapping[str, EndpointOption]
+    gpu_memory_gib: Mapping[str, float]
+    engines: Mapping[str, str]
+
+
+def parse(body: Mapping[str, Any], options: Options) -> DeploymentSpec:
+    """Read a deployment as people and programs send it. Raises `InvalidSpec`."""
+    from deployments import parsing  # it builds the values of this module
+
+    return parsing.parse(body, options)

@@ -1,0 +1,148 @@
+"""What people read in the timeline: one sentence per fact, made here and nowhere else.
+
+A builder returns an unsaved `DeploymentEvent`; whoever changed the rows saves it in the same transaction. `CONSOLE` is
+the actor of what the product did by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from accounts.models import User
+from deployments.models import Deployment, DeploymentEvent, Replica
+
+CONSOLE = "console"
+GIB = 2**30
+_LONGEST = 300
+
+
+class Kind(StrEnum):
+    CREATED = "created"
+    PENDING = "pending"
+    REPLICA_REQUESTED = "replica_requested"
+    REPLICA_DOWNLOADING = "replica_downloading"
+    REPLICA_INITIALIZING = "replica_initializing"
+    REPLICA_READY = "replica_ready"
+    REPLICA_UNHEALTHY = "replica_unhealthy"
+    REPLICA_HEALTHY = "replica_healthy"
+    REPLICA_DRAINING = "replica_draining"
+    REPLICA_STOPPED = "replica_stopped"
+    REPLICA_FAILED = "replica_failed"
+    REPLICA_REPLACED = "replica_replaced"
+    FAILED = "failed"
+    TERMINATE_REQUESTED = "terminate_requested"
+    TERMINATED = "terminated"
+    DELETED = "deleted"
+
+
+def short(replica: Replica) -> str:
+    """How people see a replica: "r-b05e"."""
+    return f"r-{replica.id.hex[:4]}"
+
+
+def actor(user: User | None) -> str:
+    return user.email if user else CONSOLE
+
+
+def created(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
+    count = deployment.desired_replicas
+    wanted = "1 replica" if count == 1 else f"{count} replicas"
+    return _event(deployment, Kind.CREATED, f"{actor(by)} created the deployment, {wanted} wanted", now, by=by)
+
+
+def pending(deployment: Deployment, reason: str, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.PENDING, reason, now)
+
+
+def terminate_requested(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.TERMINATE_REQUESTED, f"{actor(by)} asked to terminate", now, by=by)
+
+
+def terminated(deployment: Deployment, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.TERMINATED, "Terminated: nothing is left in the cluster, GPUs released", now)
+
+
+def deleted(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.DELETED, f"{actor(by)} deleted the deployment", now, by=by)
+
+
+def failed(deployment: Deployment, cause: Mapping[str, Any], failures: int, now: datetime) -> DeploymentEvent:
+    summary = f"Failed after {failures} failures in a row: {cause['message']}"
+    return _event(deployment, Kind.FAILED, summary, now, {"cause": dict(cause)})
+
+
+def replica_requested(deployment: Deployment, replica: Replica, gpu: str, now: datetime) -> DeploymentEvent:
+    return _of(deployment, replica, Kind.REPLICA_REQUESTED, f"asked for {gpu}", now)
+
+
+def replica_replaced(deployment: Deployment, replica: Replica, gpu: str, now: datetime) -> DeploymentEvent:
+    return _of(deployment, replica, Kind.REPLICA_REPLACED, f"asked for {gpu}, in place of one that ended", now)
+
+
+def replica_downloading(deployment: Deployment, replica: Replica, gpu: str, at: datetime) -> DeploymentEvent:
+    size = f", downloading {replica.bytes_total / GIB:.1f} GiB" if replica.bytes_total else ", downloading the model"
+    where = f" on {replica.node}" if replica.node else ""
+    return _of(deployment, replica, Kind.REPLICA_DOWNLOADING, f"got {gpu}{where}{size}", at)
+
+
+def replica_initializing(deployment: Deployment, replica: Replica, at: datetime) -> DeploymentEvent:
+    return _of(deployment, replica, Kind.REPLICA_INITIALIZING, "starts its engine", at)
+
+
+def replica_ready(deployment: Deployment, replica: Replica, at: datetime) -> DeploymentEvent:
+    return _of(deployment, replica, Kind.REPLICA_READY, f"ready after {_clock(replica.created_at, at)}", at)
+
+
+def replica_health(deployment: Deployment, replica: Replica, now: datetime) -> DeploymentEvent:
+    if replica.serving:
+        return _of(deployment, replica, Kind.REPLICA_HEALTHY, "answers its health probe again", now)
+    return _of(deployment, replica, Kind.REPLICA_UNHEALTHY, "fails its health probe and gets no requests", now)
+
+
+def replica_draining(deployment: Deployment, replica: Replica, now: datetime) -> DeploymentEvent:
+    return _of(deployment, replica, Kind.REPLICA_DRAINING, "drains: it gets nothing new and finishes what it has", now)
+
+
+def replica_stopped(deployment: Deployment, replica: Replica, gpu: str, at: datetime) -> DeploymentEvent:
+    return _of(deployment, replica, Kind.REPLICA_STOPPED, f"stopped, {gpu} released", at)
+
+
+def replica_failed(deployment: Deployment, replica: Replica, at: datetime) -> DeploymentEvent:
+    cause = replica.cause or {}
+    data = {"cause": cause}
+    return _of(deployment, replica, Kind.REPLICA_FAILED, f"failed: {cause.get('message', '')}", at, data)
+
+
+def _of(
+    deployment: Deployment, replica: Replica, kind: Kind, text: str, at: datetime, data: dict[str, Any] | None = None
+) -> DeploymentEvent:
+    facts = {"replica_id": str(replica.id), **(data or {})}
+    return _event(deployment, kind, f"{short(replica)} {text}", at, facts)
+
+
+def _event(
+    deployment: Deployment,
+    kind: Kind,
+    summary: str,
+    at: datetime,
+    data: dict[str, Any] | None = None,
+    by: User | None = None,
+) -> DeploymentEvent:
+    return DeploymentEvent(
+        organization_id=deployment.organization_id,
+        deployment=deployment,
+        at=at,
+        kind=kind,
+        actor=actor(by)[:254],
+        summary=summary if len(summary) <= _LONGEST else summary[: _LONGEST - 1] + "…",
+        data=data or {},
+    )
+
+
+def _clock(since: datetime, until: datetime) -> str:
+    minutes, seconds = divmod(int((until - since).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,176 @@
+"""Tells the gateways who may be called and who may be chosen (gateway/contract.py), and the pages that something
+changed.
+
+Rows are read and written under WATCH of the generation: when another publication comes between, this one reads again,
+so an old reading can never bring a drained replica back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import redis
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+
+from accounts.connections import redis_client
+from deployments.models import Deployment, Replica
+from deployments.specs import RevisionSpec
+from deployments.states import DeploymentStatus, ReplicaState
+from gateway import contract
+
+log = logging.getLogger(__name__)
+Replicas = dict[str, dict[str, str]]
+
+
+def publish_routes(now: datetime) -> None:
+    """Everything: the whole routes hash, and the replicas of every deployment that is not deleted."""
+    _publish(None)
+
+
+def publish(deployment_ids: Iterable[UUID]) -> None:
+    """What the rows say now of these deployments. With Redis away the next full publication brings it over."""
+    ids = list(deployment_ids)
+    try:
+        if ids:
+            _publish(ids)
+    except redis.RedisError as error:
+        log.warning("Routes of %d deployments not published, the next full publication will do: %s", len(ids), error)
+
+
+def _publish(ids: Collection[UUID] | None) -> None:
+    client = redis_client()
+    while True:
+        with client.pipeline(transaction=True) as pipeline:
+            pipeline.watch(contract.GENERATION)  # type: ignore[no-untyped-call]
+            routes, replicas = _routes(ids), _replicas(ids)
+            before = _published(pipeline, ids, replicas)
+            pipeline.multi()
+            if not _write(pipeline, ids, routes, replicas, before):
+                return
+            pipeline.incr(contract.GENERATION)
+            try:
+                pipeline.execute()
+            except redis.WatchError:
+                continue
+            return
+
+
+def _published(
+    pipeline: Any, ids: Collection[UUID] | None, replicas: Replicas
+) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """What stands in Redis now, of the routes and of each deployment's replicas."""
+    if ids is None:
+        routes = _texts(pipeline.hgetall(contract.ROUTES))
+        names = sorted(routes.keys() | replicas.keys())
+    else:
+        names = [str(one) for one in ids]
+        values = pipeline.hmget(contract.ROUTES, names)
+        routes = {name: value.decode() for name, value in zip(names, values, strict=True) if value is not None}
+    with redis_client().pipeline(transaction=False) as reads:
+        for name in names:
+            reads.hgetall(contract.replicas_key(name))
+        return routes, dict(zip(names, map(_texts, reads.execute()), strict=True))
+
+
+def _write(
+    pipeline: Any,
+    ids: Collection[UUID] | None,
+    routes: dict[str, str],
+    replicas: Replicas,
+    before: tuple[dict[str, str], dict[str, dict[str, str]]],
+) -> bool:
+    """Queue the differences; True when there are any."""
+    old_routes, old_replicas = before
+    changed = False
+    for name in old_routes.keys() - routes.keys():
+        pipeline.hdel(contract.ROUTES, name)
+        changed = True
+    if new := {name: text for name, text in routes.items() if old_routes.get(name) != text}:
+        pipeline.hset(contract.ROUTES, mapping=new)
+        changed = True
+    for name, old in old_replicas.items():
+        current = replicas.get(name, {})
+        if old == current:
+            continue
+        changed = True
+        pipeline.delete(contract.replicas_key(name))
+        if current:
+            pipeline.hset(contract.replicas_key(name), mapping=current)
+    return changed
+
+
+def _routes(ids: Collection[UUID] | None) -> dict[str, str]:
+    """Deployments that callers may name: neither deleted nor on their way out."""
+    rows = Deployment.objects.filter(deleted_at=None, terminate_requested_at=None)
+    if ids is not None:
+        rows = rows.filter(pk__in=ids)
+    rows = rows.select_related("organization", "revision", "endpoint__cluster")
+    return {str(row.pk): route_of(row).to_json() for row in rows}
+
+
+def route_of(deployment: Deployment) -> contract.RouteRecord:
+    spec = RevisionSpec.from_json(deployment.revision.spec) if deployment.revision else None
+    has_failed = deployment.status == DeploymentStatus.FAILED
+    return contract.RouteRecord(
+        deployment_id=str(deployment.pk),
+        organization_id=str(deployment.organization_id),
+        organization_slug=deployment.organization.slug,
+        name=deployment.name,
+        state="failed" if has_failed else "open",
+        created_at=deployment.created_at.timestamp(),
+        context_length=spec.engine.context_length if spec else 0,
+        simulated=deployment.endpoint.cluster.simulated or bool(spec and spec.engine.simulator),
+        reason=(deployment.cause or {}).get("message", "") if has_failed else "",
+    )
+
+
+def _replicas(ids: Collection[UUID] | None) -> Replicas:
+    """Replicas that `admit` may choose, and the draining ones, which get nothing new."""
+    rows = Replica.objects.filter(state__in=[ReplicaState.READY, ReplicaState.DRAINING]).exclude(address="")
+    if ids is not None:
+        rows = rows.filter(deployment_id__in=ids)
+    found: Replicas = defaultdict(dict)
+    for row in rows.select_related("revision"):
+        draining = row.state == ReplicaState.DRAINING
+        if row.serving or draining:
+            concurrency = row.revision.spec["engine"]["max_concurrency"]
+            record = contract.ReplicaRecord(str(row.pk), row.address, concurrency, draining)
+            found[str(row.deployment_id)][str(row.pk)] = record.to_json()
+    return found
+
+
+def _texts(hash_: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in hash_.items()}
+
+
+def ui_changed(deployments: Iterable[Deployment]) -> None:
+    """Tell the open pages to look again; they re-read what they may see. One call per pass."""
+    messages = [
+        (
+            group,
+            {"type": "deployment.changed", "deployment_id": str(one.pk), "organization_id": str(one.organization_id)},
+        )
+        for one in deployments
+        for group in (f"deployment.{one.pk}", f"organization.{one.organization_id}", "operators")
+    ]
+    if messages:
+        _robustly(lambda: async_to_sync(_send)(messages))
+
+
+async def _send(messages: list[tuple[str, dict[str, str]]]) -> None:
+    layer = get_channel_layer()
+    for group, message in messages:
+        await layer.group_send(group, message)
+
+
+def _robustly(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except (redis.RedisError, OSError) as error:
+        log.warning("Open pages were not told of a change: %s", error)

@@ -1,0 +1,149 @@
+"""Reads of deployments, for pages, API and the layers above."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica, ReplicaPhase
+from deployments.specs import EndpointOption, ModelRef, Options
+from deployments.states import LIVE, STARTING_ORDER, DeploymentStatus, ReplicaState
+
+STARTS_MEASURED = 100
+
+
+@dataclass(frozen=True)
+class GpuFree:
+    """GPUs of one type in a cluster: all, held by live replicas, and the rest."""
+
+    gpu_type: GpuType
+    total: int
+    used: int
+
+    @property
+    def free(self) -> int:
+        return max(0, self.total - self.used)
+
+
+@dataclass(frozen=True)
+class PhaseTimes:
+    """How long a phase took in earlier starts. Seconds; `count` is how many were measured."""
+
+    p50_seconds: float
+    p95_seconds: float
+    count: int
+
+
+def spec_options() -> Options:
+    """What a new deployment may choose from now."""
+    from deployments.engines.registry import ENGINES
+
+    inventory: dict[UUID, dict[str, int]] = defaultdict(dict)
+    for gpu in ClusterGpu.objects.filter(count__gt=0):
+        inventory[gpu.cluster_id][gpu.gpu_type_id] = gpu.count
+    return Options(
+        models={model.pk: model_ref(model) for model in CatalogModel.objects.all()},
+        endpoints={
+            one.name: EndpointOption(one.name, one.cluster.simulated, inventory[one.cluster_id])
+            for one in Endpoint.objects.select_related("cluster")
+        },
+        gpu_memory_gib={one.pk: float(one.memory_gib) for one in GpuType.objects.all()},
+        engines={name: engine.availability for name, engine in ENGINES.items()},
+    )
+
+
+def model_ref(model: CatalogModel) -> ModelRef:
+    return ModelRef("catalog", model.pk, model.repository, model.weight_bytes, model.context_length)
+
+
+def capacity(cluster: Cluster) -> list[GpuFree]:
+    """Every GPU type of the cluster, smallest memory first."""
+    live = Replica.objects.filter(cluster=cluster, state__in=LIVE)
+    used = dict(live.values_list("gpu_type").annotate(gpus=Sum("gpu_count")))
+    rows = ClusterGpu.objects.filter(cluster=cluster).select_related("gpu_type")
+    return [GpuFree(row.gpu_type, row.count, used.get(row.gpu_type_id, 0)) for row in rows.order_by("gpu_type")]
+
+
+def waiting(cluster_id: UUID, gpu_type_id: str) -> QuerySet[Deployment]:
+    """Who waits for GPUs of this pool, first come first."""
+    rows = Deployment.objects.filter(
+        endpoint__cluster_id=cluster_id,
+        gpu_type_id=gpu_type_id,
+        pending_since__isnull=False,
+        terminate_requested_at=None,
+        deleted_at=None,
+        failed_at=None,
+    )
+    return rows.order_by("pending_since", "id")
+
+
+def place_in_queue(deployment: Deployment) -> int | None:
+    """1 for who is next; None for who does not wait."""
+    since = deployment.pending_since
+    if since is None or deployment.terminate_requested_at or deployment.failed_at or deployment.deleted_at:
+        return None
+    earlier = Q(pending_since__lt=since) | Q(pending_since=since, id__lt=deployment.pk)
+    return waiting(deployment.endpoint.cluster_id, deployment.gpu_type_id).filter(earlier).count() + 1
+
+
+def typical_phases(deployment: Deployment) -> dict[str, PhaseTimes]:
+    """How long the starting phases took in the latest starts of the same model and engine on as many GPUs of this
+    type in this cluster that became ready. Empty when there was none."""
+    if deployment.revision is None:
+        return {}
+    spec = deployment.revision.spec
+    starts = Replica.objects.filter(
+        cluster_id=deployment.endpoint.cluster_id,
+        gpu_type_id=deployment.gpu_type_id,
+        gpu_count=spec["gpu_count"],
+        revision__spec__model__id=spec["model"]["id"],
+        revision__spec__engine__name=spec["engine"]["name"],
+        ready_at__isnull=False,
+    ).order_by("-ready_at")[:STARTS_MEASURED]
+    seconds: dict[str, list[float]] = defaultdict(list)
+    phases = ReplicaPhase.objects.filter(
+        replica__in=list(starts.values_list("pk", flat=True)), name__in=STARTING_ORDER, ended_at__isnull=False
+    )
+    for name, started_at, ended_at in phases.values_list("name", "started_at", "ended_at"):
+        if ended_at is not None:
+            seconds[name].append((ended_at - started_at).total_seconds())
+    return {name: _times(seconds[name]) for name in STARTING_ORDER if seconds[name]}
+
+
+def _times(seconds: Sequence[float]) -> PhaseTimes:
+    if len(seconds) == 1:
+        return PhaseTimes(seconds[0], seconds[0], 1)
+    cuts = statistics.quantiles(seconds, n=20, method="inclusive")
+    return PhaseTimes(statistics.median(seconds), cuts[18], len(seconds))
+
+
+def status_counts(deployments: QuerySet[Deployment]) -> dict[str, int]:
+    """How many of them have each status; every status is there."""
+    counted = dict(deployments.order_by().values_list("status").annotate(count=Count("id")))
+    return {status.value: counted.get(status.value, 0) for status in DeploymentStatus}
+
+
+def replica_rows(deployment: Deployment) -> QuerySet[Replica]:
+    """All replicas, ended ones too, newest first, with their phases and revision."""
+    return (
+        deployment.replicas.select_related("revision", "gpu_type")
+        .prefetch_related("phases")
+        .order_by("-created_at", "-id")
+    )
+
+
+def ready_counts(deployment_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """READY replicas by deployment; deployments without one are absent."""
+    rows = Replica.objects.filter(deployment_id__in=deployment_ids, state=ReplicaState.READY)
+    return dict(rows.order_by().values_list("deployment_id").annotate(count=Count("id")))
+
+
+def live_counts(deployment_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Replicas that are neither stopped nor failed, by deployment."""
+    rows = Replica.objects.filter(deployment_id__in=deployment_ids, state__in=LIVE)
+    return dict(rows.order_by().values_list("deployment_id").annotate(count=Count("id")))
