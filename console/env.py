@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,7 @@ class Environment:
     database_url: str
     redis_url: str
     secret_key: str
+    encryption_keys: str
     demo: bool
     scale_down_delay_floor_seconds: int
     debug: bool
@@ -36,35 +38,39 @@ class Environment:
     https: bool
 
     @property
+    def reachable_host(self) -> str:
+        """Where this machine reaches itself: a wildcard address is no address to call."""
+        return "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+
+    @property
     def console_url(self) -> str:
-        return f"http://{self.host}:{self.console_port}"
+        return f"http://{self.reachable_host}:{self.console_port}"
 
     @property
     def gateway_url(self) -> str:
-        return f"http://{self.host}:{self.gateway_port}"
+        return f"http://{self.reachable_host}:{self.gateway_port}"
 
     @property
     def metrics_url(self) -> str:
-        return f"http://{self.host}:{self.metrics_port}/metrics"
+        return f"http://{self.reachable_host}:{self.metrics_port}/metrics"
 
 
 def read(variables: Mapping[str, str]) -> Environment:
     """Parse `variables` (usually `os.environ` over `.env`)."""
-    data_dir = Path(variables.get("CONSOLE_DATA_DIR") or "var")
+    data_dir = Path(variables.get("CONSOLE_DATA_DIR") or "var").expanduser()
     return Environment(
         data_dir=data_dir if data_dir.is_absolute() else ROOT / data_dir,
         host=variables.get("CONSOLE_HOST") or "127.0.0.1",
-        console_port=_port(variables, "CONSOLE_PORT", 8000),
-        gateway_port=_port(variables, "GATEWAY_PORT", 8001),
-        metrics_port=_port(variables, "METRICS_PORT", 8002),
-        database_url=variables.get("DATABASE_URL", ""),
-        redis_url=variables.get("REDIS_URL", ""),
+        **_ports(variables),
+        database_url=_url(variables, "DATABASE_URL", "postgresql://", "postgres://"),
+        redis_url=_url(variables, "REDIS_URL", "redis://", "rediss://"),
         secret_key=variables.get("CONSOLE_SECRET_KEY", ""),
-        demo=variables.get("CONSOLE_DEMO", "1") != "0",
+        encryption_keys=variables.get("CONSOLE_ENCRYPTION_KEYS", ""),
+        demo=_switch(variables, "CONSOLE_DEMO", default=True),
         scale_down_delay_floor_seconds=_integer(variables, "SCALE_DOWN_DELAY_FLOOR_SECONDS", 300),
-        debug=variables.get("CONSOLE_DEBUG", "0") == "1",
+        debug=_switch(variables, "CONSOLE_DEBUG", default=False),
         allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
-        https=variables.get("CONSOLE_HTTPS", "0") == "1",
+        https=_switch(variables, "CONSOLE_HTTPS", default=False),
     )
 
 
@@ -86,6 +92,29 @@ def _integer(variables: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal():
         raise InvalidEnvironment(f"{name} must be a whole number, not {text!r}.")
     return int(text)
+
+
+def _switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = variables.get(name) or str(int(default))
+    if text not in {"0", "1"}:
+        raise InvalidEnvironment(f"{name} must be 0 or 1, not {text!r}.")
+    return text == "1"
+
+
+def _url(variables: Mapping[str, str], name: str, *schemes: str) -> str:
+    text = variables.get(name, "")
+    if text and not text.startswith(schemes):
+        raise InvalidEnvironment(f"{name} must begin with {schemes[0]}, not {text.split(':')[0]!r}.")
+    return text
+
+
+def _ports(variables: Mapping[str, str]) -> dict[str, int]:
+    defaults = {"CONSOLE_PORT": 8000, "GATEWAY_PORT": 8001, "METRICS_PORT": 8002}
+    ports = {name: _port(variables, name, default) for name, default in defaults.items()}
+    for name, other in combinations(ports, 2):
+        if ports[name] == ports[other]:
+            raise InvalidEnvironment(f"{name} and {other} are both {ports[name]}; each needs a port of its own.")
+    return {name.lower(): port for name, port in ports.items()}
 
 
 def _port(variables: Mapping[str, str], name: str, default: int) -> int:

@@ -8,40 +8,46 @@ and a Redis database of its own.
 import atexit
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from console import embedded
+from console import embedded, roles
+from console.roles import OWNER
 
 if "TESTS_POSTGRES_PORT" not in os.environ:
     os.environ["TESTS_POSTGRES_PORT"] = str(embedded.free_port())
     os.environ["TESTS_VALKEY_PORT"] = str(embedded.free_port())
+    os.environ["TESTS_PASSWORD"] = embedded.new_password()
     os.environ["TESTS_FOLDER"] = tempfile.mkdtemp(prefix="console-tests-")
     os.chmod(os.environ["TESTS_FOLDER"], 0o755)
     OWNS_SERVERS = True
 else:
     OWNS_SERVERS = False
 
-FOLDER = Path(os.environ["TESTS_FOLDER"])
+FOLDER, PASSWORD = Path(os.environ["TESTS_FOLDER"]), os.environ["TESTS_PASSWORD"]
 POSTGRES_PORT, VALKEY_PORT = int(os.environ["TESTS_POSTGRES_PORT"]), int(os.environ["TESTS_VALKEY_PORT"])
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 REDIS_NUMBER = int(WORKER.removeprefix("gw")) + 1
 
-os.environ["DATABASE_URL"] = embedded.postgres_url(POSTGRES_PORT, database="console")
-os.environ["REDIS_URL"] = f"redis://127.0.0.1:{VALKEY_PORT}/{REDIS_NUMBER}"
+os.environ["DATABASE_URL"] = embedded.postgres_url(POSTGRES_PORT, OWNER, PASSWORD, "console")
+os.environ["REDIS_URL"] = embedded.redis_url(VALKEY_PORT, PASSWORD, REDIS_NUMBER)
 os.environ["CONSOLE_DATA_DIR"] = str(FOLDER / WORKER)
 os.environ["CONSOLE_SECRET_KEY"] = "tests-only-" + "x" * 40
-_started: list[object] = []
+SUPERUSER_URL = embedded.postgres_url(POSTGRES_PORT, password=PASSWORD)
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def start_servers() -> None:
     """Start both servers once per run; the process that chose the ports owns them."""
     if _started or not OWNS_SERVERS:
         return
-    _started.append(embedded.start_postgresql(FOLDER / "postgresql" / "data", POSTGRES_PORT, fast=True))
-    _started.append(embedded.start_valkey(FOLDER / "valkey" / "data", VALKEY_PORT, durable=False))
+    postgresql = embedded.postgresql(FOLDER / "postgresql", POSTGRES_PORT, PASSWORD, fast=True)
+    valkey = embedded.valkey(FOLDER / "valkey", VALKEY_PORT, PASSWORD, durable=False)
+    _started.extend(embedded.start(program) for program in (postgresql, valkey))
+    roles.create(SUPERUSER_URL, owner_password=PASSWORD, app_password=PASSWORD, owner_may_create_databases=True)
     atexit.register(stop_servers)
 
 
