@@ -44,4 +44,7 @@ def there_is_work() -> None:
 
 def work_begins() -> None:
     """A worker looks at the queue now: what comes after this needs a message of its own."""
-    redis_client().delete(WORK)
+    try:
+        redis_client().delete(WORK)
+    except redis.RedisError as error:
+        log.warning("Hints may be late: %s", error)

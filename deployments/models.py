@@ -112,6 +112,7 @@ class Deployment(models.Model):
 
     `request_hash` is the SHA-256 of the body that created it: the same body again is the same deployment.
     `pending_since` is its place in the queue for GPUs; null while it has all it wants or may not start yet.
+    `observed_at` is when a pass of the reconciler last looked at its replicas.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -146,6 +147,7 @@ class Deployment(models.Model):
     next_due_at = models.DateTimeField(null=True, blank=True, db_index=True)
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
+    observed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

@@ -1,0 +1,100 @@
+"""Carries plans out: intent, call, outcome.
+
+(1) One transaction locks the deployments still leased and writes what was seen and what is intended. (2) The cluster
+is asked, only for those. (3) A second transaction writes what came of it, derives the status and lets go. Events are
+written with their facts; routes and pages hear of it after the commit. A kill at any point leaves an open intent,
+which the next pass finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from django.db import transaction
+
+from deployments import events, hints, pools, publish, queries
+from deployments.models import Deployment
+from deployments.reconciler import calls, leases, outcome, places
+from deployments.reconciler.actions import Action, Start
+from deployments.reconciler.calls import Failpoint
+from deployments.reconciler.intents import Intents
+from deployments.reconciler.observe import Batch
+from deployments.reconciler.rows import Journal
+
+Plans = Mapping[UUID, Sequence[Action]]
+
+
+def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
+    """Raises `rows.LostRow` when a row was changed by somebody else; nothing of that transaction stays."""
+    intents = Intents(batch, Journal(batch.now))
+    intents.read_logs(plans)
+    failpoint("before_intent")
+    with transaction.atomic():
+        held = {row.pk: row for row in leases.held(batch.lease)}
+        for pk in held:
+            for action in plans[pk]:
+                intents.write(batch.deployments[pk], action)
+        _start(batch, intents, {pk: plans[pk] for pk, row in held.items() if row.terminate_requested_at is None})
+        intents.journal.save()
+        intents.save_sightings()
+    publish.publish(intents.journal.rerouted)
+    failpoint("after_intent")
+    refused = _call(batch, intents, failpoint)
+    failpoint("before_outcome")
+    journal = Journal(batch.now)
+    with transaction.atomic():
+        changed = outcome.write(batch, journal, refused)
+    failpoint("after_outcome")
+    _tell(batch, intents, changed | intents.journal.touched)
+
+
+def _start(batch: Batch, intents: Intents, plans: Plans) -> None:
+    """Insert the rows of new replicas as far as there is place; who gets less keeps its place in the queue."""
+    starts = {pk: action for pk, plan in plans.items() for action in plan if isinstance(action, Start)}
+    granted = places.grant({batch.deployments[pk]: one.count for pk, one in starts.items()}, batch.now)
+    for pk, grant in granted.items():
+        deployment = batch.deployments[pk]
+        for replica in places.insert(deployment, grant.replicas, batch.now):
+            batch.replicas[replica.pk] = replica
+            intents.to_start.append(replica)
+            gpu = pools.wish(replica.gpu_count, deployment.gpu_type.title)
+            event = events.replica_replaced if starts[pk].replacing else events.replica_requested
+            intents.journal.events.append(event(deployment, replica, gpu, batch.now))
+        _queue(deployment, grant, intents.journal)
+
+
+def _queue(deployment: Deployment, grant: pools.Grant, journal: Journal) -> None:
+    if not grant.reason:
+        deployment.pending_since, deployment.pending_reason = None, ""
+        return
+    if not deployment.pending_reason.startswith("Waits"):
+        journal.events.append(events.pending(deployment, grant.reason, journal.now))
+    deployment.pending_since = deployment.pending_since or journal.now
+    deployment.pending_reason = grant.reason
+
+
+def _call(batch: Batch, intents: Intents, failpoint: Failpoint) -> dict[UUID, str]:
+    """Ask the clusters; returns why starts were refused for good, by replica."""
+    refused: dict[UUID, str] = {}
+    for replica in intents.to_stop:
+        failpoint("before_stop")
+        calls.stop(batch.views[replica.cluster_id].driver, replica.name)
+        failpoint("after_stop")
+    for replica in intents.to_start:
+        failpoint("before_start")
+        driver = batch.views[replica.cluster_id].driver
+        if reason := calls.start(driver, batch.deployments[replica.deployment_id], replica):
+            refused[replica.pk] = reason
+        failpoint("after_start")
+    for replica in intents.to_forget:
+        calls.forget(batch.views[replica.cluster_id].driver, replica.name)
+    return refused
+
+
+def _tell(batch: Batch, intents: Intents, changed: set[UUID]) -> None:
+    publish.publish(changed)
+    publish.ui_changed(batch.deployments[pk] for pk in changed)
+    freed = {places.pool_of(batch.deployments[one.deployment_id]) for one in intents.to_forget}
+    for pool in freed:
+        hints.hint(queries.waiting(*pool).values_list("pk", flat=True)[:20], batch.now)

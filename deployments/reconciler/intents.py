@@ -1,0 +1,155 @@
+"""Turns actions into guarded writes, and remembers which calls they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from deployments import events, pools
+from deployments.causes import Cause
+from deployments.engines.registry import ENGINES
+from deployments.models import Deployment, Replica
+from deployments.reconciler import calls, problems
+from deployments.reconciler.actions import Action, Confirm, Drain, End, GiveUp, Record, Start, Stop
+from deployments.reconciler.observe import Batch
+from deployments.reconciler.rows import Journal
+from deployments.states import LIVE, ReplicaState
+
+R = ReplicaState
+
+
+class Intents:
+    """The first transaction of a pass. `to_start`, `to_stop`, `to_forget`: what to ask of the cluster afterwards."""
+
+    def __init__(self, batch: Batch, journal: Journal) -> None:
+        self.batch = batch
+        self.journal = journal
+        self.to_start: list[Replica] = []
+        self.to_stop: list[Replica] = []
+        self.to_forget: list[Replica] = []
+        self._seen: list[UUID] = []
+        self._logs: dict[UUID, str] = {}
+
+    def read_logs(self, plans: Mapping[UUID, Sequence[Action]]) -> None:
+        """The end of the log of what is about to stop or has ended, while the cluster still has it."""
+        for plan in plans.values():
+            for action in plan:
+                if isinstance(action, Stop | End):
+                    replica = self.batch.replicas[UUID(action.replica_id)]
+                    if replica.state != R.STOPPING or isinstance(action, End):
+                        self._logs[replica.pk] = self._log_of(replica)
+
+    def write(self, deployment: Deployment, action: Action) -> None:
+        match action:
+            case Start():
+                pass  # needs the locks of its pool
+            case GiveUp():
+                self._give_up(deployment, action)
+            case _:
+                replica = self.batch.replicas[UUID(action.replica_id)]
+                self._write_one(deployment, replica, action)
+
+    def _write_one(
+        self, deployment: Deployment, replica: Replica, action: Record | Confirm | Drain | Stop | End
+    ) -> None:
+        match action:
+            case Record():
+                self._record(deployment, replica, action)
+            case Confirm():
+                self.to_start.append(replica)
+            case Drain():
+                self._drain(deployment, replica)
+            case Stop():
+                self._stop(replica, action)
+            case End():
+                self._end(deployment, replica, action)
+
+    def save_sightings(self) -> None:
+        """`last_seen_at` of everything that was seen alive, in one statement."""
+        Replica.objects.filter(pk__in=self._seen, state__in=LIVE).update(last_seen_at=self.batch.now)
+
+    def _record(self, deployment: Deployment, replica: Replica, action: Record) -> None:
+        seen, was_serving, was_ready = action.seen, replica.serving, replica.state == R.READY
+        self.journal.change(
+            replica,
+            node=seen.node,
+            address=seen.address,
+            gpu_indices=list(seen.gpu_indices),
+            bytes_done=seen.bytes_done,
+            bytes_total=seen.bytes_total,
+            restarts=seen.restarts,
+            serving=action.serving and not seen.exited,
+            unhealthy_since=action.unhealthy_since,
+        )
+        for state, at in action.steps:
+            stamp = self.journal.enter(replica, state, at)
+            if state is R.DOWNLOADING_MODEL:
+                gpu = self._gpu(deployment, replica)
+                self.journal.events.append(events.replica_downloading(deployment, replica, gpu, stamp))
+            elif state is R.ENGINE_INITIALIZING:
+                self.journal.events.append(events.replica_initializing(deployment, replica, stamp))
+            elif state is R.READY:
+                self.journal.change(replica, ready_at=stamp)
+                deployment.ready_at = deployment.ready_at or stamp
+                self.journal.events.append(events.replica_ready(deployment, replica, stamp))
+        if was_ready and was_serving != replica.serving and not seen.exited and replica.state == R.READY:
+            self.journal.events.append(events.replica_health(deployment, replica, self.batch.now))
+        if not seen.exited:
+            self._seen.append(replica.pk)
+
+    def _drain(self, deployment: Deployment, replica: Replica) -> None:
+        now = self.batch.now
+        self.journal.enter(replica, R.DRAINING, now)
+        self.journal.change(replica, drain_started_at=now, drain_epoch=self.batch.epoch)
+        self.journal.events.append(events.replica_draining(deployment, replica, now))
+
+    def _stop(self, replica: Replica, action: Stop) -> None:
+        if replica.state != R.STOPPING:
+            self.journal.enter(replica, R.STOPPING, self.batch.now)
+            self.journal.change(replica, serving=False, stop_reason=action.reason, stop_requested_at=self.batch.now)
+            self.journal.keep_log(replica, self._logs[replica.pk])
+            if action.problem:
+                self.journal.blame(replica, problems.of(action.problem, self.batch.policy, self._logs[replica.pk]))
+        self.to_stop.append(replica)
+
+    def _end(self, deployment: Deployment, replica: Replica, action: End) -> None:
+        self.journal.keep_log(replica, self._logs[replica.pk])
+        if action.crashed:
+            self.journal.blame(replica, self._cause(replica, action))
+        if replica.state != R.STOPPING:
+            self.journal.enter(replica, R.STOPPING, action.at)
+        stamp = self.journal.enter(replica, R.FAILED if replica.cause else R.STOPPED, action.at)
+        reason = action.reason or replica.stop_reason or ("failed" if replica.cause else "ended")
+        self.journal.change(replica, released_at=stamp, serving=False, unhealthy_since=None, stop_reason=reason)
+        if replica.cause:
+            self.journal.events.append(events.replica_failed(deployment, replica, stamp))
+        else:
+            gpu = self._gpu(deployment, replica)
+            self.journal.events.append(events.replica_stopped(deployment, replica, gpu, stamp))
+        self.to_forget.append(replica)
+
+    def _give_up(self, deployment: Deployment, action: GiveUp) -> None:
+        mine = [one for one in self.batch.replicas.values() if one.deployment_id == deployment.pk]
+        failed = [one for one in mine if one.state == R.FAILED and one.released_at]
+        latest = max(failed, key=lambda one: one.released_at or one.created_at)
+        deployment.failed_at, deployment.cause = self.batch.now, latest.cause
+        deployment.pending_since, deployment.pending_reason = None, ""
+        self.journal.events.append(events.failed(deployment, latest.cause or {}, action.failures, self.batch.now))
+
+    def _cause(self, replica: Replica, action: End) -> Cause:
+        text = self._logs[replica.pk]
+        if action.exited is None:
+            return problems.vanished(text)
+        engine = ENGINES.get(replica.revision.spec["engine"]["name"])
+        return engine.failure(action.exited, text) if engine else problems.vanished(text)
+
+    def _log_of(self, replica: Replica) -> str:
+        view = self.batch.views[replica.cluster_id]
+        seen = view.observed.get(replica.name)
+        if seen is None:
+            return ""
+        return calls.log_tail(view.driver, replica.name) or seen.log_tail
+
+    @staticmethod
+    def _gpu(deployment: Deployment, replica: Replica) -> str:
+        return pools.wish(replica.gpu_count, deployment.gpu_type.title)

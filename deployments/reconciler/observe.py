@@ -1,0 +1,184 @@
+"""Reads everything that a pass decides on: one listing per cluster, one query per table. No writes.
+
+The clusters are listed before the rows are read; what a listing does not show is looked up by name before its absence
+counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+
+from deployments import load
+from deployments.drivers.base import Driver, DriverError, ObservedReplica
+from deployments.models import Cluster, ClusterGpu, Deployment, Replica
+from deployments.reconciler.leases import Lease
+from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, ReplicaView, Snapshot
+from deployments.states import LIVE, DeploymentStatus, ReplicaState
+
+log = logging.getLogger(__name__)
+Drivers = Callable[[Cluster], Driver]
+
+
+@dataclass
+class View:
+    """One cluster, its driver, and what it said."""
+
+    cluster: Cluster
+    driver: Driver
+    listing: Listing
+    observed: dict[str, ObservedReplica] = field(default_factory=dict)
+
+
+@dataclass
+class Batch:
+    """What a pass works on. Rows by id; replicas are the live ones and those that failed lately."""
+
+    lease: Lease
+    now: datetime
+    policy: Policy
+    epoch: str
+    deployments: dict[UUID, Deployment]
+    replicas: dict[UUID, Replica]
+    views: dict[UUID, View]
+    snapshots: dict[UUID, Snapshot]
+
+    def view_of(self, deployment: Deployment) -> View:
+        return self.views[deployment.endpoint.cluster_id]
+
+
+def policy() -> Policy:
+    return Policy(
+        phase_deadline_seconds=settings.PHASE_DEADLINE_SECONDS,
+        unhealthy_deadline_seconds=settings.UNHEALTHY_DEADLINE_SECONDS,
+        backoff_seconds=settings.RESTART_BACKOFF_SECONDS,
+        failures_before_failed=settings.FAILURES_BEFORE_FAILED,
+        failure_window_seconds=settings.FAILURE_WINDOW_SECONDS,
+        drain_seconds=settings.DRAIN_SECONDS,
+    )
+
+
+def configured_drivers() -> Drivers:
+    """Drivers as the settings say: local clusters keep their data below DATA_DIR."""
+    from deployments.drivers.registry import driver_for
+
+    inventory: dict[UUID, dict[str, int]] = {}
+    for row in ClusterGpu.objects.all():
+        inventory.setdefault(row.cluster_id, {})[row.gpu_type_id] = row.count
+    folder = settings.DATA_DIR / "clusters"
+    return lambda one: driver_for(one.driver, one.name, data_dir=folder, inventory=inventory.get(one.pk, {}))
+
+
+def observe(lease: Lease, drivers: Drivers, now: datetime) -> Batch:
+    """The batch with a snapshot of each leased deployment."""
+    rules = policy()
+    rows = Deployment.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token)
+    rows = rows.select_related("organization", "endpoint__cluster", "revision", "gpu_type")
+    deployments = {row.pk: row for row in rows}
+    clusters = {row.endpoint.cluster for row in deployments.values()}
+    views = {cluster.pk: look(cluster, drivers(cluster), now) for cluster in clusters}
+    replicas = {row.pk: row for row in _replicas(deployments, rules, now)}
+    for view in views.values():
+        _look_up(view, (row for row in replicas.values() if row.cluster_id == view.cluster.pk))
+    batch = Batch(lease, now, rules, load.epoch(), deployments, replicas, views, {})
+    batch.snapshots = _snapshots(batch)
+    return batch
+
+
+def look(cluster: Cluster, driver: Driver, now: datetime) -> View:
+    """List the cluster; one that cannot be reached concludes nothing."""
+    try:
+        seen = driver.observe()
+    except DriverError as error:
+        log.warning("Cluster %s cannot be observed: %s", cluster.name, error)
+        return View(cluster, driver, Listing(now, complete=False, reachable=False))
+    listing = Listing(seen.listed_at, seen.complete, True, driver.staleness_seconds)
+    return View(cluster, driver, listing, {one.name: one for one in seen.replicas})
+
+
+def _replicas(deployments: Iterable[UUID], rules: Policy, now: datetime) -> Iterable[Replica]:
+    """Live ones, and failed ones as far back as a chain of failures can reach."""
+    slowest = rules.failure_window_seconds + sum(rules.phase_deadline_seconds.values())
+    since = now - timedelta(seconds=slowest * rules.failures_before_failed)
+    wanted = Q(state__in=LIVE) | Q(state=ReplicaState.FAILED, released_at__gte=since)
+    return (
+        Replica.objects.filter(wanted, deployment_id__in=list(deployments)).select_related("revision").defer("log_tail")
+    )
+
+
+def _look_up(view: View, replicas: Iterable[Replica]) -> None:
+    """Ask by name for live replicas that the listing lacks; one that cannot be asked for makes it incomplete."""
+    if not view.listing.reachable or not view.listing.complete:
+        return
+    for row in replicas:
+        if row.name in view.observed or row.state not in LIVE:
+            continue
+        try:
+            found = view.driver.find(row.name)
+        except DriverError as error:
+            log.warning("Replica %s cannot be looked up: %s", row.name, error)
+            view.listing = replace(view.listing, complete=False)
+            return
+        if found is not None:
+            view.observed[row.name] = found
+
+
+def _snapshots(batch: Batch) -> dict[UUID, Snapshot]:
+    in_flight = load.in_flight(row for row in batch.replicas.values() if row.state == ReplicaState.DRAINING)
+    grouped: dict[UUID, list[ReplicaView]] = {pk: [] for pk in batch.deployments}
+    for row in batch.replicas.values():
+        grouped[row.deployment_id].append(replica_view(row))
+    return {
+        pk: Snapshot(
+            deployment=deployment_view(row),
+            replicas=tuple(grouped[pk]),
+            observed=batch.view_of(row).observed,
+            listing=batch.view_of(row).listing,
+            policy=batch.policy,
+            now=batch.now,
+            in_flight=in_flight,
+        )
+        for pk, row in batch.deployments.items()
+    }
+
+
+def deployment_view(row: Deployment) -> DeploymentView:
+    return DeploymentView(
+        id=str(row.pk),
+        desired_replicas=row.desired_replicas,
+        revision_id=str(row.revision_id),
+        gpu_count=row.revision.spec["gpu_count"] if row.revision else 1,
+        terminate_requested_at=row.terminate_requested_at,
+        deleted_at=row.deleted_at,
+        failed_at=row.failed_at,
+        pending_since=row.pending_since,
+        pending_reason=row.pending_reason,
+        observed_at=row.observed_at,
+        status=DeploymentStatus(row.status),
+    )
+
+
+def replica_view(row: Replica) -> ReplicaView:
+    return ReplicaView(
+        id=str(row.pk),
+        name=row.name,
+        revision_id=str(row.revision_id),
+        state=ReplicaState(row.state),
+        state_since=row.state_since,
+        created_at=row.created_at,
+        gpu_count=row.gpu_count,
+        serving=row.serving,
+        failed=row.cause is not None,
+        unhealthy_since=row.unhealthy_since,
+        ready_at=row.ready_at,
+        drain_started_at=row.drain_started_at,
+        stop_requested_at=row.stop_requested_at,
+        last_seen_at=row.last_seen_at,
+        released_at=row.released_at,
+    )

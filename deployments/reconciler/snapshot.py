@@ -1,0 +1,130 @@
+"""Everything that a decision about one deployment may look at, `now` included. Pure, frozen.
+
+`observe` fills it, `plan` reads it. All times are aware UTC, all durations seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from deployments.drivers.base import ObservedReplica
+from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings of the lifecycle.
+
+    `unwatched_seconds`: after so long without a look, who ended by no fault of its own is not a failure. The last
+    three say when to look again: while something moves, while it waits for GPUs, and otherwise.
+    """
+
+    phase_deadline_seconds: Mapping[str, float]
+    unhealthy_deadline_seconds: float = 60.0
+    backoff_seconds: tuple[float, ...] = (1.0, 4.0, 16.0)
+    failures_before_failed: int = 3
+    failure_window_seconds: float = 600.0
+    drain_seconds: float = 60.0
+    unwatched_seconds: float = 60.0
+    pass_seconds: float = 1.0
+    pending_seconds: float = 5.0
+    steady_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class ReplicaView:
+    """A replica's row. `failed`: it has a cause, so STOPPING will end in FAILED."""
+
+    id: str
+    name: str
+    revision_id: str
+    state: ReplicaState
+    state_since: datetime
+    created_at: datetime
+    gpu_count: int = 1
+    serving: bool = False
+    failed: bool = False
+    unhealthy_since: datetime | None = None
+    ready_at: datetime | None = None
+    drain_started_at: datetime | None = None
+    stop_requested_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    released_at: datetime | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def is_starting(self) -> bool:
+        return self.state in STARTING
+
+    @property
+    def is_wanted(self) -> bool:
+        """Starting or ready: it counts towards what people asked for."""
+        return self.is_starting or self.state is ReplicaState.READY
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """A deployment's row, desired columns first."""
+
+    id: str
+    desired_replicas: int
+    revision_id: str
+    gpu_count: int
+    terminate_requested_at: datetime | None = None
+    deleted_at: datetime | None = None
+    failed_at: datetime | None = None
+    pending_since: datetime | None = None
+    pending_reason: str = ""
+    observed_at: datetime | None = None
+    status: DeploymentStatus = DeploymentStatus.PENDING
+
+    @property
+    def is_ending(self) -> bool:
+        return self.terminate_requested_at is not None or self.deleted_at is not None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the cluster said. `reachable` False: it said nothing, and nothing may be concluded from silence."""
+
+    listed_at: datetime
+    complete: bool = True
+    reachable: bool = True
+    staleness_seconds: float = 0.0
+
+    def shows_absence_since(self, moment: datetime) -> bool:
+        """Whether something that changed at `moment` would be in this listing."""
+        young_enough = self.listed_at - timedelta(seconds=self.staleness_seconds) >= moment
+        return self.reachable and self.complete and young_enough
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One deployment at one moment.
+
+    `replicas`: live ones, and those that failed lately. `observed`: by name. `in_flight`: requests by replica id for
+    draining replicas; one that is absent is UNKNOWN.
+    """
+
+    deployment: DeploymentView
+    replicas: tuple[ReplicaView, ...]
+    observed: Mapping[str, ObservedReplica]
+    listing: Listing
+    policy: Policy
+    now: datetime
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def live(self) -> tuple[ReplicaView, ...]:
+        return tuple(one for one in self.replicas if one.is_live)
+
+    @property
+    def was_unwatched(self) -> bool:
+        """Nobody looked for so long that the console must have been away."""
+        last = self.deployment.observed_at
+        return last is not None and (self.now - last).total_seconds() > self.policy.unwatched_seconds

@@ -1,0 +1,299 @@
+"""The policy of one pass: what is started, drained, stopped, ended, and when it is enough."""
+
+import pytest
+
+from deployments.reconciler.actions import Confirm, Drain, End, GiveUp, Record, Start, Stop
+from deployments.reconciler.fate import UNWATCHED
+from deployments.reconciler.plan import conclude, plan
+from deployments.reconciler.snapshot import Listing
+from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
+from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_replica, a_snapshot, ago, an_exit, seen
+
+R = ReplicaState
+ENDING = a_deployment(terminate_requested_at=ago(1))
+
+
+def acts(snapshot):
+    """The actions besides the recording of what was seen."""
+    return [action for action in plan(snapshot) if not isinstance(action, Record)]
+
+
+def a_failure(id, ended, **changes):
+    values = {"released_at": ago(ended), "created_at": ago(ended + 5), "failed": True} | changes
+    return a_replica(id, R.FAILED, **values)
+
+
+# How many
+
+
+@pytest.mark.parametrize(("desired", "running", "missing"), [(1, 0, 1), (3, 1, 2), (2, 2, 0)])
+def test_starts_what_is_missing(desired, running, missing):
+    replicas = [a_replica(str(number), R.READY) for number in range(running)]
+    observed = tuple(seen(one.id, R.READY) for one in replicas)
+    snapshot = a_snapshot(*replicas, observed=observed, deployment=a_deployment(desired_replicas=desired))
+    assert acts(snapshot) == ([Start(missing)] if missing else [])
+
+
+def test_a_surplus_goes_the_least_far_on_first():
+    replicas = [
+        a_replica("old", R.READY, created_at=ago(90)),
+        a_replica("new", R.READY, created_at=ago(60)),
+        a_replica("starting", R.DOWNLOADING_MODEL),
+    ]
+    observed = tuple(seen(one.id, one.state) for one in replicas)
+    assert acts(a_snapshot(*replicas, observed=observed)) == [Stop("starting", "surplus"), Drain("new")]
+
+
+def test_what_drains_or_stops_does_not_count():
+    replicas = [a_replica("a", R.DRAINING, drain_started_at=ago(5)), a_replica("b", R.STOPPING)]
+    observed = (seen("a", R.READY), seen("b", R.READY))
+    assert acts(a_snapshot(*replicas, observed=observed)) == [Stop("b", ""), Start(1)]
+
+
+def test_nothing_is_decided_without_word_from_the_cluster():
+    assert plan(a_snapshot(listing=Listing(NOW, complete=False, reachable=False))) == ()
+
+
+# Termination
+
+
+@pytest.mark.parametrize("state", STARTING_ORDER)
+def test_termination_stops_what_is_starting_at_once(state):
+    snapshot = a_snapshot(a_replica("a", state), observed=(seen("a", state),), deployment=ENDING)
+    assert acts(snapshot) == [Stop("a", "terminated")]
+
+
+def test_termination_drains_what_is_ready():
+    snapshot = a_snapshot(a_replica("a", R.READY), observed=(seen("a", R.READY),), deployment=ENDING)
+    assert acts(snapshot) == [Drain("a")]
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "since", "expected"),
+    [
+        ({"a": 0}, 1, [Stop("a", "drained")]),
+        ({"a": 2}, 1, []),
+        ({"a": 2}, 60, [Stop("a", "drain_limit")]),
+        ({}, 59, []),
+        ({}, 60, [Stop("a", "drain_limit")]),
+    ],
+    ids=["idle", "busy", "busy at the limit", "unknown", "unknown at the limit"],
+)
+def test_a_drain_ends_when_idle_or_at_the_limit(in_flight, since, expected):
+    replica = a_replica("a", R.DRAINING, drain_started_at=ago(since))
+    snapshot = a_snapshot(replica, observed=(seen("a", R.READY),), deployment=ENDING, in_flight=in_flight)
+    assert acts(snapshot) == expected
+
+
+def test_a_stop_is_asked_for_until_it_is_confirmed():
+    replica = a_replica("a", R.STOPPING, stop_requested_at=ago(3))
+    assert acts(a_snapshot(replica, observed=(seen("a", R.READY),), deployment=ENDING)) == [Stop("a", "")]
+    gone = seen("a", R.READY, exited=an_exit(0, ago(1)))
+    assert acts(a_snapshot(replica, observed=(gone,), deployment=ENDING)) == [End("a", ago(1), gone.exited)]
+
+
+def test_what_crashes_while_it_is_ending_is_no_failure():
+    gone = seen("a", R.READY, exited=an_exit(1))
+    snapshot = a_snapshot(a_replica("a", R.READY), observed=(gone,), deployment=ENDING)
+    assert acts(snapshot) == [End("a", NOW, gone.exited)]
+
+
+# Adopt and record
+
+
+def test_every_state_entered_since_is_recorded_with_the_time_of_the_provider():
+    stamps = {R.DOWNLOADING_MODEL: ago(15), R.ENGINE_INITIALIZING: ago(6), R.READY: ago(2)}
+    snapshot = a_snapshot(a_replica("a", R.REQUESTING_GPU), observed=(seen("a", R.READY, stamps=stamps),))
+    (record,) = plan(snapshot)
+    assert record.steps == tuple(stamps.items())
+    assert record.serving
+
+
+def test_stamps_never_go_back_and_never_lie_in_the_future():
+    stamps = {R.DOWNLOADING_MODEL: ago(500), R.ENGINE_INITIALIZING: ago(-500), R.READY: ago(2)}
+    snapshot = a_snapshot(a_replica("a", R.REQUESTING_GPU), observed=(seen("a", R.READY, stamps=stamps),))
+    (record,) = plan(snapshot)
+    assert [at for _, at in record.steps] == [ago(20), NOW, NOW]
+
+
+def test_a_phase_that_the_provider_never_stamped_is_left_out():
+    snapshot = a_snapshot(a_replica("a", R.REQUESTING_GPU), observed=(seen("a", R.ENGINE_INITIALIZING),))
+    (record,) = plan(snapshot)
+    assert record.steps == ((R.ENGINE_INITIALIZING, NOW),)
+
+
+def test_a_start_that_the_cluster_does_not_show_is_asked_for_again():
+    assert acts(a_snapshot(a_replica("a", R.REQUESTING_GPU, last_seen_at=None))) == [Confirm("a")]
+
+
+def test_a_stale_listing_proves_no_absence():
+    stale = Listing(NOW, staleness_seconds=60)
+    assert plan(a_snapshot(a_replica("a", R.READY), listing=stale)) == ()
+    assert plan(a_snapshot(a_replica("a", R.STOPPING, stop_requested_at=ago(5)), listing=stale)) == (Start(1),)
+    assert plan(a_snapshot(a_replica("a", R.READY), listing=Listing(NOW, complete=False))) == ()
+
+
+def test_what_never_showed_up_and_was_asked_to_stop_has_ended():
+    replica = a_replica("a", R.STOPPING, last_seen_at=None, stop_requested_at=ago(2), state_since=ago(2))
+    assert acts(a_snapshot(replica, deployment=ENDING)) == [End("a", ago(2))]
+
+
+# Failures
+
+
+def test_a_crash_is_a_failure_and_nothing_starts_in_the_same_pass():
+    gone = seen("a", R.READY, exited=an_exit(1, ago(1)))
+    assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,))) == [End("a", ago(1), gone.exited, crashed=True)]
+
+
+def test_what_vanishes_while_it_is_watched_failed_at_its_last_sighting():
+    assert acts(a_snapshot(a_replica("a", R.READY))) == [End("a", ago(1), crashed=True)]
+
+
+@pytest.mark.parametrize(
+    ("state", "limit"), [(R.REQUESTING_GPU, 600), (R.DOWNLOADING_MODEL, 3600), (R.ENGINE_INITIALIZING, 600)]
+)
+def test_every_starting_phase_has_a_deadline(state, limit):
+    late = a_replica("a", state, state_since=ago(limit + 1))
+    in_time = a_replica("a", state, state_since=ago(limit))
+    observed = (seen("a", state),)
+    assert acts(a_snapshot(late, observed=observed)) == [Stop("a", "failed", f"deadline:{state}")]
+    assert acts(a_snapshot(in_time, observed=observed)) == []
+
+
+def test_a_probe_that_fails_takes_it_out_of_the_routes_and_after_the_deadline_it_fails():
+    sick = seen("a", R.READY, healthy=False)
+    (record,) = plan(a_snapshot(a_replica("a", R.READY), observed=(sick,)))
+    assert (record.serving, record.unhealthy_since) == (False, NOW)
+    longer = a_replica("a", R.READY, serving=False, unhealthy_since=ago(61))
+    assert acts(a_snapshot(longer, observed=(sick,))) == [Stop("a", "failed", "unhealthy")]
+    (record,) = plan(a_snapshot(longer, observed=(seen("a", R.READY),)))
+    assert (record.serving, record.unhealthy_since) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [
+        ([0.5], []),
+        ([1], [Start(1, replacing=True)]),
+        ([3.9, 20], []),
+        ([4, 20], [Start(1, replacing=True)]),
+        ([2, 20, 40], [GiveUp(3)]),
+        ([601], [Start(1)]),
+        ([2, 700, 710], [Start(1, replacing=True)]),
+    ],
+    ids=["1 s", "after 1 s", "4 s", "after 4 s", "three", "long ago", "two chains"],
+)
+def test_failures_are_followed_by_longer_and_longer_waits(ended, expected):
+    failures = [a_failure(str(number), seconds) for number, seconds in enumerate(ended)]
+    assert acts(a_snapshot(*failures)) == expected
+
+
+def test_failures_by_a_deadline_of_ten_minutes_still_form_a_chain():
+    chain = [a_failure("a", 1210, created_at=ago(1811)), a_failure("b", 605, created_at=ago(1206)),
+             a_failure("c", 1, created_at=ago(601))]  # fmt: skip
+    assert acts(a_snapshot(*chain)) == [GiveUp(3)]
+
+
+def test_what_ran_for_a_day_before_it_failed_starts_a_new_chain():
+    chain = [
+        a_failure("a", 90_020),
+        a_failure("b", 90_010),
+        a_failure("c", 2, created_at=ago(90_005), ready_at=ago(90_000)),
+    ]
+    assert acts(a_snapshot(*chain)) == [Start(1, replacing=True)]
+
+
+def test_given_up_releases_the_gpus_unless_somebody_still_serves():
+    latched = a_deployment(desired_replicas=2, failed_at=ago(5))
+    starting, ready = a_replica("s", R.ENGINE_INITIALIZING), a_replica("r", R.READY)
+    observed = (seen("s", R.ENGINE_INITIALIZING), seen("r", R.READY))
+    assert acts(a_snapshot(starting, observed=observed, deployment=latched)) == [Stop("s", "deployment_failed")]
+    assert acts(a_snapshot(starting, ready, observed=observed, deployment=latched)) == []
+
+
+# The console was away
+
+
+AWAY = a_deployment(observed_at=ago(15 * 3600))
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [(), (seen("a", R.READY, exited=an_exit(None, ago(50_000))),), (seen("a", R.READY, exited=an_exit(-15, ago(9))),)],
+    ids=["no trace", "heartbeat stopped", "switched off"],
+)
+def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed):
+    snapshot = a_snapshot(a_replica("a", R.READY, last_seen_at=ago(50_010)), observed=observed, deployment=AWAY)
+    end, start = acts(snapshot)
+    assert (end.crashed, end.reason, start) == (False, UNWATCHED, Start(1))
+    assert end.at == (observed[0].exited.at if observed else ago(20))
+
+
+def test_a_crash_while_nobody_looked_is_a_failure_all_the_same():
+    gone = seen("a", R.READY, exited=an_exit(1, ago(50_000)))
+    assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,), deployment=AWAY))[0].crashed
+
+
+def test_what_was_never_seen_before_the_console_went_away_is_replaced():
+    never = a_replica("a", R.REQUESTING_GPU, last_seen_at=None, state_since=ago(55_000), created_at=ago(55_000))
+    end, start = acts(a_snapshot(never, deployment=AWAY))
+    assert (end.crashed, end.at, start) == (False, ago(55_000), Start(1))
+
+
+# What to tell people, and when to look again
+
+S = DeploymentStatus
+TABLE = [
+    ("ending with replicas", ENDING, [R.READY], S.TERMINATING, ""),
+    ("ending without", ENDING, [R.STOPPED], S.TERMINATED, ""),
+    ("given up", a_deployment(failed_at=NOW), [], S.FAILED, ""),
+    ("given up but serving", a_deployment(failed_at=NOW), [R.READY], S.RUNNING, ""),
+    ("asking", a_deployment(), [R.REQUESTING_GPU], S.DEPLOYING, "REQUESTING_GPU"),
+    ("furthest on", a_deployment(), [R.REQUESTING_GPU, R.ENGINE_INITIALIZING], S.DEPLOYING, "ENGINE_INITIALIZING"),
+    ("only leaving", a_deployment(), [R.STOPPING], S.SCALING, ""),
+    ("nothing", a_deployment(), [], S.PENDING, ""),
+    ("only ended", a_deployment(), [R.FAILED], S.PENDING, ""),
+    ("fewer than wanted", a_deployment(desired_replicas=2), [R.READY, R.DOWNLOADING_MODEL], S.SCALING, ""),
+    ("more than wanted", a_deployment(), [R.READY, R.READY], S.SCALING, ""),
+    ("as wanted", a_deployment(desired_replicas=2), [R.READY, R.READY], S.RUNNING, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "states", "expected", "phase"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_the_status_follows_from_the_rows(deployment, states, expected, phase):
+    replicas = [a_replica(str(number), state) for number, state in enumerate(states)]
+    outcome = conclude(deployment, replicas, POLICY, NOW)
+    assert (outcome.status, outcome.phase) == (expected, phase)
+
+
+def test_replicas_of_two_revisions_are_rolling():
+    replicas = [a_replica("a", R.READY), a_replica("b", R.DRAINING, revision_id="v2")]
+    assert conclude(a_deployment(), replicas, POLICY, NOW).status == S.ROLLING
+
+
+@pytest.mark.parametrize(
+    ("deployment", "replicas", "seconds"),
+    [
+        (ENDING, [], None),
+        (a_deployment(failed_at=NOW), [], None),
+        (a_deployment(failed_at=NOW), [a_replica("a", R.STOPPING)], 1),
+        (a_deployment(), [a_replica("a", R.DOWNLOADING_MODEL)], 1),
+        (a_deployment(), [a_replica("a", R.READY)], 5),
+        (a_deployment(), [a_replica("a", R.READY, serving=False)], 1),
+        (a_deployment(pending_since=ago(9)), [], 5),
+        (a_deployment(), [a_failure("a", 0), a_failure("b", 9)], 4),
+    ],
+    ids=["ended", "failed", "failed, stopping", "moving", "steady", "unhealthy", "waiting", "backing off"],
+)
+def test_when_to_look_again(deployment, replicas, seconds):
+    due = conclude(deployment, replicas, POLICY, NOW).next_due_at
+    assert (None if due is None else (due - NOW).total_seconds()) == seconds
+
+
+def test_a_wait_after_a_failure_is_explained():
+    replicas = [a_failure("a", 0), a_failure("b", 9)]
+    reason = conclude(a_deployment(), replicas, POLICY, NOW).reason
+    assert reason == "Starts again in 4 s, after failure 2 of 3"
