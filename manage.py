@@ -4,12 +4,19 @@
 import os
 import sys
 
+from console import env, runfile
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        if sys.argv[1:2] != ["up"]:
+            runfile.join_running_console(env.from_process(os.environ).data_dir, os.environ)
+        execute_from_command_line(sys.argv)
+    except env.InvalidEnvironment as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

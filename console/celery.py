@@ -1,12 +1,47 @@
-"""The Celery application. The queue of work is `Deployment.next_due_at`; messages only say that there is work."""
+"""The Celery application and its schedule. The queue of work is `Deployment.next_due_at`; messages only say that
+there is work, so a tick that is late is dropped (`expires`)."""
 
 import os
+import signal
+import warnings
+from typing import Any
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
+from celery.schedules import crontab
+from celery.signals import beat_init, worker_process_init, worker_ready
+
+from console.program import SET_DEATH_SIGNAL
+from console.programs import note_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container: our messages are JSON
 
 app = Celery("console")
 app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.conf.beat_schedule = {
+    "reconcile": {"task": "deployments.tasks.reconcile_batch", "schedule": 1.0, "options": {"expires": 1}},
+    "publish routes": {"task": "deployments.tasks.publish_routes", "schedule": 15.0, "options": {"expires": 15}},
+    "publish keys": {"task": "accounts.tasks.publish_keys", "schedule": 15.0, "options": {"expires": 15}},
+    "ingest usage": {"task": "billing.tasks.ingest_usage", "schedule": 2.0, "options": {"expires": 2}},
+    "roll partitions": {"task": "billing.tasks.roll_partitions", "schedule": crontab(minute="0")},
+    "forget playground keys": {"task": "accounts.tasks.forget_old_playground_keys", "schedule": crontab(minute="30")},
+}
+
+
+@worker_ready.connect
+@beat_init.connect
+def _say_ready(**_: Any) -> None:
+    note_ready()
+
+
+@worker_process_init.connect
+def _die_with_the_worker(**_: Any) -> None:
+    """A pool process whose worker was killed would wait for work for ever, with its database connections."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(1)

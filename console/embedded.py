@@ -6,7 +6,6 @@ where that user could not reach a folder, files go to `SHARED` instead: a privat
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import pwd
@@ -17,41 +16,16 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import redis
 
+from console.program import Identity, Program, ServerFailed
+
 SYSTEM_USER = "models-console"
 SHARED = Path("/var/lib/models-console")
 SUPERUSER = "postgres"
-
-
-class ServerFailed(Exception):
-    """A server did not start; the message says which and why, in one line."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The system user that a program runs as."""
-
-    uid: int
-    gid: int
-
-
-@dataclass(frozen=True)
-class Program:
-    """How to run a server: its argv, where its output goes, as whom, and a probe that raises until it answers."""
-
-    name: str
-    command: tuple[str, ...]
-    log: Path
-    probe: Callable[[], object]
-    identity: Identity | None = None
-    death_signal: int = signal.SIGKILL
 
 
 def free_port() -> int:
@@ -65,18 +39,6 @@ def new_password() -> str:
     return secrets.token_hex(16)
 
 
-def die_with_parent(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
-    """For a child before exec: the kernel sends it `death_signal` when the thread that started it ends."""
-    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
-
-    def arrange() -> None:
-        prctl(1, death_signal)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange
-
-
 def postgres_url(port: int, user: str = SUPERUSER, password: str = "", database: str = "postgres") -> str:
     secret = f":{password}" if password else ""
     return f"postgresql://{user}{secret}@127.0.0.1:{port}/{database}"
@@ -86,12 +48,14 @@ def redis_url(port: int, password: str = "", number: int = 0) -> str:
     return f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/{number}"
 
 
-def postgresql_folder(data_dir: Path) -> Path:
+def postgresql_folder(data_dir: Path, installation_id: str) -> Path:
     """Where PostgreSQL's files of this data folder live: in it, or under SHARED when as root a parent is closed."""
     inside = data_dir / "postgresql"
     if os.geteuid() or all(_passable(parent) for parent in inside.parents if parent.exists()):
         return inside
-    return SHARED / hashlib.sha256(str(data_dir).encode()).hexdigest()[:16] / "postgresql"
+    outside = SHARED / hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+    _claim(outside, installation_id)
+    return outside / "postgresql"
 
 
 def postgresql(folder: Path, port: int, password: str, *, fast: bool = False) -> Program:
@@ -99,7 +63,9 @@ def postgresql(folder: Path, port: int, password: str, *, fast: bool = False) ->
     identity = _system_user() if os.geteuid() == 0 else None
     binaries = _binaries(identity)
     data = folder / "data"
-    _make_folder(folder, identity)
+    make_folder(folder, 0o711 if identity else 0o700)
+    if identity:
+        os.chown(folder, identity.uid, identity.gid)
     if not (data / "PG_VERSION").exists():
         _initialize(binaries, data, password, identity)
     _await_end_of_previous(data)
@@ -112,8 +78,8 @@ def postgresql(folder: Path, port: int, password: str, *, fast: bool = False) ->
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     url = postgres_url(port, password=password)
     return Program(
-        "postgresql", (str(binaries / "postgres"), "-D", str(data), *flags), folder / "postgresql.log",
-        lambda: psycopg.connect(url, connect_timeout=1).close(), identity, signal.SIGQUIT,
+        "postgresql", (str(binaries / "postgres"), "-D", str(data), *flags),
+        lambda: accepts_postgresql(url) is None, folder / "postgresql.log", identity, signal.SIGQUIT, signal.SIGINT,
     )  # fmt: skip
 
 
@@ -123,55 +89,35 @@ def valkey(folder: Path, port: int, password: str, *, durable: bool = True) -> P
 
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
-        "port": port, "bind": "127.0.0.1", "dir": folder, "save": '""', "appendonly": "yes" if durable else "no",
+        "port": port, "bind": "127.0.0.1", "dir": f'"{folder}"', "save": '""', "appendonly": "yes" if durable else "no",
         "maxmemory-policy": "noeviction", "requirepass": password,
     }  # fmt: skip
     configuration = folder / "valkey.conf"
     write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
     url = redis_url(port, password)
     return Program(
-        "valkey", (str(get_binary_path()), str(configuration)), folder / "valkey.log",
-        lambda: redis.Redis.from_url(url, socket_timeout=1).ping(),
+        "valkey", (str(get_binary_path()), str(configuration)),
+        lambda: accepts_redis(url) is None, folder / "valkey.log",
     )  # fmt: skip
 
 
-def start(program: Program, seconds: float = 20.0) -> subprocess.Popen[bytes]:
-    """Run `program` under the calling thread and return once it answers; raises ServerFailed."""
-    process = popen(program)
-    deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        if answers(program):
-            return process
-        time.sleep(0.03)
-    process.kill()
-    raise ServerFailed(f"{program.name} did not start; the end of {program.log}: {last_line(program.log)}")
-
-
-def popen(program: Program) -> subprocess.Popen[bytes]:
-    with program.log.open("ab") as log:
-        return subprocess.Popen(
-            program.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            preexec_fn=die_with_parent(program.death_signal), cwd="/",
-            **as_user(program.identity),
-        )  # fmt: skip
-
-
-def as_user(identity: Identity | None) -> dict[str, Any]:
-    """Arguments of subprocess and asyncio that start a child as `identity`."""
-    return {"user": identity.uid, "group": identity.gid, "extra_groups": []} if identity else {}
-
-
-def answers(program: Program) -> bool:
+def accepts_postgresql(url: str, seconds: int = 1) -> str | None:
+    """None when the server lets us in, else its reason in one line."""
     try:
-        program.probe()
-    except (OSError, psycopg.OperationalError, redis.RedisError):
-        return False
-    return True
+        psycopg.connect(url, connect_timeout=seconds).close()
+    except psycopg.Error as error:
+        return " ".join(str(error).split())
+    return None
 
 
-def last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1].strip() if lines else "(empty)"
+def accepts_redis(url: str, seconds: int = 1) -> str | None:
+    """None when the server answers a PING, else its reason in one line."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as client:
+            client.ping()
+    except (OSError, ValueError, redis.RedisError) as error:
+        return " ".join(str(error).split())
+    return None
 
 
 def write_private(path: Path, text: str) -> None:
@@ -187,13 +133,22 @@ def _passable(folder: Path) -> bool:
     return bool(folder.stat().st_mode & stat.S_IXOTH)
 
 
-def _make_folder(folder: Path, identity: Identity | None) -> None:
-    """Make `folder`, and what is missing above it, passable; only what is made here gets its mode set."""
+def make_folder(folder: Path, mode: int) -> None:
+    """Make `folder` and what is missing above it; only what is made here gets its mode set."""
     for path in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
         path.mkdir()
-        path.chmod(0o711 if identity else 0o700)
-    if identity:
-        os.chown(folder, identity.uid, identity.gid)
+        path.chmod(mode)
+
+
+def _claim(folder: Path, installation_id: str) -> None:
+    """Outside the data folder, files of an earlier folder of the same path are put aside, not taken over."""
+    owner = folder / "installation-id"
+    if folder.exists() and (not owner.exists() or owner.read_text() != installation_id):
+        aside = folder.with_name(f"{folder.name}-of-{owner.read_text() if owner.exists() else 'unknown'}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    make_folder(folder, 0o711)
+    owner.write_text(installation_id)
 
 
 def _initialize(binaries: Path, data: Path, password: str, identity: Identity | None) -> None:
@@ -207,7 +162,8 @@ def _initialize(binaries: Path, data: Path, password: str, identity: Identity | 
         str(binaries / "initdb"), "-D", str(data), "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={pwfile}",
         "-E", "UTF8", "--no-locale", "--no-sync",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", **as_user(identity))
+    user = {"user": identity.uid, "group": identity.gid, "extra_groups": []} if identity else {}
+    done: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True, cwd="/", **user)  # type: ignore[call-overload]
     pwfile.unlink()
     if done.returncode:
         shutil.rmtree(data, ignore_errors=True)
@@ -241,8 +197,7 @@ def _binaries(identity: Identity | None) -> Path:
 
 
 def _copy_readable(source: Path, target: Path) -> None:
-    _make_folder(target.parent, None)
-    target.parent.chmod(0o755)
+    make_folder(target.parent, 0o711)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copytree(source, draft, symlinks=True)
     for path in (draft, *draft.rglob("*")):

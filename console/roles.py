@@ -73,6 +73,11 @@ def may_create_roles(url: str) -> bool:
         return bool(row and row[0])
 
 
+def exist(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        return bool(connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [APP]).rowcount)
+
+
 def as_role(url: str, role: str, password: str) -> str:
     """The same server and database, entered as another role."""
     parts = urlsplit(url)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from console import embedded, roles
+from console import embedded, program, roles
 from console.roles import OWNER
 
 if "TESTS_POSTGRES_PORT" not in os.environ:
@@ -46,7 +46,7 @@ def start_servers() -> None:
         return
     postgresql = embedded.postgresql(FOLDER / "postgresql", POSTGRES_PORT, PASSWORD, fast=True)
     valkey = embedded.valkey(FOLDER / "valkey", VALKEY_PORT, PASSWORD, durable=False)
-    _started.extend(embedded.start(program) for program in (postgresql, valkey))
+    _started.extend(program.start(server) for server in (postgresql, valkey))
     roles.create(SUPERUSER_URL, owner_password=PASSWORD, app_password=PASSWORD, owner_may_create_databases=True)
     atexit.register(stop_servers)
 

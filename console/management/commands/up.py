@@ -1,0 +1,17 @@
+"""Run the whole product on this machine until Ctrl-C."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from console import up
+from console.output import Output
+
+
+class Command(BaseCommand):
+    help = "Run web, gateway, worker, beat and watch with an embedded PostgreSQL and Valkey, until Ctrl-C."
+    requires_system_checks = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        raise SystemExit(up.main(settings.ENVIRONMENT, Output()))
