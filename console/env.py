@@ -14,6 +14,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# How long a replica may stay in each starting phase, may fail its probe, and may take to finish its requests.
+LIFECYCLE_SECONDS = {
+    "PHASE_DEADLINE_REQUESTING_GPU_SECONDS": 600,
+    "PHASE_DEADLINE_DOWNLOADING_MODEL_SECONDS": 3600,
+    "PHASE_DEADLINE_ENGINE_INITIALIZING_SECONDS": 600,
+    "UNHEALTHY_DEADLINE_SECONDS": 60,
+    "DRAIN_SECONDS": 60,
+}
+
+
 class InvalidEnvironment(Exception):
     """A setting cannot be used; the message names it and says what is expected."""
 
@@ -36,6 +46,7 @@ class Environment:
     debug: bool
     allowed_hosts: tuple[str, ...]
     https: bool
+    lifecycle_seconds: Mapping[str, int]
 
     @property
     def reachable_host(self) -> str:
@@ -71,6 +82,7 @@ def read(variables: Mapping[str, str]) -> Environment:
         debug=_switch(variables, "CONSOLE_DEBUG", default=False),
         allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
         https=_switch(variables, "CONSOLE_HTTPS", default=False),
+        lifecycle_seconds={name: _integer(variables, name, usual) for name, usual in LIFECYCLE_SECONDS.items()},
     )
 
 

@@ -132,6 +132,13 @@ def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
     transaction.on_commit(lambda: publish.ui_changed([row]), robust=True)
 
 
+def switch_off(now: datetime) -> list[str]:
+    """Stop the replicas of local clusters when the console ends; what people want stays as it is."""
+    from deployments.reconciler import switch_off as end
+
+    return end.switch_off(now)
+
+
 def _tell(deployment: Deployment, now: datetime) -> None:
     hint([deployment.pk], now)
     transaction.on_commit(lambda: publish.publish([deployment.pk]), robust=True)

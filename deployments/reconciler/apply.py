@@ -79,7 +79,7 @@ def _call(batch: Batch, intents: Intents, failpoint: Failpoint) -> dict[UUID, st
     refused: dict[UUID, str] = {}
     for replica in intents.to_stop:
         failpoint("before_stop")
-        calls.stop(batch.views[replica.cluster_id].driver, replica.name)
+        calls.stop(batch.views[replica.cluster_id].driver, replica.name, batch.policy.stop_grace_seconds)
         failpoint("after_stop")
     for replica in intents.to_start:
         failpoint("before_start")

@@ -6,16 +6,14 @@ A call that fails and may succeed later is left to the next pass, which sees tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from uuid import UUID
+from collections.abc import Callable
 
-from deployments.drivers.base import Driver, DriverError, ReplicaSpec
+from deployments.drivers.base import Driver, DriverError, ObservedReplica, ReplicaSpec
 from deployments.models import Deployment, Replica
 from deployments.specs import RevisionSpec
 
 log = logging.getLogger(__name__)
-STOP_GRACE_SECONDS = 5.0
-LOG_LINES = 5000
+LOG_LINES, LOG_BYTES = 5000, 256 * 1024
 Failpoint = Callable[[str], None]
 
 
@@ -49,9 +47,9 @@ def spec_of(deployment: Deployment, replica: Replica) -> ReplicaSpec:
     )
 
 
-def stop(driver: Driver, name: str) -> None:
+def stop(driver: Driver, name: str, grace_seconds: float) -> None:
     try:
-        driver.stop(name, STOP_GRACE_SECONDS)
+        driver.stop(name, grace_seconds)
     except DriverError as error:
         log.warning("Replica %s was not stopped, tried again soon: %s", name, error)
 
@@ -63,14 +61,12 @@ def forget(driver: Driver, name: str) -> None:
         log.warning("The record of replica %s stays for now: %s", name, error)
 
 
-def log_tail(driver: Driver, name: str) -> str:
-    """The end of the log that the cluster still has; empty when it has none."""
+def log_tail(driver: Driver, seen: ObservedReplica) -> str:
+    """The last 256 KiB of the log, as PostgreSQL can hold them; empty when the cluster has none."""
     try:
-        return "\n".join(line.text for line in driver.logs(name, follow=False, tail=LOG_LINES))
+        text = "\n".join(line.text for line in driver.logs(seen.name, follow=False, tail=LOG_LINES))
     except DriverError as error:
-        log.warning("The log of replica %s cannot be read: %s", name, error)
-        return ""
-
-
-def names_of(rows: Iterable[Replica]) -> dict[UUID, str]:
-    return {row.pk: row.name for row in rows}
+        log.warning("The log of replica %s cannot be read: %s", seen.name, error)
+        text = ""
+    tail = (text or seen.log_tail).replace("\x00", "\ufffd").encode(errors="replace")[-LOG_BYTES:]
+    return tail.decode(errors="ignore")

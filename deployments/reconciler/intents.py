@@ -146,9 +146,7 @@ class Intents:
     def _log_of(self, replica: Replica) -> str:
         view = self.batch.views[replica.cluster_id]
         seen = view.observed.get(replica.name)
-        if seen is None:
-            return ""
-        return calls.log_tail(view.driver, replica.name) or seen.log_tail
+        return calls.log_tail(view.driver, seen) if seen else ""
 
     @staticmethod
     def _gpu(deployment: Deployment, replica: Replica) -> str:

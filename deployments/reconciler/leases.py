@@ -49,6 +49,17 @@ def claim(now: datetime, *, limit: int, seconds: float) -> Lease:
     return lease
 
 
+@transaction.atomic
+def seize(ids: Iterable[uuid.UUID], now: datetime, *, seconds: float) -> Lease:
+    """Take these deployments from whoever holds them: his pass writes nothing more."""
+    rows = Deployment.objects.filter(pk__in=list(ids)).order_by("pk").select_for_update(of=("self",))
+    lease = Lease(uuid.uuid4(), now + timedelta(seconds=seconds), tuple(rows.values_list("pk", flat=True)))
+    Deployment.objects.filter(pk__in=lease.deployment_ids).update(
+        lease_token=lease.token, lease_expires_at=lease.expires_at, next_due_at=now
+    )
+    return lease
+
+
 def held(lease: Lease, ids: Iterable[uuid.UUID] | None = None) -> QuerySet[Deployment]:
     """The deployments still leased, locked until the transaction ends. To be evaluated inside one."""
     rows = Deployment.objects.filter(pk__in=lease.deployment_ids if ids is None else ids, lease_token=lease.token)

@@ -57,6 +57,6 @@ def sweep_cluster(cluster: Cluster, drivers: Drivers, now: datetime) -> None:
     found = sweep(view.observed.values(), {name: ReplicaState(state) for name, state in rows})
     for name in found.reap:
         log.warning("Replica %s runs in cluster %s without a live row: stopping it", name, cluster.name)
-        calls.stop(view.driver, name)
+        calls.stop(view.driver, name, observe.policy().stop_grace_seconds)
     for name in found.forget:
         calls.forget(view.driver, name)

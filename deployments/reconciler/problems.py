@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployments.causes import Cause
+from deployments.causes import Cause, last_lines
 from deployments.reconciler.snapshot import Policy
 from deployments.states import ReplicaState
 
@@ -38,11 +38,6 @@ def refused(message: str) -> Cause:
         message,
         "Correct what the evidence names, or choose another endpoint, then deploy again.",
     )
-
-
-def last_lines(text: str, count: int = 5) -> str:
-    """The end of a log, short enough to show as evidence."""
-    return "\n".join(text.strip().splitlines()[-count:])[-2000:]
 
 
 def _no_gpu(limit: str, evidence: str) -> Cause:

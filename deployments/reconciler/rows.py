@@ -17,7 +17,6 @@ from deployments.causes import Cause
 from deployments.models import DeploymentEvent, Replica, ReplicaPhase
 from deployments.states import ENDED, ReplicaState, may_become
 
-LOG_BYTES = 256 * 1024
 FIELDS = (
     "state", "state_since", "serving", "unhealthy_since", "stop_reason", "node", "address", "gpu_indices",
     "bytes_done", "bytes_total", "restarts", "ready_at", "drain_started_at", "drain_epoch", "stop_requested_at",
@@ -59,10 +58,8 @@ class Journal:
         return stamp
 
     def keep_log(self, replica: Replica, text: str) -> None:
-        """The last 256 KiB, as PostgreSQL can hold them."""
-        tail = text.replace("\x00", "\ufffd").encode(errors="replace")[-LOG_BYTES:]
-        if tail:
-            self._logs[replica.pk] = tail.decode(errors="ignore")
+        if text:
+            self._logs[replica.pk] = text
 
     def blame(self, replica: Replica, cause: Cause) -> None:
         """Its end will be FAILED, for this cause."""

@@ -27,6 +27,7 @@ class Policy:
     failures_before_failed: int = 3
     failure_window_seconds: float = 600.0
     drain_seconds: float = 60.0
+    stop_grace_seconds: float = 5.0
     unwatched_seconds: float = 60.0
     pass_seconds: float = 1.0
     pending_seconds: float = 5.0

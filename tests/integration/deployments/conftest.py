@@ -9,7 +9,12 @@ import redis
 from accounts import services as accounts
 from accounts.models import Organization, User
 from accounts.roles import Role
-from deployments.models import CatalogModel, Cluster, ClusterGpu, Endpoint, GpuType
+from deployments import queries, services, specs
+from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica
+from deployments.reconciler import passes
+from deployments.reconciler.calls import Failpoint
+from deployments.states import ReplicaState
+from tests.integration.deployments.cluster import ScriptedCluster
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -71,3 +76,58 @@ def model(transactional_db: None) -> CatalogModel:
         source_url="https://example.com/small",
         sourced_at=date(2026, 11, 1),
     )
+
+
+@pytest.fixture
+def options(cluster: Cluster, model: CatalogModel) -> specs.Options:
+    endpoint = specs.EndpointOption("default", True, {"l40s-48gb": 8, "h100-sxm-80gb": 2})
+    return specs.Options(
+        {"small": queries.model_ref(model)},
+        {"default": endpoint},
+        {"l40s-48gb": 44.7, "h100-sxm-80gb": 74.5},
+        {"simulator": "available", "vllm": "available"},
+    )
+
+
+class Console:
+    """A console on a scripted cluster: people press buttons, time passes, the reconciler runs."""
+
+    def __init__(self, organization: Organization, user: User, options: specs.Options) -> None:
+        self.organization, self.user, self.options = organization, user, options
+        self.cluster = ScriptedCluster(NOW)
+
+    @property
+    def now(self) -> datetime:
+        return self.cluster.now
+
+    def create(self, name: str = "chat", *, replicas: int = 1, gpu: str = "l40s-48gb", count: int = 1) -> Deployment:
+        body = {
+            "name": name,
+            "model": {"source": "catalog", "id": "small"},
+            "gpu": {"type": gpu, "count": count},
+            "autoscaling": {"enabled": False, "replicas": replicas},
+        }
+        spec = specs.parse(body, self.options)
+        return services.create_deployment(
+            organization=self.organization, spec=spec, body=body, by=self.user, now=self.now
+        )[0]
+
+    def terminate(self, deployment: Deployment) -> None:
+        services.terminate(deployment, by=self.user, now=self.now)
+
+    def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = passes.nothing) -> None:
+        for _ in range(times):
+            self.cluster.pass_time(seconds)
+            passes.reconcile(self.now, lambda _: self.cluster, failpoint)
+
+    def run(self, deployment: Deployment) -> Replica:
+        """Until it is ready."""
+        self.tick()
+        self.cluster.reach(ReplicaState.READY)
+        self.tick()
+        return deployment.replicas.get(state=ReplicaState.READY)
+
+
+@pytest.fixture
+def console(organization: Organization, user: User, options: specs.Options) -> Console:
+    return Console(organization, user, options)

@@ -14,17 +14,6 @@ BODY = {"name": "chat", "model": {"source": "catalog", "id": "small"}, "gpu": {"
 
 
 @pytest.fixture
-def options(cluster, model):
-    endpoint = specs.EndpointOption("default", True, {"l40s-48gb": 8, "h100-sxm-80gb": 2})
-    return specs.Options(
-        {"small": queries.model_ref(model)},
-        {"default": endpoint},
-        {"l40s-48gb": 44.7, "h100-sxm-80gb": 74.5},
-        {"simulator": "available", "vllm": "available"},
-    )
-
-
-@pytest.fixture
 def create(options, organization, user, now):
     def create(body=BODY, at=now, organization=organization):
         spec = specs.parse(body, options)

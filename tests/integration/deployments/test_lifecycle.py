@@ -1,0 +1,490 @@
+"""Observe, plan and apply on real PostgreSQL and Redis, over a scripted cluster."""
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from deployments import queries
+from deployments.drivers.base import DriverError
+from deployments.models import Deployment, DeploymentEvent, Replica, ReplicaPhase
+from deployments.reconciler import leases, observe, passes
+from deployments.reconciler.apply import apply
+from deployments.reconciler.plan import plan
+from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
+from gateway import contract
+
+pytestmark = pytest.mark.django_db(transaction=True)
+R, S = ReplicaState, DeploymentStatus
+
+
+def status(deployment):
+    deployment.refresh_from_db()
+    return deployment.status
+
+
+def states(deployment):
+    return list(deployment.replicas.order_by("created_at", "id").values_list("state", flat=True))
+
+
+def kinds(deployment):
+    return list(DeploymentEvent.objects.filter(deployment=deployment).order_by("id").values_list("kind", flat=True))
+
+
+def routes(store, deployment):
+    rows = store.hgetall(contract.replicas_key(str(deployment.pk))).values()
+    return [contract.ReplicaRecord.from_json(row) for row in rows]
+
+
+def a_gateway_is_alive(store):
+    store.set(contract.EPOCH, "one")
+    seconds, _ = store.time()
+    store.zadd(contract.GATEWAYS, {"g1": seconds})
+
+
+# The way up
+
+
+def test_a_deployment_goes_live_phase_by_phase(console, store):
+    deployment = console.create(count=2)
+    began = console.now
+    console.tick()
+    assert (status(deployment), deployment.phase) == (S.DEPLOYING, R.REQUESTING_GPU)
+    assert deployment.pending_since is None
+    for state in (R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING):
+        console.cluster.pass_time(2)
+        console.cluster.reach(state)
+        console.tick()
+        assert (status(deployment), deployment.phase) == (S.DEPLOYING, state)
+    console.cluster.pass_time(2)
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert (status(deployment), deployment.phase) == (S.RUNNING, "")
+    assert kinds(deployment) == [
+        "created", "replica_requested", "replica_downloading", "replica_initializing", "replica_ready",
+    ]  # fmt: skip
+    phases = ReplicaPhase.objects.filter(replica__deployment=deployment)
+    seconds = [(one.started_at - began).total_seconds() for one in phases]
+    assert [(one.name, since) for one, since in zip(phases, seconds, strict=True)] == [
+        (R.REQUESTING_GPU, 1), (R.DOWNLOADING_MODEL, 3), (R.ENGINE_INITIALIZING, 6), (R.READY, 9),
+    ]  # fmt: skip
+    assert all(one.ended_at == later.started_at for one, later in pairwise(phases))
+    assert [(one.address, one.max_concurrency, one.draining) for one in routes(store, deployment)] == [
+        ("127.0.0.1:9000", 16, False)
+    ]
+
+
+def test_the_cluster_is_told_what_to_start(console):
+    deployment = console.create(count=2)
+    console.tick()
+    (spec,) = console.cluster.specs.values()
+    replica = deployment.replicas.get()
+    assert (spec.replica_id, spec.name) == (str(replica.pk), replica.name)
+    assert (spec.deployment_id, spec.gpu_type, spec.gpu_count) == (str(deployment.pk), "l40s-48gb", 2)
+
+
+def test_earlier_starts_say_what_is_typical(console):
+    first = console.create(replicas=2)
+    console.tick()
+    for state, seconds in ((R.DOWNLOADING_MODEL, 0), (R.ENGINE_INITIALIZING, 30), (R.READY, 10)):
+        console.cluster.pass_time(seconds)
+        console.cluster.reach(state)
+    console.tick()
+    assert status(first) == S.RUNNING
+    typical = queries.typical_phases(console.create("second"))
+    assert {name: (times.p50_seconds, times.count) for name, times in typical.items()} == {
+        R.DOWNLOADING_MODEL: (30.0, 2), R.ENGINE_INITIALIZING: (10.0, 2),
+    }  # fmt: skip
+    assert queries.typical_phases(console.create("third", count=2)) == {}
+
+
+def test_several_replicas_start_together(console):
+    deployment = console.create(replicas=3)
+    console.tick()
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert status(deployment) == S.RUNNING
+    assert states(deployment) == [R.READY] * 3
+
+
+# Capacity
+
+
+def test_two_deployments_for_one_place_are_served_in_the_order_of_asking(console):
+    first, second = console.create("first", gpu="h100-sxm-80gb", count=2), None
+    console.cluster.pass_time(1)
+    second = console.create("second", gpu="h100-sxm-80gb", count=1)
+    console.tick()
+    assert (status(first), status(second)) == (S.DEPLOYING, S.PENDING)
+    assert second.pending_reason == "Waits for 1 × H100 SXM: 0 free of 2"
+    assert queries.place_in_queue(second) == 1
+    assert kinds(second) == ["created", "pending"]
+
+
+def test_who_waits_gets_the_gpus_as_soon_as_they_are_released(console):
+    first = console.create("first", gpu="h100-sxm-80gb", count=2)
+    console.run(first)
+    second = console.create("second", gpu="h100-sxm-80gb", count=2)
+    console.tick()
+    console.terminate(first)
+    console.tick()
+    console.tick(61)
+    console.tick(1, times=3)
+    assert (status(first), status(second)) == (S.TERMINATED, S.DEPLOYING)
+    assert second.pending_reason == ""
+
+
+def test_nobody_overtakes_who_came_first(console):
+    console.run(console.create("holder", gpu="h100-sxm-80gb", count=1))
+    large = console.create("large", gpu="h100-sxm-80gb", count=2)
+    console.tick()
+    small = console.create("small", gpu="h100-sxm-80gb", count=1)
+    console.tick()
+    assert (status(large), status(small)) == (S.PENDING, S.PENDING)
+    assert small.pending_reason == "Waits for 1 × H100 SXM: 1 free of 2, 2nd in turn"
+    assert [queries.place_in_queue(one) for one in (large, small)] == [1, 2]
+
+
+def test_what_stops_still_holds_its_gpus(console):
+    first = console.create("first", gpu="h100-sxm-80gb", count=2)
+    console.tick()
+    console.cluster.stop_works = False
+    console.terminate(first)
+    second = console.create("second", gpu="h100-sxm-80gb", count=2)
+    console.tick(times=3)
+    assert (states(first), status(second)) == ([R.STOPPING], S.PENDING)
+    used = {row.gpu_type.pk: row.used for row in queries.capacity(second.endpoint.cluster)}
+    assert used == {"l40s-48gb": 0, "h100-sxm-80gb": 2}
+
+
+# Termination
+
+
+@pytest.mark.parametrize("state", STARTING_ORDER)
+def test_termination_while_starting_stops_at_once_and_waits_for_the_confirmation(console, state):
+    deployment = console.create()
+    console.tick()
+    console.cluster.reach(state)
+    console.cluster.stop_works = False
+    console.terminate(deployment)
+    console.tick()
+    assert (status(deployment), states(deployment)) == (S.TERMINATING, [R.STOPPING])
+    console.cluster.stop_works = True
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED])
+    assert deployment.next_due_at is None
+    assert console.cluster.replicas == {}
+
+
+def test_termination_before_the_first_pass_needs_no_cluster(console):
+    deployment = console.create()
+    console.terminate(deployment)
+    console.tick()
+    assert (status(deployment), console.cluster.calls) == (S.TERMINATED, [])
+
+
+def test_a_ready_replica_finishes_what_it_has_before_it_stops(console, store):
+    a_gateway_is_alive(store)
+    deployment = console.create()
+    replica = console.run(deployment)
+    slots = contract.slots_key(str(deployment.pk))
+    store.hset(slots, f"{replica.pk} g1", 2)
+    console.terminate(deployment)
+    console.tick(times=3)
+    assert states(deployment) == [R.DRAINING]
+    assert [one.draining for one in routes(store, deployment)] == [True]
+    store.hset(slots, f"{replica.pk} g1", 0)
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED])
+    assert routes(store, deployment) == []
+
+
+@pytest.mark.parametrize("away", ["no gateway", "another Redis", "no Redis epoch"])
+def test_an_unknown_load_waits_for_the_limit(console, store, away):
+    a_gateway_is_alive(store)
+    deployment = console.create()
+    console.run(deployment)
+    console.terminate(deployment)
+    console.cluster.pass_time(1)
+    store.hset(contract.slots_key(str(deployment.pk)), "other g1", 1)
+    console.tick(0)
+    if away == "no gateway":
+        store.delete(contract.GATEWAYS)
+    elif away == "another Redis":
+        store.set(contract.EPOCH, "two")
+    else:
+        store.delete(contract.EPOCH)
+    console.tick(1, times=3)
+    assert states(deployment) == [R.DRAINING]
+    console.tick(57)
+    console.tick(times=2)
+    assert states(deployment) == [R.STOPPED]
+
+
+def test_the_end_of_the_log_is_kept(console):
+    deployment = console.create()
+    console.run(deployment)
+    console.terminate(deployment)
+    console.tick()
+    console.tick(61)
+    console.tick(times=2)
+    replica = deployment.replicas.get()
+    assert replica.log_tail.endswith("last line\ufffd")
+    assert (replica.state, replica.released_at is not None) == (R.STOPPED, True)
+
+
+# Failures
+
+
+def test_a_replica_that_crashes_is_replaced_and_after_three_the_deployment_has_failed(console, store):
+    deployment = console.create()
+    for waits in (1, 4):
+        replica = console.run(deployment)
+        console.cluster.pass_time(1)
+        console.cluster.exit(replica.name, 1)
+        console.tick(0)
+        assert (status(deployment), states(deployment)[-1]) == (S.PENDING, R.FAILED)
+        assert deployment.pending_reason.startswith(f"Starts again in {waits} s")
+        console.tick(waits - 0.5)
+        assert R.REQUESTING_GPU not in states(deployment)
+        console.cluster.pass_time(0.5)
+    replica = console.run(deployment)
+    console.cluster.exit(replica.name, 1)
+    console.tick(times=2)
+    assert status(deployment) == S.FAILED
+    assert (deployment.cause["code"], deployment.cause["action"] != "") != ("", False)
+    assert states(deployment) == [R.FAILED] * 3
+    assert console.cluster.replicas == {}
+    assert deployment.next_due_at is None
+    assert kinds(deployment)[-2:] == ["replica_failed", "failed"]
+    route = contract.RouteRecord.from_json(store.hget(contract.ROUTES, str(deployment.pk)))
+    assert (route.state, route.reason) == ("failed", deployment.cause["message"])
+
+
+def test_an_engine_that_never_becomes_healthy_fails_with_that_cause(console):
+    deployment = console.create()
+    for _ in range(3):
+        console.tick(20)
+        console.cluster.reach(R.ENGINE_INITIALIZING)
+        console.tick()
+        console.tick(601)
+        console.tick(times=2)
+    assert status(deployment) == S.FAILED
+    assert deployment.cause["code"] == "never_healthy"
+    assert states(deployment) == [R.FAILED] * 3
+
+
+def test_a_failing_replica_holds_its_gpu_until_the_cluster_confirms(console):
+    deployment = console.create()
+    console.tick()
+    console.cluster.reach(R.ENGINE_INITIALIZING)
+    console.cluster.stop_works = False
+    console.tick(1)
+    console.tick(601)
+    console.tick(times=3)
+    replica = deployment.replicas.order_by("created_at").first()
+    assert (replica.state, replica.cause["code"], replica.released_at) == (R.STOPPING, "never_healthy", None)
+
+
+def test_a_replica_whose_probe_fails_leaves_the_routes_and_comes_back(console, store):
+    deployment = console.create()
+    console.run(deployment)
+    console.cluster.reach(R.READY, healthy=False)
+    console.tick(6)
+    assert (routes(store, deployment), status(deployment)) == ([], S.RUNNING)
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert len(routes(store, deployment)) == 1
+    assert kinds(deployment)[-2:] == ["replica_unhealthy", "replica_healthy"]
+
+
+def test_a_start_that_the_cluster_refuses_for_good_is_a_failure(console):
+    console.cluster.start_error = DriverError("no such image", retryable=False)
+    deployment = console.create()
+    console.tick(1, times=40)
+    assert status(deployment) == S.FAILED
+    assert (deployment.cause["code"], deployment.cause["evidence"]) == ("start_refused", "no such image")
+
+
+# What a cluster gets wrong
+
+
+def test_a_start_that_fails_for_now_is_asked_for_again(console):
+    console.cluster.start_error = DriverError("busy", retryable=True)
+    deployment = console.create()
+    console.tick(times=2)
+    console.cluster.start_error = None
+    console.tick()
+    assert len(console.cluster.running()) == 1
+    assert states(deployment) == [R.REQUESTING_GPU]
+
+
+def test_a_start_that_reports_an_error_but_happened_is_adopted(console):
+    console.cluster.start_error = DriverError("timed out", retryable=True)
+    console.cluster.start_happens_despite_error = True
+    deployment = console.create()
+    console.tick()
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert (status(deployment), len(console.cluster.running())) == (S.RUNNING, 1)
+
+
+def test_a_stale_listing_neither_kills_nor_duplicates(console):
+    console.cluster.staleness_seconds = 30
+    deployment = console.create(replicas=2)
+    console.cluster.listing = console.cluster.observe()
+    console.tick(times=20)
+    assert len(deployment.replicas.all()) == len(console.cluster.running()) == 2
+
+
+def test_a_cluster_out_of_reach_changes_nothing(console):
+    deployment = console.create()
+    console.run(deployment)
+    console.cluster.reachable = False
+    console.tick(6, times=3)
+    assert (status(deployment), states(deployment)) == (S.RUNNING, [R.READY])
+
+
+def test_what_runs_without_a_live_row_is_stopped_and_forgotten(console, cluster):
+    deployment = console.create()
+    replica = console.run(deployment)
+    Replica.objects.filter(pk=replica.pk).update(state=R.STOPPED)
+    passes.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+    assert console.cluster.running() == []
+    passes.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+    assert console.cluster.replicas == {}
+
+
+# The console was away
+
+
+def test_a_night_switched_off_is_neither_billed_nor_counted(console):
+    deployment = console.create()
+    replica = console.run(deployment)
+    console.tick(5)
+    evening = console.now
+    console.cluster.exit(replica.name, None, at=evening)
+    console.tick(15 * 3600)
+    replica.refresh_from_db()
+    assert (replica.state, replica.released_at, replica.cause) == (R.STOPPED, evening, None)
+    assert states(deployment) == [R.STOPPED, R.REQUESTING_GPU]
+    assert not ReplicaPhase.objects.filter(replica=replica, ended_at__gt=evening).exists()
+
+
+def test_replicas_that_ran_on_while_the_console_was_away_are_found_again(console):
+    deployment = console.create()
+    replica = console.run(deployment)
+    console.tick(15 * 3600)
+    assert (status(deployment), console.cluster.running()) == (S.RUNNING, [replica.name])
+
+
+# Kills and leases
+
+
+class Killed(Exception):
+    """The worker died here."""
+
+
+FAILPOINTS = (
+    "claimed", "before_intent", "after_intent", "before_start", "after_start", "before_stop", "after_stop",
+    "before_outcome", "after_outcome",
+)  # fmt: skip
+
+
+def dies_at(where):
+    def failpoint(name):
+        if name == where:
+            raise Killed
+
+    return failpoint
+
+
+@pytest.mark.parametrize("where", FAILPOINTS)
+def test_a_kill_while_starting_leaves_no_orphan_and_no_double(console, where):
+    deployment = console.create(replicas=2)
+    if where in ("before_stop", "after_stop"):
+        console.tick()
+    else:
+        with pytest.raises(Killed):
+            console.tick(failpoint=dies_at(where))
+    console.tick(31)
+    console.cluster.reach(R.READY)
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.RUNNING, [R.READY] * 2)
+    assert console.cluster.running() == sorted(deployment.replicas.values_list("name", flat=True))
+
+
+@pytest.mark.parametrize("where", [name for name in FAILPOINTS if "start" not in name])
+def test_a_kill_while_stopping_is_made_good_by_the_next_pass(console, where):
+    deployment = console.create(replicas=2)
+    console.tick()
+    console.cluster.reach(R.DOWNLOADING_MODEL)
+    console.tick()
+    console.terminate(deployment)
+    with pytest.raises(Killed):
+        console.tick(failpoint=dies_at(where))
+    console.tick(31)
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED] * 2)
+    assert console.cluster.running() == []
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing_and_calls_nothing(console):
+    deployment = console.create()
+    now = console.cluster.pass_time(1)
+    lease = leases.claim(now, limit=10, seconds=30)
+    suspended = observe.observe(lease, lambda _: console.cluster, now)
+    console.tick(31)
+    calls, before = list(console.cluster.calls), Deployment.objects.values().get()
+    apply(suspended, {pk: plan(one) for pk, one in suspended.snapshots.items()}, passes.nothing)
+    assert console.cluster.calls == calls
+    assert Deployment.objects.values().get() == before
+    assert deployment.replicas.count() == 1
+
+
+def test_two_workers_never_hold_the_same_deployment(console):
+    console.create("first")
+    console.create("second")
+    now = console.cluster.pass_time(1)
+    one, two = (leases.claim(now, limit=10, seconds=30) for _ in range(2))
+    assert (len(one.deployment_ids), two.deployment_ids) == (2, ())
+
+
+def test_a_hint_that_comes_during_a_pass_is_not_lost(console):
+    deployment = console.create()
+
+    def press_the_button(name):
+        if name == "after_intent":
+            console.terminate(deployment)
+
+    console.tick(failpoint=press_the_button)
+    deployment.refresh_from_db()
+    assert (deployment.status, deployment.next_due_at) == (S.TERMINATING, console.now)
+
+
+def test_a_pass_costs_the_same_number_of_queries_for_one_deployment_and_for_twenty(
+    console, django_assert_max_num_queries
+):
+    for number in range(8):
+        console.create(f"d{number}")
+    console.tick()
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert Deployment.objects.filter(status=S.RUNNING).count() == 8
+    with django_assert_max_num_queries(20):
+        console.tick(6)
+    console.cluster.reach(R.READY, healthy=False)
+    with django_assert_max_num_queries(24):
+        console.tick(6)
+
+
+def test_stamps_never_lie_in_the_future_and_phases_never_overlap(console):
+    deployment = console.create()
+    console.tick()
+    later = console.now + timedelta(hours=1)
+    console.cluster.now, real = later, console.cluster.now
+    console.cluster.reach(R.READY)
+    console.cluster.now = real
+    console.tick()
+    (replica,) = deployment.replicas.all()
+    assert replica.state_since == replica.ready_at == console.now
