@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from django.db.models import Q, QuerySet
 from django.http import Http404
 
-from accounts.models import Membership, Organization, User
+from accounts.models import ApiKey, Membership, Organization, User
+from accounts.queries import api_keys as listed_api_keys
 from accounts.roles import Right, Role, rights_of
 from deployments.models import Deployment, Replica
 
@@ -43,6 +44,22 @@ def visible(actor: Actor, path: str = "organization_id") -> Q:
     if actor.is_operator:
         return Q(**{path: actor.scoped_to.id}) if actor.scoped_to else Q()
     return Q(**{f"{path}__in": list(actor.roles)})
+
+
+def may_somewhere(actor: Actor, right: Right) -> bool:
+    """Whether the actor has the right in any organization."""
+    return actor.is_operator or any(actor.may(right, organization_id) for organization_id in actor.roles)
+
+
+def organizations(actor: Actor) -> QuerySet[Organization]:
+    return Organization.objects.filter(visible(actor, "pk")).order_by("name")
+
+
+def api_keys(actor: Actor) -> QuerySet[ApiKey]:
+    """Keys that people made: a person's own, and all of the organizations where the person manages keys."""
+    managed = [one for one in actor.roles if actor.may(Right.MANAGE_ORGANIZATION_KEYS, one)]
+    condition = Q() if actor.is_operator else Q(user=actor.user) | Q(organization_id__in=managed)
+    return listed_api_keys().filter(visible(actor), condition)
 
 
 def deployments(actor: Actor) -> QuerySet[Deployment]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.functional import SimpleLazyObject
+from whitenoise.middleware import WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
@@ -32,3 +36,32 @@ def content_security_policy(get_response: Handler) -> Handler:
         return response
 
     return handle
+
+
+def actor(get_response: Handler) -> Handler:
+    """`request.actor`: who the signed-in person is to console/access.py; one query, at first use."""
+    from console.access import actor_of
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        request.actor = SimpleLazyObject(lambda: actor_of(request.user))  # type: ignore[attr-defined, arg-type]
+        return get_response(request)
+
+    return handle
+
+
+class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise is untyped
+    """WhiteNoise whose answers suit ASGI: its own are synchronous iterators, which Django warns about and reads whole
+    into memory anyway. A folder that does not exist is no reason to warn: files come from the finders then."""
+
+    def add_files(self, root: str, prefix: str | None = None) -> None:
+        if Path(root).is_dir():
+            super().add_files(root, prefix)
+
+    @staticmethod
+    def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
+        found = static_file.get_response(request.method, request.META)
+        body = b""
+        if found.file is not None:
+            with found.file:
+                body = found.file.read()
+        return HttpResponse(body, status=int(found.status), headers=dict(found.headers))

@@ -42,11 +42,12 @@ MIDDLEWARE = [
     "console.middleware.request_id",
     "django.middleware.security.SecurityMiddleware",
     "console.middleware.content_security_policy",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "console.middleware.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "console.middleware.actor",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -149,15 +150,14 @@ WHITENOISE_USE_FINDERS = True
 
 # Lifecycle (seconds). Deadlines are per phase; past one the replica fails with a cause and is replaced with back-off.
 PHASE_DEADLINE_SECONDS = {
-    "REQUESTING_GPU": 600,
-    "DOWNLOADING_MODEL": 3600,
-    "ENGINE_INITIALIZING": 600,
+    phase: ENVIRONMENT.lifecycle_seconds[f"PHASE_DEADLINE_{phase}_SECONDS"]
+    for phase in ("REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING")
 }
-UNHEALTHY_DEADLINE_SECONDS = 60
+UNHEALTHY_DEADLINE_SECONDS = ENVIRONMENT.lifecycle_seconds["UNHEALTHY_DEADLINE_SECONDS"]
 RESTART_BACKOFF_SECONDS = (1, 4, 16)
 FAILURES_BEFORE_FAILED = 3
 FAILURE_WINDOW_SECONDS = 600
-DRAIN_SECONDS = 60
+DRAIN_SECONDS = ENVIRONMENT.lifecycle_seconds["DRAIN_SECONDS"]
 LEASE_SECONDS = 30
 RECONCILE_BATCH = 200
 USAGE_EVENT_DAYS = 35

@@ -1,0 +1,89 @@
+"""The form of a new API key."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from accounts.models import Organization
+from accounts.roles import Right, Scope
+from console import access
+from console.access import Actor
+
+SCOPES = {
+    Scope.INFERENCE.value: ("Inference", "calls deployments at the gateway"),
+    Scope.READ.value: ("Read", "reads everything through the REST API"),
+    Scope.MANAGE.value: ("Manage", "deploys and changes through the REST API, reads too"),
+}
+EXPIRIES = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "1 year", "": "Never"}
+USUAL_EXPIRY = "90"
+
+
+class ApiKeyForm(forms.Form):
+    """`organization` may stay empty for a person of one organization; no `deployments` means all of them."""
+
+    name = forms.CharField(max_length=120, error_messages={"required": "Give the key a name that says who uses it."})
+    organization = forms.CharField(required=False)
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, title) for scope, (title, _) in SCOPES.items()],
+        error_messages={"required": "Choose at least one thing that the key may do."},
+    )
+    expires = forms.ChoiceField(choices=list(EXPIRIES.items()), required=False)
+    limited = forms.ChoiceField(choices=[("", "All deployments"), ("some", "Only some")], required=False)
+    deployments = forms.MultipleChoiceField(required=False)
+
+    def __init__(self, actor: Actor, data: Any = None, **options: Any) -> None:
+        super().__init__(data, **options)
+        self.actor = actor
+        self.organizations = [
+            one for one in access.organizations(actor) if actor.may(Right.MANAGE_OWN_KEYS, one.pk)
+        ]
+        self.callable = list(access.deployments(actor).order_by("name"))
+        choices = [(str(one.pk), one.name) for one in self.callable]
+        self.fields["deployments"].choices = choices  # type: ignore[attr-defined]
+
+    @property
+    def chosen(self) -> dict[str, list[str]]:
+        """What is ticked now, by field, so that nothing is lost when the form comes back."""
+        if not self.is_bound:
+            return {"scopes": ["inference"], "expires": [USUAL_EXPIRY], "limited": [""], "deployments": []}
+        return {name: self.data.getlist(name) for name in ("scopes", "expires", "limited", "deployments")}
+
+    def clean_organization(self) -> Organization:
+        slug = self.cleaned_data["organization"]
+        found = [one for one in self.organizations if one.slug == slug or (not slug and len(self.organizations) == 1)]
+        if not found:
+            raise ValidationError("Choose the organization that the key is for.")
+        return found[0]
+
+    def clean(self) -> None:
+        organization = self.cleaned_data.get("organization")
+        if organization is None or not self._is_limited:
+            return
+        chosen = self.cleaned_data.get("deployments", [])
+        if not chosen and "deployments" not in self.errors:
+            self.add_error("deployments", "Tick at least one deployment, or let the key call all of them.")
+        of_others = [one.name for one in self._named(chosen) if one.organization_id != organization.pk]
+        if of_others:
+            names = ", ".join(of_others)
+            self.add_error("deployments", f"A key of {organization} cannot call {names}; untick what is not its own.")
+
+    @property
+    def _is_limited(self) -> bool:
+        return self.cleaned_data.get("limited") == "some"
+
+    def _named(self, ids: list[str]) -> list[Any]:
+        return [one for one in self.callable if str(one.pk) in ids]
+
+    def expires_at(self, now: datetime) -> datetime | None:
+        days = self.cleaned_data["expires"]
+        return now + timedelta(days=int(days)) if days else None
+
+    @property
+    def deployment_ids(self) -> list[uuid.UUID] | None:
+        """None: all, those to come included."""
+        return [uuid.UUID(one) for one in self.cleaned_data["deployments"]] if self._is_limited else None

@@ -1,0 +1,168 @@
+"""A deployment as one line of the list, in words. Pure: everything comes from the deployment, its prefetched live
+replicas (`live_replicas`) and what the caller has read for the whole page."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from console.figures import counted, lasted
+from deployments.models import Deployment, Replica
+from deployments.states import STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
+
+S, R = DeploymentStatus, ReplicaState
+MOST_CELLS = 12
+PHASES = {
+    R.REQUESTING_GPU: "Requesting GPU",
+    R.DOWNLOADING_MODEL: "Downloading",
+    R.ENGINE_INITIALIZING: "Initializing",
+}
+DELETABLE = (S.TERMINATED, S.FAILED)
+
+
+class Used(Protocol):
+    """What billing counts: requests and tokens of a period."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class DeploymentRow:
+    """One line. `line` says why, how far or since when; `cells` has the class of each replica cell ("" = free) and is
+    empty above MOST_CELLS; `requests` and tokens are of the last 60 minutes."""
+
+    id: uuid.UUID
+    name: str
+    model: str
+    organization: str
+    status: str
+    line: str
+    ready: int
+    wanted: int
+    cells: tuple[str, ...]
+    gpu_count: int
+    gpu: str
+    gpu_memory_gb: int
+    simulated: bool
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    created_at: datetime
+    may_deploy: bool
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status == S.TERMINATED
+
+    @property
+    def is_bad(self) -> bool:
+        return self.status == S.FAILED
+
+    @property
+    def may_terminate(self) -> bool:
+        return self.may_deploy and self.status not in (S.TERMINATING, S.TERMINATED)
+
+    @property
+    def may_delete(self) -> bool:
+        return self.may_deploy and self.status in DELETABLE
+
+    @property
+    def acts(self) -> str:
+        """Names what the menu offers, so that a menu that is open stays while nothing in it changes."""
+        return f"{'t' if self.may_terminate else ''}{'d' if self.may_delete else ''}o"
+
+
+def row(
+    deployment: Deployment, *, titles: dict[str, str], used: Used | None, now: datetime, may_deploy: bool
+) -> DeploymentRow:
+    """`titles` maps catalog ids to titles; `used` None is no request at all."""
+    spec: dict[str, Any] = deployment.revision.spec if deployment.revision else {"model": {"id": ""}, "gpu_count": 0}
+    live: list[Replica] = getattr(deployment, "live_replicas", [])
+    wanted = 0 if deployment.terminate_requested_at else deployment.desired_replicas
+    return DeploymentRow(
+        id=deployment.pk,
+        name=deployment.name,
+        model=titles.get(spec["model"]["id"], spec["model"]["id"]),
+        organization=deployment.organization.name,
+        status=deployment.status,
+        line=line(deployment, live, now),
+        ready=sum(replica.state == R.READY for replica in live),
+        wanted=wanted,
+        cells=cells(live, wanted, failed=deployment.failed_at is not None),
+        gpu_count=spec["gpu_count"],
+        gpu=short_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
+        gpu_memory_gb=deployment.gpu_type.memory_gb,
+        simulated=deployment.endpoint.cluster.simulated,
+        requests=used.requests if used else 0,
+        input_tokens=used.input_tokens if used else 0,
+        output_tokens=used.output_tokens if used else 0,
+        created_at=deployment.created_at,
+        may_deploy=may_deploy,
+    )
+
+
+def short_title(title: str, memory_gb: int) -> str:
+    """The product without its memory, which stands beside it."""
+    return title.removesuffix(f" {memory_gb} GB").removesuffix(f" {memory_gb}GB")
+
+
+def cells(live: list[Replica], wanted: int, *, failed: bool) -> tuple[str, ...]:
+    """One class for each replica that lives or is wanted: ready first, then starting, then on their way out."""
+    kinds = Counter(_cell(replica.state) for replica in live)
+    shown = [kind for kind in ("ready", "starting", "draining") for _ in range(kinds[kind])]
+    shown += ["failed" if failed else ""] * (wanted - len(shown))
+    return tuple(shown) if len(shown) <= MOST_CELLS else ()
+
+
+def _cell(state: str) -> str:
+    return "ready" if state == R.READY else "starting" if state in STARTING else "draining"
+
+
+def line(deployment: Deployment, live: list[Replica], now: datetime) -> str:
+    """The second line under the status."""
+    match deployment.status:
+        case S.PENDING:
+            return deployment.pending_reason or "waits for its turn"
+        case S.DEPLOYING:
+            return _progress(live, now)
+        case S.SCALING | S.ROLLING:
+            ready = sum(replica.state == R.READY for replica in live)
+            return f"{ready} → {deployment.desired_replicas}, {_progress(live, now)}"
+        case S.FAILED:
+            return _first_sentence(str((deployment.cause or {}).get("message", "")))
+        case S.TERMINATING:
+            return f"{counted(len(live), 'replica')} to stop" if live else "nothing left to stop"
+        case S.TERMINATED:
+            by = f", by {deployment.terminated_by}" if deployment.terminated_by else ""
+            return f"{since(deployment.terminated_at or deployment.status_since, now)}{by}"
+        case _:
+            return f"since {since(deployment.status_since, now)}"
+
+
+def _progress(live: list[Replica], now: datetime) -> str:
+    """2/3 Downloading, 42 %, 0:42: the replica furthest on."""
+    starting = [replica for replica in live if replica.state in STARTING]
+    if not starting:
+        return "waits for GPUs"
+    first = max(starting, key=lambda replica: STARTING_ORDER.index(R(replica.state)))
+    step = STARTING_ORDER.index(R(first.state)) + 1
+    done = f", {100 * first.bytes_done // first.bytes_total} %" if first.bytes_done and first.bytes_total else ""
+    shown = done if first.state == R.DOWNLOADING_MODEL else ""
+    return f"{step}/3 {PHASES[R(first.state)]}{shown}, {lasted((now - first.created_at).total_seconds())}"
+
+
+def since(at: datetime, now: datetime) -> str:
+    """13:28 for today, 12 Nov for earlier days, with the year when it is another one (UTC)."""
+    at, now = at.astimezone(UTC), now.astimezone(UTC)
+    if at.date() == now.date():
+        return f"{at:%H:%M}"
+    return f"{at.day} {at:%b}" + ("" if at.year == now.year else f" {at.year}")
+
+
+def _first_sentence(text: str) -> str:
+    return text.split(". ")[0].rstrip(".") or "no cause known"
