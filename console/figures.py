@@ -1,0 +1,38 @@
+"""Figures as people read them. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+GIB = 2**30
+
+
+def lasted(seconds: float) -> str:
+    """4:12, and over an hour 3 h 20 min."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02}"
+
+
+def gib(size: int) -> str:
+    """Bytes in GiB, one decimal, without the unit."""
+    return f"{size / GIB:,.1f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """1 replica, 2 replicas, 0 replicas."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """14:01:21 for today, 12 Nov 08:11 for earlier days (UTC)."""
+    at, now = at.astimezone(UTC), now.astimezone(UTC)
+    if at.date() == now.date():
+        return f"{at:%H:%M:%S}"
+    year = f" {at.year}" if at.year != now.year else ""
+    return f"{at.day} {at:%b}{year} {at:%H:%M}"
+
+
+def joined(words: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

@@ -1,0 +1,152 @@
+"""One start of a replica drawn on a scale of seconds: its phases, and what was usual in earlier starts here. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from console.figures import lasted
+from deployments.states import STARTING_ORDER, ReplicaState
+
+TITLES = {
+    ReplicaState.REQUESTING_GPU: "Requesting GPU",
+    ReplicaState.DOWNLOADING_MODEL: "Downloading model",
+    ReplicaState.ENGINE_INITIALIZING: "Engine initializing",
+}
+STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
+MOST_TICKS = 9
+
+
+class Usual(Protocol):
+    """How long a phase took in earlier starts, seconds."""
+
+    @property
+    def p50_seconds(self) -> float: ...
+    @property
+    def p95_seconds(self) -> float: ...
+    @property
+    def count(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """One phase as it happened; `ended_at` None while it goes on."""
+
+    name: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row. Positions and lengths are seconds since the start; `state` is done, going, coming or skipped."""
+
+    title: str
+    state: str
+    begin: float
+    length: float
+    p50: float | None
+    p95: float | None
+    elapsed: str
+    usual: str
+
+    @property
+    def tone(self) -> str:
+        return {"done": "good", "going": "moving"}.get(self.state, "gone")
+
+    @property
+    def icon(self) -> str:
+        return {"done": "check", "going": "status-deploying", "skipped": "minus"}.get(self.state, "status-pending")
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """`width` is the scale's end in seconds, a whole number of `ticks`; `now` is None once the start is over."""
+
+    bars: tuple[Bar, ...]
+    width: float
+    ticks: tuple[str, ...]
+    grid: tuple[float, ...]
+    now: float | None
+    elapsed: str
+    ready_about_at: datetime | None
+    ready_by_at: datetime | None
+    count: int
+
+
+def draw(stamps: Sequence[Stamp], usual: Mapping[str, Usual], now: datetime) -> Waterfall:
+    """The waterfall of a start whose phases so far are `stamps` (the starting phases only, at least one)."""
+    begin = stamps[0].started_at
+    over = all(stamp.ended_at for stamp in stamps) and usual_is_over(stamps)
+    end = max(stamp.ended_at or now for stamp in stamps)
+    bars, about, late = _bars(stamps, usual, begin, end, over)
+    step = _step(max(about, late, (end - begin).total_seconds()) * 1.04)
+    width = _ceiling(max(about, late, (end - begin).total_seconds()) * 1.04, step)
+    known = bool(usual) and not over
+    return Waterfall(
+        bars=bars,
+        width=width,
+        ticks=tuple(lasted(number * step) for number in range(int(width // step) + 1)),
+        grid=tuple(float(number * step) for number in range(int(width // step) + 1)),
+        now=None if over else (end - begin).total_seconds(),
+        elapsed=lasted((end - begin).total_seconds()),
+        ready_about_at=begin + timedelta(seconds=about) if known else None,
+        ready_by_at=begin + timedelta(seconds=late) if known else None,
+        count=max((times.count for times in usual.values()), default=0),
+    )
+
+
+def usual_is_over(stamps: Sequence[Stamp]) -> bool:
+    """Whether the last starting phase has ended: nothing is to come."""
+    return stamps[-1].ended_at is not None
+
+
+def _bars(
+    stamps: Sequence[Stamp], usual: Mapping[str, Usual], begin: datetime, end: datetime, over: bool
+) -> tuple[tuple[Bar, ...], float, float]:
+    """The rows, and when the last of them ends: usually, and in 95 of 100 starts (the phase that goes on late)."""
+    happened = {stamp.name: stamp for stamp in stamps}
+    latest = max((STARTING_ORDER.index(ReplicaState(name)) for name in happened), default=-1)
+    bars: list[Bar] = []
+    about = late = 0.0
+    for place, name in enumerate(STARTING_ORDER):
+        times = usual.get(name)
+        p50, p95 = (times.p50_seconds, times.p95_seconds) if times else (None, None)
+        stamp = happened.get(name)
+        if stamp is None:
+            skipped = over or place < latest
+            position, length, state = about, 0.0, "skipped" if skipped else "coming"
+        else:
+            position = (stamp.started_at - begin).total_seconds()
+            length = ((stamp.ended_at or end) - stamp.started_at).total_seconds()
+            state = "done" if stamp.ended_at else "going"
+        expected = 0.0 if state == "skipped" else (p50 or 0.0)
+        at_most = 0.0 if state == "skipped" else (p95 or 0.0)
+        if state in ("coming", "going"):
+            about, late = position + max(length, expected), max(late, position) + max(length, at_most)
+        elif state == "done":
+            about = late = position + length
+        shown = state != "skipped"
+        bars.append(
+            Bar(
+                title=TITLES[name],
+                state=state,
+                begin=position,
+                length=length,
+                p50=p50 if shown else None,
+                p95=p95 if shown else None,
+                elapsed=lasted(length) if stamp else "–",
+                usual=f"of {lasted(p50)}" if p50 is not None and shown else "",
+            )
+        )
+    return tuple(bars), about, late
+
+
+def _step(seconds: float) -> float:
+    return next((step for step in STEPS if seconds / step <= MOST_TICKS - 1), STEPS[-1])
+
+
+def _ceiling(seconds: float, step: float) -> float:
+    return max(1, -(-seconds // step)) * step

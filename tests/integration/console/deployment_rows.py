@@ -1,0 +1,139 @@
+"""Rows of deployments in any status, written as the reconciler would leave them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from accounts.models import Organization, User
+from accounts.roles import Role
+from accounts.services import create_organization, set_role
+from deployments.models import (
+    Cluster,
+    ClusterGpu,
+    Deployment,
+    DeploymentEvent,
+    Endpoint,
+    GpuType,
+    Replica,
+    ReplicaPhase,
+    Revision,
+)
+from deployments.specs import EngineSettings, ModelRef, RevisionSpec, SimulatorSettings
+from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
+
+GIB = 2**30
+PASSWORD = "correct horse battery"
+
+
+def person(email: str, organization: Organization | None = None, role: Role = Role.ADMIN, **fields: Any) -> User:
+    user = User.objects.create_user(email, PASSWORD, **fields)
+    if organization:
+        set_role(organization=organization, user=user, role=role)
+    return user
+
+
+def organization(slug: str = "northwind") -> Organization:
+    return create_organization(slug=slug, name=slug.title())
+
+
+def endpoint(now: datetime) -> Endpoint:
+    gpu, _ = GpuType.objects.get_or_create(
+        id="l40s-48gb", defaults={"title": "L40S 48 GB", "vendor": "NVIDIA", "memory_gb": 48, "memory_gib": "44.99"}
+    )
+    cluster, _ = Cluster.objects.get_or_create(
+        name="local", defaults={"driver": Cluster.Driver.LOCAL, "simulated": True, "created_at": now}
+    )
+    ClusterGpu.objects.get_or_create(cluster=cluster, gpu_type=gpu, defaults={"count": 8})
+    return Endpoint.objects.get_or_create(
+        name="default", defaults={"base_url": "http://127.0.0.1:8001", "cluster": cluster, "created_at": now}
+    )[0]
+
+
+def deployment(
+    owner: Organization, now: datetime, name: str = "llama-chat", replicas: int = 1, **fields: Any
+) -> Deployment:
+    made = Deployment.objects.create(
+        organization=owner,
+        endpoint=endpoint(now),
+        name=name,
+        gpu_type_id="l40s-48gb",
+        desired_replicas=replicas,
+        created_at=now,
+        updated_at=now,
+        **{"status_since": now, "pending_since": None, **fields},
+    )
+    spec = RevisionSpec(
+        model=ModelRef("catalog", "llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", 15 * GIB, 131072),
+        engine=EngineSettings("simulator", 8192, 16, True, SimulatorSettings()),
+        gpu_count=1,
+    )
+    made.revision = Revision.objects.create(
+        organization=owner, deployment=made, number=1, spec=spec.to_json(), spec_hash=spec.spec_hash, created_at=now
+    )
+    made.save()
+    return made
+
+
+def replica(of: Deployment, state: ReplicaState, now: datetime, seconds: float = 10, **fields: Any) -> Replica:
+    """A replica in `state` whose phases so far took `seconds` each, the last one up to `now`."""
+    names = list(STARTING_ORDER)[: STARTING_ORDER.index(state) + 1] if state in STARTING_ORDER else list(STARTING_ORDER)
+    begin = now - timedelta(seconds=seconds * len(names))
+    made = Replica.objects.create(
+        organization=of.organization,
+        deployment=of,
+        revision=of.revision,
+        cluster=of.endpoint.cluster,
+        gpu_type=of.gpu_type,
+        gpu_count=1,
+        name="pending",
+        state=state,
+        created_at=begin,
+        **{"state_since": now, "serving": state == ReplicaState.READY, "node": "node-1", "gpu_indices": [0], **fields},
+    )
+    Replica.objects.filter(pk=made.pk).update(name=f"r-{made.pk.hex}")
+    for place, name in enumerate(names):
+        start = begin + timedelta(seconds=seconds * place)
+        goes_on = state in STARTING_ORDER and place == len(names) - 1
+        end = None if goes_on else start + timedelta(seconds=seconds)
+        ReplicaPhase.objects.create(
+            organization=of.organization, replica=made, name=name, started_at=start, ended_at=end
+        )
+    made.refresh_from_db()
+    return made
+
+
+def event(of: Deployment, now: datetime, kind: str, summary: str, **data: Any) -> DeploymentEvent:
+    return DeploymentEvent.objects.create(
+        organization=of.organization, deployment=of, at=now, kind=kind, actor="console", summary=summary, data=data
+    )
+
+
+def in_status(owner: Organization, status: DeploymentStatus, now: datetime, name: str = "") -> Deployment:
+    """A deployment in `status` with the replicas that belong to it."""
+    made = deployment(owner, now, name=name or f"in-{status.lower()}", status=status)
+    match status:
+        case DeploymentStatus.PENDING:
+            Deployment.objects.filter(pk=made.pk).update(pending_since=now, pending_reason="L40S: 8 of 8 in use.")
+        case DeploymentStatus.DEPLOYING:
+            replica(made, ReplicaState.DOWNLOADING_MODEL, now, bytes_done=5 * GIB, bytes_total=15 * GIB)
+        case DeploymentStatus.RUNNING:
+            replica(made, ReplicaState.READY, now)
+        case DeploymentStatus.SCALING:
+            Deployment.objects.filter(pk=made.pk).update(desired_replicas=2)
+            replica(made, ReplicaState.READY, now)
+            replica(made, ReplicaState.ENGINE_INITIALIZING, now)
+        case DeploymentStatus.FAILED:
+            cause = {"code": "crashed", "message": "The engine exited with code 1.", "evidence": "Traceback <b>",
+                     "action": "Read the log, then create it again."}  # fmt: skip
+            Deployment.objects.filter(pk=made.pk).update(failed_at=now, cause=cause)
+            replica(made, ReplicaState.FAILED, now, cause=cause, log_tail="one\n\x1b[31mtwo <script>\x1b[0m\n")
+        case DeploymentStatus.TERMINATING:
+            Deployment.objects.filter(pk=made.pk).update(terminate_requested_at=now)
+            replica(made, ReplicaState.DRAINING, now)
+        case DeploymentStatus.TERMINATED:
+            Deployment.objects.filter(pk=made.pk).update(terminate_requested_at=now, terminated_at=now)
+            replica(made, ReplicaState.STOPPED, now)
+    event(made, now, "created", f"mara@example.com created the deployment {made.name}")
+    made.refresh_from_db()
+    return made

@@ -1,0 +1,220 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib import import_module
+from typing import Any
+
+import pytest
+from channels.db import database_sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Organization, User
+from accounts.services import remove_member
+from console.asgi import application
+from console.feeds import FEEDS
+from deployments import publish, services
+from deployments.models import Deployment
+from deployments.states import DeploymentStatus
+from tests.integration.console import deployment_rows as rows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+database = database_sync_to_async
+
+
+@database
+def northwind(status: DeploymentStatus = DeploymentStatus.RUNNING) -> tuple[Organization, User, Deployment]:
+    owner = rows.organization()
+    return owner, rows.person("mara@example.com", owner), rows.in_status(owner, status, timezone.now())
+
+
+@database
+def session_of(user: User) -> str:
+    client = Client()
+    client.force_login(user, backend=BACKEND)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+def socket(path: str, session: str, origin: str = "http://127.0.0.1:8000") -> WebsocketCommunicator:
+    cookie = f"{settings.SESSION_COOKIE_NAME}={session}"
+    headers = [(b"origin", origin.encode()), (b"host", b"127.0.0.1:8000"), (b"cookie", cookie.encode())]
+    return WebsocketCommunicator(application, path, headers)
+
+
+@asynccontextmanager
+async def opened(path: str, user: User) -> AsyncIterator[WebsocketCommunicator]:
+    line = socket(path, await session_of(user))
+    assert (await line.connect(timeout=5))[0]
+    yield line
+    await line.disconnect()
+
+
+async def heard(line: WebsocketCommunicator, text: str, seconds: float = 5) -> str:
+    """The first message that holds `text`."""
+    async with asyncio.timeout(seconds):
+        while True:
+            message: str = await line.receive_from(timeout=seconds)
+            if text in message:
+                return message
+
+
+async def closed(line: WebsocketCommunicator, seconds: float = 5) -> int:
+    async with asyncio.timeout(seconds):
+        while True:
+            output: dict[str, Any] = await line.receive_output(timeout=seconds)
+            if output["type"] == "websocket.close":
+                return int(output["code"])
+
+
+async def test_a_page_gets_everything_when_it_connects_and_what_changed_after_a_hint():
+    _, user, deployment = await northwind()
+    async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
+        first = await heard(line, 'id="header"')
+        for name in ("readouts", "starting", "replicas", "timeline", "effects", "cause"):
+            assert f'id="{name}" ' in first.replace(">", " >")
+        assert 'data-status="RUNNING"' in first
+        await database(services.terminate)(deployment, by=user, now=timezone.now())
+        assert 'data-status="TERMINATING"' in await heard(line, 'id="header"')
+
+
+async def test_what_is_pushed_holds_no_token_and_no_form():
+    _, user, deployment = await northwind(DeploymentStatus.FAILED)
+    for path in (f"/ws/deployments/{deployment.pk}/", "/ws/deployments/"):
+        async with opened(path, user) as line:
+            pushed = await heard(line, "hx-swap-oob")
+            assert "csrf" not in pushed
+            assert "nonce" not in pushed
+            assert "<form" not in pushed
+            assert pushed.count('hx-swap-oob="true"') >= 4
+
+
+async def test_only_fragments_that_changed_are_sent():
+    _, user, deployment = await northwind()
+    async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
+        await heard(line, 'id="header"')
+        await database(rows.event)(deployment, timezone.now(), "pending", "Something happened")
+        await database(publish.ui_changed)([deployment])
+        pushed = await heard(line, "Something happened")
+        assert 'id="timeline"' in pushed
+        assert 'id="header"' not in pushed
+        assert 'id="replicas"' not in pushed
+
+
+async def test_a_hundred_hints_are_a_few_messages():
+    _, user, deployment = await northwind()
+    async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
+        await heard(line, 'id="header"')
+        for number in range(100):
+            await database(rows.event)(deployment, timezone.now(), "pending", f"Event {number}.")
+            await database(publish.ui_changed)([deployment])
+        messages = 0
+        async with asyncio.timeout(10):
+            while "Event 99." not in await line.receive_from(timeout=5):
+                messages += 1
+        assert messages < 25
+
+
+async def test_figures_tick_by_themselves_while_something_starts():
+    _, user, deployment = await northwind(DeploymentStatus.DEPLOYING)
+    async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
+        await heard(line, 'id="header"')
+        ticked = await heard(line, 'id="starting"', seconds=3)
+        assert "elapsed" in ticked
+        assert 'id="header"' not in ticked
+
+
+async def test_viewers_with_equal_rights_share_one_feed_and_it_ends_with_the_last():
+    owner, user, deployment = await northwind()
+    other = await database(rows.person)("ilse@example.com", owner)
+    path = f"/ws/deployments/{deployment.pk}/"
+    async with opened(path, user) as one, opened(path, other) as two:
+        await heard(one, 'id="header"')
+        await heard(two, 'id="header"')
+        assert len(FEEDS) == 1
+    assert len(FEEDS) == 0
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+async def test_another_sites_page_is_refused(origin):
+    _, user, deployment = await northwind()
+    line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user), origin)
+    assert not (await line.connect(timeout=5))[0]
+
+
+async def test_an_anonymous_visitor_is_refused():
+    _, _, deployment = await northwind()
+    for path in (f"/ws/deployments/{deployment.pk}/", "/ws/deployments/"):
+        assert not (await socket(path, "nobody").connect(timeout=5))[0]
+
+
+async def test_another_organizations_deployment_is_refused_and_never_in_the_list():
+    _, _, deployment = await northwind()
+    stranger = await database(lambda: rows.person("eve@example.com", rows.organization("brightline")))()
+    assert not (await socket(f"/ws/deployments/{deployment.pk}/", await session_of(stranger)).connect(timeout=5))[0]
+    async with opened("/ws/deployments/", stranger) as line:
+        assert deployment.name not in await heard(line, 'id="list"')
+        await database(publish.ui_changed)([deployment])
+        assert await line.receive_nothing(timeout=1)
+
+
+async def test_the_socket_ends_with_the_session():
+    _, user, deployment = await northwind()
+    session = await session_of(user)
+    line = socket(f"/ws/deployments/{deployment.pk}/", session)
+    assert (await line.connect(timeout=5))[0]
+    await heard(line, 'id="header"')
+    store = import_module(settings.SESSION_ENGINE).SessionStore(session)
+    await database(store.flush)()
+    await database(publish.ui_changed)([deployment])
+    assert await closed(line) == 4403
+
+
+async def test_the_socket_ends_when_the_person_leaves_the_organization():
+    owner, user, deployment = await northwind()
+    line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user))
+    assert (await line.connect(timeout=5))[0]
+    await heard(line, 'id="header"')
+    await database(remove_member)(organization=owner, user=user, now=timezone.now())
+    await database(services.terminate)(deployment, by=None, now=timezone.now())
+    assert await closed(line) == 4403
+
+
+async def test_the_list_gets_new_deployments_row_by_row_changes_and_loses_deleted_ones():
+    owner, user, first = await northwind(DeploymentStatus.TERMINATED)
+    async with opened("/ws/deployments/?sort=name", user) as line:
+        await heard(line, f'id="row-{first.pk}"')
+        now: datetime = timezone.now()
+        second = await database(rows.in_status)(owner, DeploymentStatus.PENDING, now)
+        await database(publish.ui_changed)([second])
+        assert f'id="row-{second.pk}"' in await heard(line, 'id="list"')
+        await database(services.terminate)(second, by=user, now=now)
+        changed = await heard(line, f'id="row-{second.pk}"')
+        assert 'data-status="TERMINATING"' in changed
+        assert f'id="row-{first.pk}"' not in changed
+        await database(services.delete)(first, by=user, now=now)
+        assert f'id="row-{first.pk}"' not in await heard(line, 'id="list"')
+
+
+async def test_the_list_shows_what_its_address_asks_for():
+    owner, user, running = await northwind()
+    failed = await database(rows.in_status)(owner, DeploymentStatus.FAILED, timezone.now())
+    async with opened("/ws/deployments/?status=failed", user) as line:
+        shown = await heard(line, 'id="list"')
+        assert failed.name in shown
+        assert running.name not in shown
+
+
+async def test_a_page_that_was_away_gets_everything_anew():
+    _, user, deployment = await northwind()
+    path = f"/ws/deployments/{deployment.pk}/"
+    async with opened(path, user) as line:
+        await heard(line, 'id="header"')
+    await database(services.terminate)(deployment, by=user, now=timezone.now())
+    async with opened(path, user) as line:
+        again = await heard(line, 'id="header"')
+        assert 'data-status="TERMINATING"' in again
+        assert 'id="timeline"' in again
