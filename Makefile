@@ -1,0 +1,61 @@
+# make run     everything on this machine, with an embedded PostgreSQL and Valkey
+# make check   format, lint, types, layers, migrations, unit and architecture tests (under a minute)
+# make test    unit, architecture, contract, integration and process tests
+# make e2e     the story in Chromium          make screenshots   docs/images
+# make kills   SIGKILL at seeded moments      make bench         the figures of benchmarks/
+# make lock    pin requirements/*.txt anew    make clean         remove .venv (never var/)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+.DEFAULT_GOAL := help
+.PHONY: help run check test e2e kills bench screenshots lock clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: $(VENV)/base.installed
+	@exec $(BIN)/python manage.py up
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -q tests/unit tests/architecture
+
+test: $(VENV)/dev.installed
+	$(PYTEST) -q -n 2 --dist loadscope -m "not processes and not browser and not kills"
+	$(PYTEST) -q -m "processes and not kills" tests/e2e
+
+e2e: $(VENV)/dev.installed
+	$(PYTEST) -q -m browser tests/e2e/browser
+
+kills: $(VENV)/dev.installed
+	$(PYTEST) -q -m kills tests/e2e
+
+bench: $(VENV)/dev.installed
+	$(BIN)/python -m benchmarks.list_page
+	$(BIN)/python -m benchmarks.gateway
+
+screenshots: $(VENV)/dev.installed
+	$(BIN)/python -m tests.e2e.browser.screenshots
+
+lock:
+	$(BIN)/pip-compile -q --strip-extras --no-annotate --no-header -o requirements/base.txt pyproject.toml
+	$(BIN)/pip-compile -q --strip-extras --no-annotate --no-header --extra dev -c requirements/base.txt -o requirements/dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Models Console needs Python 3.11 or newer: $(PYTHON) was not found (set PYTHON=…)."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Models Console needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) -V 2>&1). Set PYTHON=…"; exit 1; }
+	@echo "Creating $(VENV) …"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python cannot create a virtual environment here; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+$(VENV)/%.installed: requirements/%.txt | $(BIN)/python
+	@echo "Installing $< …"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r $<
+	@touch $@

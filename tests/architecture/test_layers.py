@@ -1,0 +1,49 @@
+"""What import-linter cannot see for itself: that its list of pure modules is whole, and what tests must not do."""
+
+import ast
+import re
+import tomllib
+
+from tests.architecture import sources
+
+CONTRACTS = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+PURE = next(one for one in CONTRACTS if one["name"].startswith("Pure modules"))["source_modules"]
+
+
+def test_every_module_that_calls_itself_pure_is_held_to_it():
+    claims = {
+        sources.module_name(path)
+        for path in sources.files()
+        if re.search(r"\bPure\b[.:]", ast.get_docstring(sources.tree(path)) or "")
+    }
+    assert sorted(claims - set(PURE)) == []
+
+
+def test_every_module_of_the_pure_list_exists():
+    assert set(PURE) <= {sources.module_name(path) for path in sources.files()}
+
+
+def test_only_edges_read_the_clock():
+    """Where TID251 is waived for a clock, the module is a view, task, command, process or publisher."""
+    edges = re.compile(
+        r"^(console\.|gateway\.(app|__main__|proxy|presence|telemetry|snapshot|limits|ledger)"
+        r"|(accounts|billing|deployments)\.(tasks|publish|management\.)"
+        r"|deployments\.(drivers\.local|engines\.simulator|hints|reconciler\.(leases|observe|apply|passes)))"
+    )
+    readers = {
+        sources.module_name(path)
+        for path in sources.files()
+        if re.search(r"(time\.time|datetime\.now|timezone\.now)\(", path.read_text())
+    }
+    assert not {name for name in readers if not edges.match(name)}
+
+
+def test_tests_neither_patch_nor_skip():
+    banned = re.compile(r"mock\.patch|pytest\.(skip|xfail)|mark\.(skip|xfail)|time\.sleep\(")
+    here = sources.ROOT / "tests"
+    found = {
+        str(path.relative_to(here)): banned.findall(path.read_text())
+        for path in here.rglob("test_*.py")
+        if path.name != "test_layers.py" and banned.search(path.read_text())
+    }
+    assert not found
