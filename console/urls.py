@@ -15,5 +15,6 @@ urlpatterns = [
     path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.log_stream, name="log-stream"),
     path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.log_stream, name="log-stream"),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("console.api.urls")),
     path("", include("allauth.urls")),
 ]
