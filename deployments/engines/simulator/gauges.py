@@ -1,0 +1,71 @@
+"""The simulator's /metrics, under vLLM's names and labels."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+# vLLM's own buckets, in seconds.
+TTFT = (
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1,
+    2.5,
+    5,
+    7.5,
+    10,
+    20,
+    40,
+    80,
+    160,
+    640,
+    2560,
+)
+ITL = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
+WHOLE = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Gauges:
+    """Counters of one engine; `model` is its first served name."""
+
+    def __init__(self, model: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self.running = self._gauge("vllm:num_requests_running", "Requests being generated.", model)
+        self.waiting = self._gauge("vllm:num_requests_waiting", "Requests waiting for room.", model)
+        self.cache = self._gauge("vllm:kv_cache_usage_perc", "Share of the KV cache in use, 0 to 1.", model)
+        self.prompt_tokens = self._counter("vllm:prompt_tokens", "Prompt tokens processed.", model)
+        self.generation_tokens = self._counter("vllm:generation_tokens", "Tokens generated.", model)
+        self.ttft = self._histogram("vllm:time_to_first_token_seconds", "Time to first token.", model, TTFT)
+        self.itl = self._histogram("vllm:inter_token_latency_seconds", "Time between tokens.", model, ITL)
+        self.whole = self._histogram("vllm:e2e_request_latency_seconds", "Whole requests.", model, WHOLE)
+        self.queue = self._histogram("vllm:request_queue_time_seconds", "Time spent waiting.", model, WHOLE)
+        success = Counter(
+            "vllm:request_success",
+            "Requests that ended.",
+            ("engine", "finished_reason", "model_name"),
+            registry=self._registry,
+        )
+        self.success = {reason: success.labels("0", reason, model) for reason in ("length", "stop", "abort")}
+
+    def exposition(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, text: str, model: str) -> Gauge:
+        return Gauge(name, text, ("engine", "model_name"), registry=self._registry).labels("0", model)
+
+    def _counter(self, name: str, text: str, model: str) -> Counter:
+        return Counter(name, text, ("engine", "model_name"), registry=self._registry).labels("0", model)
+
+    def _histogram(self, name: str, text: str, model: str, buckets: tuple[float, ...]) -> Histogram:
+        labels = ("engine", "model_name")
+        return Histogram(name, text, labels, registry=self._registry, buckets=buckets).labels("0", model)

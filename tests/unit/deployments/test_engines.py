@@ -1,0 +1,134 @@
+"""How engines are launched, and what their end means."""
+
+import dataclasses
+from datetime import UTC, datetime
+
+import pytest
+
+from deployments import causes
+from deployments.drivers.base import ExitRecord
+from deployments.engines.registry import ENGINES
+from deployments.specs import FAULTS, EngineSettings, ModelRef, RevisionSpec, SimulatorSettings
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LLAMA = ModelRef("catalog", "llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", 16_060_522_496, 131_072)
+VLLM = RevisionSpec(LLAMA, EngineSettings("vllm", 8192), gpu_count=1)
+NAMES = ("chat", "demo/chat")
+
+
+def launched(spec: RevisionSpec) -> tuple[str, ...]:
+    return ENGINES[spec.engine.name].launch(spec, NAMES, spec.gpu_count).command
+
+
+def simulated(**settings: object) -> RevisionSpec:
+    engine = EngineSettings("simulator", 4096, 4, simulator=SimulatorSettings(**settings))  # type: ignore[arg-type]
+    return RevisionSpec(LLAMA, engine, gpu_count=2)
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu_count", "flags"),
+    [
+        pytest.param({}, 1, ("--max-model-len", "8192"), id="context length"),
+        pytest.param({"context_length": 512}, 1, ("--max-model-len", "512"), id="another context length"),
+        pytest.param({"max_concurrency": 7}, 1, ("--max-num-seqs", "7"), id="max concurrency"),
+        pytest.param({}, 4, ("--tensor-parallel-size", "4"), id="all GPUs hold one model"),
+        pytest.param({"prefix_caching": True}, 1, ("--enable-prefix-caching",), id="prefix caching on"),
+        pytest.param({"prefix_caching": False}, 1, ("--no-enable-prefix-caching",), id="prefix caching off"),
+        pytest.param({}, 1, ("--served-model-name", "chat", "demo/chat"), id="every name is served"),
+        pytest.param({}, 1, ("--host", "127.0.0.1", "--port", "{port}"), id="the driver chooses the port"),
+        pytest.param({}, 1, ("vllm", "serve", LLAMA.repository), id="the model's repository"),
+    ],
+)
+def test_vllm_gets_a_flag_for_each_setting(engine: dict[str, object], gpu_count: int, flags: tuple[str, ...]) -> None:
+    settings = dataclasses.replace(VLLM.engine, **engine)  # type: ignore[arg-type]
+    command = launched(RevisionSpec(LLAMA, settings, gpu_count))
+    places = range(len(command) - len(flags) + 1)
+    assert any(command[place : place + len(flags)] == flags for place in places)
+
+
+def test_vllm_is_given_nothing_else() -> None:
+    flags = [part for part in launched(VLLM) if part.startswith("--")]
+    assert flags == [
+        "--served-model-name",
+        "--max-model-len",
+        "--max-num-seqs",
+        "--tensor-parallel-size",
+        "--enable-prefix-caching",
+        "--host",
+        "--port",
+    ]
+
+
+def test_vllm_is_probed_at_its_health_path_and_runs_from_an_image() -> None:
+    launch = ENGINES["vllm"].launch(VLLM, NAMES, 1)
+    assert (launch.health_path, launch.metrics_path, launch.download) == ("/health", "/metrics", None)
+    assert launch.image.startswith("vllm/vllm-openai:v")
+    assert launch.environment["VLLM_NO_USAGE_STATS"] == "1"
+
+
+def test_the_simulator_serves_every_name_at_the_asked_pace() -> None:
+    command = launched(simulated(ttft_ms=5.0, itl_ms=0.5, initialize_seconds=0.0))
+    assert command[command.index("serve") + 1 :] == (
+        *("--port", "{port}", "--served-name", "chat", "--served-name", "demo/chat"),
+        *("--initialize-seconds", "0", "--ttft-ms", "5", "--itl-ms", "0.5"),
+        *("--max-model-len", "4096", "--max-concurrency", "4", "--gpu-count", "2"),
+    )
+
+
+def test_the_simulator_downloads_as_many_bytes_as_the_model_has() -> None:
+    download = ENGINES["simulator"].launch(simulated(download_seconds=1.5), NAMES, 1).download
+    assert download is not None
+    assert download[-5:] == ("download", "--total", "16060522496", "--seconds", "1.5")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_handed_to_the_step_that_fails(fault: str) -> None:
+    launch = ENGINES["simulator"].launch(simulated(fail=fault), NAMES, 1)
+    assert launch.download is not None
+    assert ("--fail" in launch.download) == (fault == "download")
+    assert launch.command[-2:] == ("--fail", fault) or fault == "download"
+
+
+TRACE = "INFO loading\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\nINFO bye"
+
+
+@pytest.mark.parametrize(
+    ("exited", "log", "code", "evidence"),
+    [
+        pytest.param(("download", 1), "no route", "download_failed", "no route", id="the download failed"),
+        pytest.param(("engine", 1), TRACE, "out_of_memory", TRACE.splitlines()[1], id="out of GPU memory"),
+        pytest.param(("engine", 1), "a\n\nb", "engine_exited", "a\nb", id="any other exit"),
+        pytest.param(("engine", -9), "", "engine_exited", "The engine said nothing.", id="killed, said nothing"),
+        pytest.param(("engine", 127), "x\nvllm: not found", "executable_missing", "vllm: not found", id="no program"),
+        pytest.param(("engine", None), "a", "engine_exited", "a", id="nobody saw how"),
+    ],
+)
+def test_an_end_is_explained_with_evidence(exited: tuple[str, int | None], log: str, code: str, evidence: str) -> None:
+    step, status = exited
+    for engine in ENGINES.values():
+        cause = engine.failure(ExitRecord(NOON, status, step), log)
+        assert (cause.code, cause.evidence) == (code, evidence)
+        assert cause.message.endswith(".")
+        assert cause.action.endswith(".")
+
+
+def test_memory_that_the_provider_saw_run_out_needs_no_line_in_the_log() -> None:
+    exited = ExitRecord(NOON, -9, "engine", out_of_memory=True)
+    assert ENGINES["vllm"].failure(exited, "last words").code == "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        pytest.param(3, "exited with code 3", id="exit code"),
+        pytest.param(-9, "was killed by SIGKILL", id="signal"),
+        pytest.param(-63, "was killed by signal 63", id="signal without a name"),
+        pytest.param(None, "ended without anybody seeing how", id="unknown"),
+    ],
+)
+def test_exit_codes_are_said_in_words(code: int | None, words: str) -> None:
+    assert causes.how_it_ended(code) == words
+
+
+def test_evidence_is_short() -> None:
+    assert causes.last_lines("\n".join("x" * 1000 for _ in range(50))) == "\n".join(["x" * 1000] * 5)[-2000:]

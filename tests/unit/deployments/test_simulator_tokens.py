@@ -1,0 +1,54 @@
+"""The simulator's token rule, recomputed."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.engines.simulator import tokens
+
+
+@given(st.text())
+def test_a_text_has_a_token_for_every_four_bytes_begun(text: str) -> None:
+    assert tokens.count(text) == math.ceil(len(text.encode("utf-8", "surrogatepass")) / 4)
+
+
+@pytest.mark.parametrize(
+    ("messages", "prompt"),
+    [
+        pytest.param([{"role": "user", "content": "hi"}], "<|user|>\nhi\n<|assistant|>\n", id="one message"),
+        pytest.param(
+            [{"role": "system", "content": "be kind"}, {"role": "user", "content": "é"}],
+            "<|system|>\nbe kind\n<|user|>\né\n<|assistant|>\n",
+            id="two messages",
+        ),
+        pytest.param(
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}],
+                }
+            ],
+            "<|user|>\nab\n<|assistant|>\n",
+            id="text parts are joined",
+        ),
+        pytest.param([{"role": "assistant", "content": None}], "<|assistant|>\n\n<|assistant|>\n", id="no content"),
+    ],
+)
+def test_a_chat_becomes_one_prompt(messages: list[dict[str, object]], prompt: str) -> None:
+    assert tokens.chat_prompt(messages) == prompt
+
+
+def test_token_ids_count_as_they_are() -> None:
+    assert tokens.count_prompt([1, 2, 3]) == 3
+
+
+@given(st.integers(min_value=1, max_value=500))
+def test_an_answer_of_n_tokens_counts_as_n(length: int) -> None:
+    assert tokens.count(tokens.answer(length)) == length
+    assert tokens.answer(length).startswith("Simulated answer"[: 4 * length])
+
+
+def test_every_piece_is_four_ascii_characters() -> None:
+    assert {len(piece.encode("ascii")) for piece in tokens.OPENING + tokens.REST} == {4}
