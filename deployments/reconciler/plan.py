@@ -8,7 +8,7 @@ done: what to tell people → when to look again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from deployments.reconciler import backoff, fate, status
@@ -51,7 +51,7 @@ def _drained(snapshot: Snapshot, staying: Sequence[ReplicaView]) -> list[Action]
 
 def _how_many(snapshot: Snapshot, staying: Sequence[ReplicaView], fates: Sequence[Action]) -> list[Action]:
     deployment, wanted = snapshot.deployment, [one for one in staying if one.is_wanted]
-    earned = backoff.of(snapshot.replicas, snapshot.policy, snapshot.now)
+    earned = backoff.of(_after(snapshot, fates), snapshot.policy, snapshot.now)
     if deployment.is_ending:
         return [_let_go(one, "terminated") for one in wanted]
     if deployment.failed_at is not None or earned.exhausted:
@@ -60,8 +60,8 @@ def _how_many(snapshot: Snapshot, staying: Sequence[ReplicaView], fates: Sequenc
     missing = deployment.desired_replicas - len(wanted)
     if missing < 0:
         return [_let_go(one, "surplus") for one in _dispensable(wanted)[:-missing]]
-    has_just_failed = any(_is_failure(action) for action in fates)
-    if missing == 0 or has_just_failed or earned.holds(snapshot.now):
+    is_failing = any(isinstance(action, Stop) and action.problem for action in fates)
+    if missing == 0 or is_failing or earned.holds(snapshot.now):
         return []
     return [Start(missing, replacing=earned.failures > 0)]
 
@@ -85,8 +85,15 @@ def _dispensable(wanted: Sequence[ReplicaView]) -> list[ReplicaView]:
     return sorted(newest_first, key=lambda one: order.index(one.state))
 
 
-def _is_failure(action: Action) -> bool:
-    return (isinstance(action, End) and action.crashed) or (isinstance(action, Stop) and bool(action.problem))
+def _after(snapshot: Snapshot, fates: Sequence[Action]) -> list[ReplicaView]:
+    """The replicas with the failures that this pass is about to write."""
+    ends = {action.replica_id: action for action in fates if isinstance(action, End)}
+    return [
+        replace(one, state=ReplicaState.FAILED, released_at=ends[one.id].at)
+        if one.id in ends and (one.failed or ends[one.id].crashed)
+        else one
+        for one in snapshot.replicas
+    ]
 
 
 def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, now: datetime) -> Outcome:

@@ -240,7 +240,7 @@ def test_a_replica_that_crashes_is_replaced_and_after_three_the_deployment_has_f
     deployment = console.create()
     for waits in (1, 4):
         replica = console.run(deployment)
-        console.cluster.pass_time(1)
+        console.cluster.pass_time(5)
         console.cluster.exit(replica.name, 1)
         console.tick(0)
         assert (status(deployment), states(deployment)[-1]) == (S.PENDING, R.FAILED)
@@ -250,7 +250,7 @@ def test_a_replica_that_crashes_is_replaced_and_after_three_the_deployment_has_f
         console.cluster.pass_time(0.5)
     replica = console.run(deployment)
     console.cluster.exit(replica.name, 1)
-    console.tick(times=2)
+    console.tick(5)
     assert status(deployment) == S.FAILED
     assert (deployment.cause["code"], deployment.cause["action"] != "") != ("", False)
     assert states(deployment) == [R.FAILED] * 3

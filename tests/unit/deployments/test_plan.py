@@ -141,13 +141,30 @@ def test_what_never_showed_up_and_was_asked_to_stop_has_ended():
 # Failures
 
 
-def test_a_crash_is_a_failure_and_nothing_starts_in_the_same_pass():
-    gone = seen("a", R.READY, exited=an_exit(1, ago(1)))
-    assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,))) == [End("a", ago(1), gone.exited, crashed=True)]
+def test_a_crash_is_a_failure_and_nothing_starts_before_its_back_off():
+    gone = seen("a", R.READY, exited=an_exit(1, ago(0.9)))
+    assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,))) == [
+        End("a", ago(0.9), gone.exited, crashed=True)
+    ]
+
+
+def test_the_third_failure_gives_up_in_the_pass_that_sees_it():
+    gone = seen("c", R.READY, exited=an_exit(1, ago(1)))
+    snapshot = a_snapshot(
+        a_failure("a", 20), a_failure("b", 10), a_replica("c", R.READY, created_at=ago(6)), observed=(gone,)
+    )
+    assert acts(snapshot) == [End("c", ago(1), gone.exited, crashed=True), GiveUp(3)]
+
+
+def test_the_confirmed_end_of_a_failure_begins_its_back_off():
+    replica = a_replica("a", R.STOPPING, failed=True, stop_requested_at=ago(3))
+    gone = seen("a", R.ENGINE_INITIALIZING, exited=an_exit(0, NOW))
+    assert acts(a_snapshot(replica, observed=(gone,))) == [End("a", NOW, gone.exited)]
 
 
 def test_what_vanishes_while_it_is_watched_failed_at_its_last_sighting():
-    assert acts(a_snapshot(a_replica("a", R.READY))) == [End("a", ago(1), crashed=True)]
+    replica = a_replica("a", R.READY, last_seen_at=ago(0.9))
+    assert acts(a_snapshot(replica)) == [End("a", ago(0.9), crashed=True)]
 
 
 @pytest.mark.parametrize(
