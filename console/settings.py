@@ -35,11 +35,11 @@ INSTALLED_APPS = [
     "allauth.account",
     "channels",
     "django_htmx",
-    "ninja",
 ]
 
 MIDDLEWARE = [
     "console.middleware.request_id",
+    "console.api.middleware.problem_documents",
     "django.middleware.security.SecurityMiddleware",
     "console.middleware.content_security_policy",
     "console.middleware.StaticFiles",

@@ -127,6 +127,24 @@ class Fields:
                 found[key] = value
         return found
 
+    def texts(self, name: str, *, most: int, longest: int) -> list[str] | None:
+        """A list of strings; None where it is absent, null or wrong."""
+        value = self._take(name)
+        if value is _ABSENT or value is None:
+            return None
+        if not isinstance(value, list):
+            self.refuse(name, "wrong_type", "Send a list of strings here.")
+            return None
+        if len(value) > most:
+            self.refuse(name, "too_many", f"Use at most {most} of them; these are {len(value)}.")
+            return None
+        items = Fields({str(index): item for index, item in enumerate(value)}, self.at(name), self.errors)
+        return [text for index in items._data if (text := items.text(index, longest=longest)) is not None]
+
+    def is_null(self, name: str) -> bool:
+        """Whether the field is there and null."""
+        return self.has(name) and self._take(name) is None
+
     def finish(self) -> None:
         """Refuse what nobody took."""
         for name in self._data:

@@ -1,0 +1,107 @@
+"""Every error of the API is a problem document (RFC 9457): {"type", "title", "status", "detail", "request_id"}, with
+`errors: [{"field", "code", "message"}]` for bad input. `type` is an address on the readable page of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from deployments.fields import FieldError
+
+CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem: its HTTP status, its title, and what to do about it."""
+
+    status: int
+    title: str
+    advice: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "malformed": Kind(400, "The request cannot be read", "Send one JSON value, UTF-8, as the OpenAPI document says."),
+    "unauthenticated": Kind(
+        401,
+        "No usable API key",
+        "Send Authorization: Bearer mc_… with a key that exists, has not expired and was not revoked.",
+    ),
+    "scope-missing": Kind(
+        403,
+        "The key lacks the scope",
+        "Use a key of scope manage; read is enough for GET. A key's scopes never change.",
+    ),
+    "right-missing": Kind(
+        403,
+        "Your role does not allow this",
+        "Ask an owner of the organization for another role, or somebody who has it.",
+    ),
+    "not-found": Kind(
+        404, "There is no such thing", "Check the address and the id; what the key may not see does not exist for it."
+    ),
+    "method-not-allowed": Kind(
+        405, "The method is not allowed here", "The Allow header lists the methods of the address."
+    ),
+    "name-taken": Kind(
+        409, "The name is taken", "Choose another name, or send the body that made the existing deployment."
+    ),
+    "not-ended": Kind(
+        409, "The deployment has not ended", "POST …/terminate, wait until its status is TERMINATED, then delete it."
+    ),
+    "idempotency-key-reused": Kind(
+        409,
+        "The Idempotency-Key belongs to another request",
+        "Use a new key for a new request; keys are kept for 24 hours.",
+    ),
+    "too-large": Kind(413, "The request is too large", "Send at most 1 MiB."),
+    "unsupported-media-type": Kind(415, "The body is not JSON", "Send Content-Type: application/json."),
+    "invalid-input": Kind(422, "The input cannot be used", "Each entry of errors names a field and says what to send."),
+    "refused": Kind(400, "The request was refused", "Check the request line and the headers."),
+    "internal": Kind(
+        500, "Something went wrong here", "Try again; if it happens again, report the request_id to your operator."
+    ),
+}
+_OF_STATUS = {403: "right-missing", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 500: "internal"}
+
+
+@dataclass
+class Problem(Exception):
+    """Raise it anywhere below a view of the API; `kind` is one of KINDS."""
+
+    kind: str
+    detail: str
+    errors: Sequence[FieldError] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def invalid(errors: Sequence[FieldError]) -> Problem:
+    count = len(errors)
+    many = "1 thing is wrong with the input." if count == 1 else f"{count} things are wrong with the input."
+    return Problem("invalid-input", many, errors)
+
+
+def missing(what: str) -> Problem:
+    return Problem("not-found", f"There is no such {what}, or this key may not see it.")
+
+
+def answer(problem: Problem, request: HttpRequest) -> HttpResponse:
+    kind = KINDS[problem.kind]
+    document = {
+        "type": f"/api/v1/docs#{problem.kind}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "request_id": getattr(request, "request_id", ""),
+    }
+    if problem.errors:
+        document["errors"] = [asdict(error) for error in problem.errors]
+    return JsonResponse(document, status=kind.status, content_type=CONTENT_TYPE, headers=dict(problem.headers))
+
+
+def from_response(status: int, request: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
+    """The problem in place of an error page that Django made: an unknown route, a refused host, an exception."""
+    name = _OF_STATUS.get(status, "internal" if status >= 500 else "refused")
+    return answer(Problem(name, KINDS[name].advice, headers=headers), request)

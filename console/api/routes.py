@@ -1,0 +1,81 @@
+"""Every operation of the API, in one table: routes, checks and the OpenAPI document follow from it."""
+
+from __future__ import annotations
+
+from console.api import catalog, deployments, keys, usage
+from console.api.operations import Operation
+from console.api.pages import BY_ID, BY_NAME, LATEST, NEWEST
+
+OPERATIONS = (
+    Operation(
+        "GET", "/deployments", "list_deployments", "Deployments", "List deployments, newest first", deployments.listed,
+        {200: ("One page.", "Deployments")}, parameters=deployments.FILTERS,
+    ),
+    Operation(
+        "POST", "/deployments", "create_deployment", "Deployments", "Deploy a model", deployments.create,
+        {201: ("The new deployment.", "Deployment"), 200: ("The same body made this one before.", "Deployment")},
+        description="Answers at once; status tells the rest. Fields left out get defaults, which the answer shows.",
+        body="DeploymentBody", conflicts=("name-taken",),
+    ),
+    Operation(
+        "GET", "/deployments/{id}", "get_deployment", "Deployments", "Get a deployment by id or name",
+        deployments.shown, {200: ("The deployment.", "Deployment")},
+    ),
+    Operation(
+        "DELETE", "/deployments/{id}", "delete_deployment", "Deployments", "Delete a deployment that has ended",
+        deployments.deleted, {204: ("It is gone.", None)}, conflicts=("not-ended",),
+    ),
+    Operation(
+        "POST", "/deployments/{id}/terminate", "terminate_deployment", "Deployments", "Stop all and release the GPUs",
+        deployments.terminated, {202: ("It is TERMINATING, and TERMINATED once nothing is left.", "Deployment")},
+        description="Doing it twice is doing it once.", body="Nothing", body_required=False,
+    ),
+    Operation(
+        "GET", "/deployments/{id}/replicas", "list_replicas", "Deployments", "List replicas, ended ones too",
+        deployments.replicas, {200: ("One page.", "Replicas")}, parameters=NEWEST.parameters,
+    ),
+    Operation(
+        "GET", "/deployments/{id}/events", "list_events", "Deployments", "List what happened, latest first",
+        deployments.events, {200: ("One page.", "Events")}, parameters=LATEST.parameters,
+    ),
+    Operation(
+        "GET", "/models", "list_models", "Catalog", "List the models of the catalog", catalog.models,
+        {200: ("One page.", "Models")}, parameters=BY_ID.parameters,
+    ),
+    Operation(
+        "GET", "/models/{id}", "get_model", "Catalog", "Get a model of the catalog", catalog.model,
+        {200: ("The model.", "Model")},
+    ),
+    Operation(
+        "GET", "/gpu-types", "list_gpu_types", "Catalog", "List the GPU types", catalog.gpu_types,
+        {200: ("One page.", "GpuTypes")}, parameters=BY_ID.parameters,
+    ),
+    Operation(
+        "GET", "/endpoints", "list_endpoints", "Catalog", "List endpoints and their GPUs", catalog.endpoints,
+        {200: ("One page.", "Endpoints")}, parameters=BY_NAME.parameters,
+    ),
+    Operation(
+        "GET", "/api-keys", "list_api_keys", "API keys", "List API keys, newest first", keys.listed,
+        {200: ("One page.", "ApiKeys")},
+        description="Your own; with the role admin or owner, all of the organization.", parameters=NEWEST.parameters,
+    ),
+    Operation(
+        "POST", "/api-keys", "create_api_key", "API keys", "Make an API key", keys.create,
+        {201: ("The key with its secret, which is shown only here.", "NewApiKey")},
+        description="It belongs to you and may do what your role allows at the time of each call, cut by its scopes.",
+        body="ApiKeyBody",
+    ),
+    Operation(
+        "DELETE", "/api-keys/{id}", "revoke_api_key", "API keys", "Revoke an API key", keys.revoked,
+        {204: ("It is refused everywhere within a second.", None)},
+    ),
+    Operation(
+        "GET", "/usage", "get_usage", "Usage", "Sum requests and tokens", usage.sums, {200: ("All rows.", "Usage")},
+        description="Of requests admitted in [from, to). Requests count within 15 s of their end.",
+        parameters=usage.PARAMETERS,
+    ),
+    Operation(
+        "GET", "/organizations/current", "get_organization", "Organization", "Get the organization of the key",
+        catalog.organization, {200: ("The organization.", "Organization")},
+    ),
+)  # fmt: skip
