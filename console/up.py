@@ -173,7 +173,8 @@ class Console:
 
     async def stop(self) -> None:
         """End everything; replicas of this machine are stopped and stamped, what people want stays as it is."""
-        self.output.say("Stopping (once more to hurry) …")
+        if self.announced:
+            self.output.say("Stopping (once more to hurry) …")
         self.announced = False
         deadline = time.monotonic() + STOP_SECONDS
         switching_off = asyncio.create_task(self._switch_off_when_told())
@@ -185,7 +186,6 @@ class Console:
         await asyncio.gather(*(self._stop(name, DATABASE_STOP_SECONDS) for name in ("valkey", "postgresql")))
         await self._open.aclose()
         runfile.remove(self.data_dir)
-        self.output.say("Stopped.")
 
     async def _stop(self, name: str, grace_seconds: float) -> None:
         if child := self.children.get(name):
