@@ -1,20 +1,47 @@
 """Every address of the console."""
 
+from allauth.account import views as accounts
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
-from console.views import deployment, logs, playground
+from console.views import api_keys, catalog, deployment, deployments, home, logs, playground, theme, usage
 
 urlpatterns = [
+    path("", home.home, name="home"),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include("console.api.urls")),
+    path("theme/", theme.theme, name="theme"),
+    path("catalog/", catalog.catalog, name="catalog"),
+    path("usage/", usage.usage, name="usage"),
+    path("usage/<slug:period>/<slug:group_by>.csv", usage.download, name="usage-csv"),
+    path("settings/api-keys/", api_keys.api_keys, name="keys"),
+    path("settings/api-keys/<uuid:key_id>/revoke/", api_keys.revoke, name="revoke-api-key"),
+    path("deployments/", deployments.deployments, name="deployments"),
     path("deployments/<uuid:deployment_id>/", deployment.deployment, name="deployment"),
     path("deployments/<uuid:deployment_id>/terminate/", deployment.terminate, name="terminate"),
     path("deployments/<uuid:deployment_id>/delete/", deployment.delete, name="delete"),
     path("deployments/<uuid:deployment_id>/playground/", playground.playground, name="playground"),
-    path("deployments/<uuid:deployment_id>/playground/", playground.playground, name="playground"),
     path("deployments/<uuid:deployment_id>/logs/", logs.logs, name="logs"),
     path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.log_stream, name="log-stream"),
-    path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.log_stream, name="log-stream"),
-    path("admin/", admin.site.urls),
-    path("api/v1/", include("console.api.urls")),
-    path("", include("allauth.urls")),
+]
+
+# Of allauth only what the product offers: people come by invitation, so there is no sign-up and no e-mail page.
+urlpatterns += [
+    path("accounts/login/", accounts.login, name="account_login"),
+    path("accounts/logout/", accounts.logout, name="account_logout"),
+    path("accounts/inactive/", accounts.account_inactive, name="account_inactive"),
+    path("accounts/signup/", accounts.signup, name="account_signup"),
+    path("accounts/password/change/", accounts.password_change, name="account_change_password"),
+    path("accounts/password/reset/", accounts.password_reset, name="account_reset_password"),
+    path("accounts/password/reset/done/", accounts.password_reset_done, name="account_reset_password_done"),
+    re_path(
+        r"^accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
+        accounts.password_reset_from_key,
+        name="account_reset_password_from_key",
+    ),
+    path(
+        "accounts/password/reset/key/done/",
+        accounts.password_reset_from_key_done,
+        name="account_reset_password_from_key_done",
+    ),
 ]
