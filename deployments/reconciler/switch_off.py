@@ -24,16 +24,16 @@ LEASE_SECONDS = 15.0
 REASON = "console_off"
 
 
-def switch_off(now: datetime, drivers: Drivers | None = None, pause: Callable[[float], None] = time.sleep) -> list[str]:
-    """Stop every replica of the local clusters; returns the names of those that did not end within 6 s."""
+def switch_off(now: datetime, drivers: Drivers | None = None, within_seconds: float = WITHIN_SECONDS) -> list[str]:
+    """Stop every replica of the local clusters; returns the names of those that did not end in time."""
     began, drivers = time.monotonic(), drivers or observe.configured_drivers()
     batch = _batch(now, drivers)
     if not batch.replicas:
         return []
     batch.policy = replace(batch.policy, stop_grace_seconds=GRACE_SECONDS)
     apply(batch, _plans(batch, lambda one: Stop(str(one.pk), REASON)), nothing)
-    while _running(batch) and time.monotonic() - began < WITHIN_SECONDS:
-        pause(LOOK_SECONDS)
+    while _running(batch) and time.monotonic() - began < within_seconds:
+        time.sleep(LOOK_SECONDS)
         for view in batch.views.values():
             view.observed = observe.look(view.cluster, view.driver, now).observed
     last = _batch(now + timedelta(seconds=time.monotonic() - began), drivers)

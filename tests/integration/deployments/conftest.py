@@ -120,12 +120,16 @@ class Console:
             self.cluster.pass_time(seconds)
             passes.reconcile(self.now, lambda _: self.cluster, failpoint)
 
-    def run(self, deployment: Deployment) -> Replica:
+    def run_all(self, deployment: Deployment) -> list[Replica]:
         """Until it is ready."""
         self.tick()
         self.cluster.reach(ReplicaState.READY)
         self.tick()
-        return deployment.replicas.get(state=ReplicaState.READY)
+        return list(deployment.replicas.filter(state=ReplicaState.READY))
+
+    def run(self, deployment: Deployment) -> Replica:
+        (replica,) = self.run_all(deployment)
+        return replica
 
 
 @pytest.fixture

@@ -1,0 +1,75 @@
+"""What the gateways read in Redis, and what open pages are told."""
+
+import pytest
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+
+from deployments import hints, publish
+from deployments.models import Deployment
+from gateway import contract
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def published(store):
+    routes = {name: contract.RouteRecord.from_json(row) for name, row in store.hgetall(contract.ROUTES).items()}
+    return sorted(route.name for route in routes.values())
+
+
+def test_a_redis_that_restarted_empty_is_filled_by_the_next_full_publication(console, store):
+    deployment = console.create()
+    replica = console.run(deployment)
+    store.flushdb()
+    publish.publish_routes(console.now)
+    assert published(store) == ["chat"]
+    (record,) = store.hgetall(contract.replicas_key(str(deployment.pk))).values()
+    assert contract.ReplicaRecord.from_json(record).replica_id == str(replica.pk)
+
+
+def test_a_full_publication_removes_what_should_not_be_there(console, store):
+    deployment = console.create()
+    console.run(deployment)
+    store.hset(contract.ROUTES, "ghost", store.hget(contract.ROUTES, str(deployment.pk)))
+    store.hset(contract.replicas_key(str(deployment.pk)), "ghost", contract.ReplicaRecord("ghost", "a:1", 1).to_json())
+    publish.publish_routes(console.now)
+    assert published(store) == ["chat"]
+    assert store.hlen(contract.replicas_key(str(deployment.pk))) == 1
+
+
+def test_the_generation_is_raised_only_when_something_changed(console, store):
+    deployment = console.create()
+    before = int(store.get(contract.GENERATION))
+    publish.publish_routes(console.now)
+    publish.publish([deployment.pk])
+    assert int(store.get(contract.GENERATION)) == before
+    console.run(deployment)
+    assert int(store.get(contract.GENERATION)) == before + 1
+
+
+def test_open_pages_are_told_which_deployment_changed(console):
+    deployment = console.create()
+    layer = get_channel_layer()
+
+    async def receive(group):
+        channel = await layer.new_channel()
+        await layer.group_add(group, channel)
+        await publish._send([(group, {"type": "deployment.changed", "deployment_id": str(deployment.pk)})])
+        return await layer.receive(channel)
+
+    message = async_to_sync(receive)(f"deployment.{deployment.pk}")
+    assert message == {"type": "deployment.changed", "deployment_id": str(deployment.pk)}
+    publish.ui_changed([deployment])
+
+
+def test_hints_are_coalesced_into_one_message(console, store):
+    console.create("first")
+    console.create("second")
+    assert store.llen("celery") == 1
+    hints.work_begins()
+    hints.hint(Deployment.objects.values_list("pk", flat=True), console.now)
+    assert store.llen("celery") == 2
+
+
+def test_a_hint_for_what_does_not_exist_does_nothing(console, store):
+    hints.hint(["00000000-0000-0000-0000-000000000000"], console.now)
+    assert store.llen("celery") == 0
