@@ -6,7 +6,7 @@ provider time), tokens are integers.
 Redis keys
     mc:keys                     hash  key_hash → KeyRecord                 published by accounts/publish.py
     mc:routes                   hash  deployment_id → RouteRecord          published by deployments/publish.py
-    mc:generation               int   raised at every published change; gateways poll it, a missing one keeps the snapshot
+    mc:generation               int   raised at every published change; gateways poll it; missing: keep what is known
     mc:d:{id}:replicas          hash  replica_id → ReplicaRecord           who may be chosen, read by `admit`
     mc:d:{id}:slots             hash  "replica_id gateway_id" → in-flight  counters of `admit` and `settle`
     mc:gateways                 zset  gateway_id → last heartbeat          every 5 s; dead after GATEWAY_DEAD_SECONDS
