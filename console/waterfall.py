@@ -73,6 +73,7 @@ class Waterfall:
     elapsed: str
     ready_about_at: datetime | None
     ready_by_at: datetime | None
+    is_late: bool
     count: int
 
 
@@ -82,9 +83,11 @@ def draw(stamps: Sequence[Stamp], usual: Mapping[str, Usual], now: datetime) -> 
     over = all(stamp.ended_at for stamp in stamps) and usual_is_over(stamps)
     end = max(stamp.ended_at or now for stamp in stamps)
     bars, about, late = _bars(stamps, usual, begin, end, over)
-    step = _step(max(about, late, (end - begin).total_seconds()) * 1.04)
-    width = _ceiling(max(about, late, (end - begin).total_seconds()) * 1.04, step)
-    known = bool(usual) and not over
+    drawn = max(late, *(bar.begin + max(bar.length, bar.p95 or 0.0) for bar in bars)) * 1.04
+    step = _step(drawn)
+    width = _ceiling(drawn, step)
+    is_late = any(bar.state == "going" and bar.p95 is not None and bar.length > bar.p95 for bar in bars)
+    known = bool(usual) and not over and not is_late
     return Waterfall(
         bars=bars,
         width=width,
@@ -94,6 +97,7 @@ def draw(stamps: Sequence[Stamp], usual: Mapping[str, Usual], now: datetime) -> 
         elapsed=lasted((end - begin).total_seconds()),
         ready_about_at=begin + timedelta(seconds=about) if known else None,
         ready_by_at=begin + timedelta(seconds=late) if known else None,
+        is_late=is_late,
         count=max((times.count for times in usual.values()), default=0),
     )
 

@@ -40,8 +40,15 @@ def test_the_scale_ends_at_a_whole_tick_beyond_everything_drawn():
 
 
 def test_a_phase_that_takes_longer_than_usual_moves_the_forecast_with_the_clock():
+    chart = draw([Stamp("REQUESTING_GPU", BEGIN, None)], USUAL, at(40))
+    assert chart.ready_about_at == at(40 + 190 + 85)
+
+
+def test_a_phase_that_takes_longer_than_nearly_all_says_so_and_forecasts_nothing():
     chart = draw([Stamp("REQUESTING_GPU", BEGIN, None)], USUAL, at(100))
-    assert chart.ready_about_at == at(100 + 190 + 85)
+    assert chart.is_late
+    assert chart.ready_about_at is None
+    assert chart.width > 100
 
 
 def test_without_earlier_starts_nothing_is_promised():
