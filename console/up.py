@@ -202,7 +202,7 @@ class Console:
         hurried = asyncio.create_task(self.hurry.wait())
         await asyncio.wait({ended, hurried}, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
-        await gateway.stop(grace_seconds=1.0)
+        await gateway.stop(grace_seconds=1.5)
         await ended
 
     async def _switch_off_when_told(self) -> asyncio.subprocess.Process | None:

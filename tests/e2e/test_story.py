@@ -163,10 +163,10 @@ def test_bad_input_to_the_api_names_its_field(stack, chat):
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        ("download", "DOWNLOAD_FAILED"),
-        ("initialize", "ENGINE_EXITED"),
-        ("out_of_memory", "OUT_OF_MEMORY"),
-        ("crash", "ENGINE_CRASHED"),
+        ("download", "download_failed"),
+        ("initialize", "engine_exited"),
+        ("out_of_memory", "out_of_memory"),
+        ("crash", "engine_exited"),
     ],
 )
 def test_a_deployment_that_cannot_run_fails_with_cause_evidence_and_action(stack, fault, code):
