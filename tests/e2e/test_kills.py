@@ -1,0 +1,110 @@
+"""SIGKILL of worker, watch, beat and gateway, one after another at seeded moments, while deployments start and stop.
+
+The oracle is not our own database: every process with CONSOLE_REPLICA_ID in its environment has a live row and every
+live row a process; the shim's log says what ran; the ledger's tokens equal the engines' own log.
+KILLS_MOMENTS (20) and KILLS_SEED (1) choose how many moments and which.
+"""
+
+import os
+import random
+import threading
+
+import openai
+import pytest
+
+from tests.e2e.stack import Stack, until
+
+pytestmark = pytest.mark.kills
+MOMENTS, SEED = int(os.environ.get("KILLS_MOMENTS", "20")), int(os.environ.get("KILLS_SEED", "1"))
+VICTIMS = ("worker", "watch", "beat", "gateway")
+MESSAGES = [{"role": "user", "content": "Count with me"}]
+LIVE = {"REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY", "DRAINING", "STOPPING"}
+
+
+class Callers:
+    """Clients that call `model` all the time; refusals and cuts are expected while processes are being killed."""
+
+    def __init__(self, stack: Stack, model: str, count: int = 2) -> None:
+        self.stop = threading.Event()
+        self.completed = 0
+        address, key = f"{stack.run['gateway_url']}/v1", stack.run["demo"]["api_keys"]["inference"]
+        self.client = openai.OpenAI(base_url=address, api_key=key, max_retries=0, timeout=30)
+        self.threads = [threading.Thread(target=self._call, args=(model,), daemon=True) for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _call(self, model: str) -> None:
+        while not self.stop.is_set():
+            try:
+                stream = self.client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=20, stream=True)
+                self.completed += sum(1 for chunk in stream if chunk.choices and chunk.choices[0].finish_reason)
+            except (openai.APIError, OSError):
+                self.stop.wait(0.1)
+
+    def end(self) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(40)
+
+
+def test_no_kill_leaves_an_orphan_a_ghost_or_a_lost_token(stack):
+    chance = random.Random(SEED)
+    stack.deploy("steady")
+    stack.reaches("steady", "RUNNING")
+    callers = Callers(stack, "steady")
+    wanted: dict[str, bool] = {}
+    for moment in range(MOMENTS):
+        name = f"churn-{moment}"
+        stack.deploy(name, replicas=chance.choice((1, 2)), download_seconds=0.5, initialize_seconds=0.5)
+        wanted[name] = True
+        if moment and chance.random() < 0.7:
+            gone = chance.choice([one for one, lives in wanted.items() if lives])
+            assert stack.api("POST", f"/deployments/{gone}/terminate")[0] == 202
+            wanted[gone] = False
+        _pause(chance.uniform(0.0, 1.5))
+        victim = VICTIMS[moment % len(VICTIMS)]
+        pid = stack.kill_process(victim)
+        until(f"{victim} runs again", lambda v=victim, p=pid: stack.read_run_file()["processes"].get(v, p) != p, 20)
+    for name, lives in wanted.items():
+        stack.reaches(name, "RUNNING" if lives else "TERMINATED", seconds=90)
+    callers.end()
+    assert callers.completed > MOMENTS
+
+    until("processes and live rows are the same replicas", lambda: _processes(stack) == _live_rows(stack), 30)
+    assert _processes(stack)
+    steady = stack.deployment("steady")
+    generated = [one for one in stack.generated() if one["model"] == "steady"]
+    expected = (
+        len(generated),
+        sum(one["prompt_tokens"] for one in generated),
+        sum(one["completion_tokens"] for one in generated if one["outcome"] == "finished"),
+    )
+    until("no request is left uncounted", lambda: stack.usage()[steady["id"]][0] >= expected[0], 40)
+    requests, prompt_tokens, output_tokens = stack.usage()[steady["id"]]
+    assert requests == expected[0]
+    aborted = sum(one["completion_tokens"] for one in generated if one["outcome"] != "finished")
+    assert prompt_tokens == expected[1] or aborted
+    assert abs(output_tokens - expected[2]) <= max(aborted, 20 * sum(one["outcome"] != "finished" for one in generated))
+    _no_engine_ran_twice(stack)
+
+
+def _pause(seconds: float) -> None:
+    """The seeded moment at which the next process dies."""
+    threading.Event().wait(seconds)
+
+
+def _processes(stack: Stack) -> set[str]:
+    return set(stack.engines().values())
+
+
+def _live_rows(stack: Stack) -> set[str]:
+    deployments = stack.api("GET", "/deployments?limit=200")[1]["data"]
+    replicas = (stack.api("GET", f"/deployments/{one['id']}/replicas?limit=200")[1]["data"] for one in deployments)
+    return {row["id"] for rows in replicas for row in rows if row["state"] in LIVE}
+
+
+def _no_engine_ran_twice(stack: Stack) -> None:
+    """By each shim's log at most one engine was spawned per replica, and all that ended were noted."""
+    for folder in stack.replica_folders():
+        lines = (folder / "shim.log").read_text() if (folder / "shim.log").exists() else ""
+        assert lines.count('"what": "spawned", "step": "engine"') <= 1, folder.name
