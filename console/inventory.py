@@ -9,6 +9,7 @@ from functools import cached_property
 from django.db.models import Sum
 
 from console.access import Actor, visible
+from console.rows import short_title
 from deployments.models import ClusterGpu, GpuType, Replica
 from deployments.states import HOLDS_GPU
 
@@ -29,6 +30,11 @@ class Pool:
     @property
     def free(self) -> int:
         return max(0, self.total - self.used)
+
+    @property
+    def title(self) -> str:
+        """The product without its memory, which stands beside it."""
+        return short_title(self.gpu_type.title, self.gpu_type.memory_gb)
 
 
 class Inventory:
@@ -90,9 +96,9 @@ class Inventory:
     def note(self) -> str:
         """One line on where it is tight: `H200 full`, else the busiest type, else nothing."""
         if self.full:
-            return f"{', '.join(pool.gpu_type.title for pool in self.full[:2])} full"
+            return f"{', '.join(pool.title for pool in self.full[:2])} full"
         busy = max((pool for pool in self.pools if pool.used), key=lambda pool: pool.used / pool.total, default=None)
-        return f"{busy.gpu_type.title} {busy.used} of {busy.total}" if busy else "all free"
+        return f"{busy.title} {busy.used} of {busy.total}" if busy else "all free"
 
     @property
     def strokes(self) -> Strokes:

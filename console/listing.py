@@ -28,9 +28,9 @@ COLUMNS = (
     ("status", "Status", ""),
     ("replicas", "Replicas", ""),
     ("gpus", "GPUs per replica", ""),
-    ("", "Requests", "number"),
-    ("", "Tokens in", "number"),
-    ("", "Tokens out", "number"),
+    ("", "Requests, 60 min", "number"),
+    ("", "Tokens in, 60 min", "number"),
+    ("", "Tokens out, 60 min", "number"),
     ("created", "Created", "number"),
 )
 

@@ -4,7 +4,7 @@ from allauth.account import views as accounts
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from console.views import api_keys, catalog, deployment, deployments, home, logs, playground, theme, usage
+from console.views import api_keys, catalog, deployment, deployments, home, logs, new, playground, theme, usage
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -17,6 +17,9 @@ urlpatterns = [
     path("settings/api-keys/", api_keys.api_keys, name="keys"),
     path("settings/api-keys/<uuid:key_id>/revoke/", api_keys.revoke, name="revoke-api-key"),
     path("deployments/", deployments.deployments, name="deployments"),
+    path("deployments/new/", new.new, name="new-deployment"),
+    path("deployments/new/name/", new.name, name="name-check"),
+    path("deployments/new/asked/", new.asked, name="asked"),
     path("deployments/<uuid:deployment_id>/", deployment.deployment, name="deployment"),
     path("deployments/<uuid:deployment_id>/terminate/", deployment.terminate, name="terminate"),
     path("deployments/<uuid:deployment_id>/delete/", deployment.delete, name="delete"),

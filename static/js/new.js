@@ -1,0 +1,35 @@
+// The form of a new deployment: searching the catalog and stepping numbers. Without script all models are listed and
+// numbers are typed.
+const chooser = document.querySelector("[data-chooser]");
+const search = chooser.querySelector("[data-chooser-search]");
+const state = chooser.querySelector("[data-chooser-state]");
+const models = [...chooser.querySelectorAll("[data-words]")];
+
+search.addEventListener("input", () => {
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let shown = 0;
+  for (const model of models) {
+    const fits = words.every((word) => model.dataset.words.includes(word));
+    model.hidden = !fits;
+    shown += fits;
+  }
+  state.textContent = words.length ? `${shown} of ${models.length} models` : `${models.length} models`;
+});
+
+// Enter in the search is not meant to create anything.
+search.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") event.preventDefault();
+});
+search.addEventListener("change", (event) => event.stopPropagation());
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-step]");
+  if (!button) return;
+  const input = document.getElementById(button.dataset.of);
+  const now = Number.parseInt(input.value.replaceAll(",", ""), 10) || 0;
+  input.value = String(Math.max(1, now + Number(button.dataset.step)));
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+});
+
+const chosen = models.find((model) => model.querySelector(":checked"));
+chosen?.scrollIntoView({ block: "nearest" });
