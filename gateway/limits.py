@@ -106,7 +106,8 @@ class Limits:
     async def heartbeat(self) -> tuple[bool, list[str]]:
         """(whether this gateway was unknown until now, ids of gateways that are dead)."""
         answer: list[Any] = await self._scripts["heartbeat"](
-            keys=[contract.GATEWAYS], args=[self.gateway_id, contract.GATEWAY_DEAD_SECONDS]
+            keys=[contract.GATEWAYS, contract.EPOCH],
+            args=[self.gateway_id, contract.GATEWAY_DEAD_SECONDS, os.urandom(8).hex()],
         )
         return bool(int(answer[0])), [str(one) for one in answer[1:]]
 
