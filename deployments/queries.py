@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
+from deployments.engines.registry import ENGINES
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica, ReplicaPhase
 from deployments.specs import EndpointOption, ModelRef, Options
 from deployments.states import LIVE, STARTING_ORDER, DeploymentStatus, ReplicaState
@@ -41,8 +42,6 @@ class PhaseTimes:
 
 def spec_options() -> Options:
     """What a new deployment may choose from now."""
-    from deployments.engines.registry import ENGINES
-
     inventory: dict[UUID, dict[str, int]] = defaultdict(dict)
     for gpu in ClusterGpu.objects.filter(count__gt=0):
         inventory[gpu.cluster_id][gpu.gpu_type_id] = gpu.count

@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from deployments.drivers.registry import driver_for
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Endpoint, GpuType
 
 log = logging.getLogger(__name__)
@@ -49,8 +50,6 @@ def ensure_local_cluster(inventory: Mapping[str, int] | None, base_url: str, now
 
 
 def _found() -> Mapping[str, int]:
-    from deployments.drivers.registry import driver_for
-
     driver = driver_for(Cluster.Driver.LOCAL, LOCAL, data_dir=settings.DATA_DIR / "clusters", inventory={})
     return driver.capacity().gpus
 

@@ -16,6 +16,7 @@ from deployments import events, publish
 from deployments.fields import FieldError
 from deployments.hints import hint as hint
 from deployments.models import Deployment, Endpoint, Revision
+from deployments.reconciler import switch_off as end
 from deployments.reference import ensure_local_cluster as ensure_local_cluster
 from deployments.reference import load_reference_data as load_reference_data
 from deployments.specs import DeploymentSpec, RevisionSpec
@@ -134,8 +135,6 @@ def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
 
 def switch_off(now: datetime) -> list[str]:
     """Stop the replicas of local clusters when the console ends; what people want stays as it is."""
-    from deployments.reconciler import switch_off as end
-
     return end.switch_off(now)
 
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 
 from deployments.drivers.base import Driver, DriverError, ObservedReplica, ReplicaSpec
+from deployments.engines.registry import ENGINES
 from deployments.models import Deployment, Replica
 from deployments.specs import RevisionSpec
 
@@ -29,8 +30,6 @@ def start(driver: Driver, deployment: Deployment, replica: Replica) -> str:
 
 def spec_of(deployment: Deployment, replica: Replica) -> ReplicaSpec:
     """What the driver needs to start this replica. Raises `DriverError` for an engine that is not there."""
-    from deployments.engines.registry import ENGINES
-
     spec = RevisionSpec.from_json(replica.revision.spec)
     engine = ENGINES.get(spec.engine.name)
     if engine is None:

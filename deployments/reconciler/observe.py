@@ -17,6 +17,7 @@ from django.db.models import Q
 
 from deployments import load
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
+from deployments.drivers.registry import driver_for
 from deployments.models import Cluster, ClusterGpu, Deployment, Replica
 from deployments.reconciler.leases import Lease
 from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, ReplicaView, Snapshot
@@ -66,8 +67,6 @@ def policy() -> Policy:
 
 def configured_drivers() -> Drivers:
     """Drivers as the settings say: local clusters keep their data below DATA_DIR."""
-    from deployments.drivers.registry import driver_for
-
     inventory: dict[UUID, dict[str, int]] = {}
     for row in ClusterGpu.objects.all():
         inventory.setdefault(row.cluster_id, {})[row.gpu_type_id] = row.count

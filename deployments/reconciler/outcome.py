@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from deployments import events
@@ -10,6 +11,7 @@ from deployments.models import Deployment, Replica
 from deployments.reconciler import leases, plan, problems
 from deployments.reconciler.observe import Batch, deployment_view, replica_view
 from deployments.reconciler.rows import Journal
+from deployments.reconciler.snapshot import ReplicaView
 from deployments.states import DeploymentStatus, ReplicaState
 
 UNREACHABLE = "The cluster cannot be reached; it is asked again every few seconds"
@@ -22,10 +24,13 @@ def write(batch: Batch, journal: Journal, refused: Mapping[UUID, str]) -> set[UU
     for pk, reason in refused.items():
         if batch.replicas[pk].deployment_id in fresh:
             _refuse(batch.replicas[pk], reason, journal)
+    replicas: dict[UUID, list[ReplicaView]] = defaultdict(list)
+    for replica in batch.replicas.values():
+        replicas[replica.deployment_id].append(replica_view(replica))
     changed: list[Deployment] = []
     due: dict[UUID, leases.Due] = {}
     for pk, row in fresh.items():
-        due[pk] = _conclude(batch, row, journal)
+        due[pk] = _conclude(batch, row, replicas[pk], journal)
         if _shows_a_change(row, batch.deployments[pk]):
             changed.append(batch.deployments[pk])
     journal.save()
@@ -45,13 +50,12 @@ def _refuse(replica: Replica, reason: str, journal: Journal) -> None:
     journal.blame(replica, problems.refused(reason))
 
 
-def _conclude(batch: Batch, fresh: Deployment, journal: Journal) -> leases.Due:
+def _conclude(batch: Batch, fresh: Deployment, replicas: Sequence[ReplicaView], journal: Journal) -> leases.Due:
     """Derive the status from the rows as they are now, with what people asked for in between."""
     row = batch.deployments[fresh.pk]
     row.terminate_requested_at, row.deleted_at = fresh.terminate_requested_at, fresh.deleted_at
     row.status, row.status_since = fresh.status, fresh.status_since
     row.desired_replicas = fresh.desired_replicas
-    replicas = [replica_view(one) for one in batch.replicas.values() if one.deployment_id == row.pk]
     result = plan.conclude(deployment_view(row), replicas, batch.policy, batch.now)
     if row.status != result.status:
         row.status, row.status_since = result.status, batch.now

@@ -19,7 +19,7 @@ from deployments.reconciler.observe import Batch, Drivers
 from deployments.reconciler.passes import nothing
 from deployments.states import LIVE
 
-WITHIN_SECONDS, GRACE_SECONDS, LOOK_SECONDS = 6.0, 3.0, 0.1
+WITHIN_SECONDS, GRACE_SECONDS, LOOK_SECONDS = 6.0, 2.0, 0.1
 LEASE_SECONDS = 15.0
 REASON = "console_off"
 

@@ -1,0 +1,149 @@
+"""The reconciler over real processes: the local driver, its shims and the simulator, on the real clock."""
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deployments import services, specs
+from deployments.drivers.local.driver import LocalDriver
+from deployments.models import Cluster
+from deployments.reconciler import passes
+from deployments.reconciler.switch_off import switch_off
+from deployments.states import DeploymentStatus, ReplicaState
+
+pytestmark = pytest.mark.django_db(transaction=True)
+S = DeploymentStatus
+LIMIT_SECONDS = 30.0
+
+
+def real_now():
+    return datetime.now(UTC)
+
+
+class LocalConsole:
+    def __init__(self, folder, organization, user, options):
+        self.folder, self.organization, self.user, self.options = folder, organization, user, options
+        self.driver = LocalDriver(folder / "clusters" / "memory", {"l40s-48gb": 8, "h100-sxm-80gb": 2})
+
+    def create(self, name, **simulator):
+        quick = {"download_seconds": 0.2, "initialize_seconds": 0.1, "ttft_ms": 1, "itl_ms": 1}
+        body = {
+            "name": name,
+            "model": {"source": "catalog", "id": "small"},
+            "engine": {"simulator": quick | simulator},
+        }
+        return services.create_deployment(
+            organization=self.organization,
+            spec=specs.parse(body, self.options),
+            body=body,
+            by=self.user,
+            now=real_now(),
+        )[0]
+
+    def run_until(self, deployment, *statuses):
+        """Pass after pass, as the workers do, until the status is reached."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while time.monotonic() < deadline:
+            services.hint([deployment.pk], real_now())
+            passes.reconcile(real_now(), lambda _: self.driver)
+            deployment.refresh_from_db()
+            if deployment.status in statuses:
+                return deployment.status
+            time.sleep(0.05)
+        raise AssertionError(f"{deployment.status} after {LIMIT_SECONDS} s: {list(deployment.replicas.values())}")
+
+    def processes(self):
+        """Every process that belongs to a replica of this console."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                variables = process.environ()
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+            is_mine = variables.get("CONSOLE_REPLICA_DIR", "").startswith(str(self.folder))
+            if is_mine and "CONSOLE_REPLICA_ID" in variables and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(variables["CONSOLE_REPLICA_ID"])
+        return found
+
+
+@pytest.fixture
+def local(tmp_path: Path, organization, user, options, settings):
+    settings.RESTART_BACKOFF_SECONDS = (0.1, 0.1, 0.1)
+    settings.DRAIN_SECONDS = 0
+    console = LocalConsole(tmp_path, organization, user, options)
+    yield console
+    for seen in console.driver.observe().replicas:
+        console.driver.stop(seen.name, 0)
+    deadline = time.monotonic() + 10
+    while console.processes() and time.monotonic() < deadline:
+        console.driver.observe()
+        time.sleep(0.05)
+
+
+def test_a_deployment_goes_live_and_ends_with_nothing_left(local):
+    deployment = local.create("chat")
+    local.run_until(deployment, S.RUNNING)
+    (replica,) = deployment.replicas.all()
+    assert local.processes() == [str(replica.pk)]
+    assert [phase.name for phase in replica.phases.all()][-2:] == [ReplicaState.ENGINE_INITIALIZING, ReplicaState.READY]
+    services.terminate(deployment, by=local.user, now=real_now())
+    local.run_until(deployment, S.TERMINATED)
+    replica.refresh_from_db()
+    assert (replica.state, local.processes()) == (ReplicaState.STOPPED, [])
+    assert replica.log_tail
+    assert local.driver.observe().replicas == ()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("download", "download_failed"),
+        ("initialize", "engine_exited"),
+        ("out_of_memory", "out_of_memory"),
+        ("crash", "engine_exited"),
+        ("never_healthy", "never_healthy"),
+    ],
+)
+def test_every_fault_of_the_simulator_ends_in_its_cause(local, settings, fault, code):
+    if fault == "never_healthy":
+        settings.PHASE_DEADLINE_SECONDS = settings.PHASE_DEADLINE_SECONDS | {"ENGINE_INITIALIZING": 2}
+    deployment = local.create("chat", fail=fault)
+    local.run_until(deployment, S.FAILED)
+    assert deployment.cause["code"] == code
+    assert deployment.cause["evidence"]
+    assert deployment.replicas.filter(state=ReplicaState.FAILED).count() == 3
+    assert local.processes() == []
+
+
+def test_an_engine_that_is_killed_is_replaced(local):
+    deployment = local.create("chat")
+    local.run_until(deployment, S.RUNNING)
+    (first,) = deployment.replicas.all()
+    for process in psutil.process_iter():
+        if process.pid != os.getpid() and _is_of(process, str(first.pk)):
+            process.kill()
+    local.run_until(deployment, S.PENDING, S.DEPLOYING, S.SCALING)
+    local.run_until(deployment, S.RUNNING)
+    states = deployment.replicas.order_by("created_at").values_list("state", flat=True)
+    assert list(states) == [ReplicaState.FAILED, ReplicaState.READY]
+
+
+def _is_of(process, replica_id):
+    try:
+        return process.environ().get("CONSOLE_REPLICA_ID") == replica_id
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def test_switching_off_stamps_what_the_shim_wrote_down(local):
+    Cluster.objects.update(driver=Cluster.Driver.LOCAL)
+    deployment = local.create("chat")
+    local.run_until(deployment, S.RUNNING)
+    assert switch_off(real_now(), lambda _: local.driver) == []
+    (replica,) = deployment.replicas.all()
+    assert (replica.state, replica.stop_reason, local.processes()) == (ReplicaState.STOPPED, "console_off", [])
+    assert replica.released_at <= real_now()
