@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from deployments.causes import Cause
 from deployments.drivers.base import ExitRecord, Launch
 from deployments.engines import base
 from deployments.specs import RevisionSpec, SimulatorSettings
 
+ROOT = str(Path(__file__).parents[3])
 PROGRAM = (sys.executable, "-m", "deployments.engines.simulator")
 
 
@@ -25,7 +27,7 @@ class Simulator:
             health_path="/health",
             metrics_path="/metrics",
             download=(*PROGRAM, "download", *_download(spec, settings)),
-            environment={"PYTHONUNBUFFERED": "1"},
+            environment={"PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1"},
         )
 
     def failure(self, exited: ExitRecord, log_tail: str) -> Cause:

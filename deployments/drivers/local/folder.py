@@ -1,0 +1,178 @@
+"""A replica's folder: what the driver wants (intent, stop), what the shim reports (state), and what was said (logs).
+
+    intent.json   written once, before the shim starts, by the driver
+    stop.json     written by the driver when the replica is to end
+    state.json    written by the shim: replaced at every change and every second
+    shim.lock     held by the shim while it lives
+    shim.log      JSON lines, appended by the shim: what it did and when
+    engine.log    output of download and engine, each line with its time; engine.log.1 is what came before
+
+Standard library only: the shim reads and writes these too. Times are ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deployments.drivers.local.processes import Process
+
+Record = TypeVar("Record", "Intent", "Stop", "State", "Exit", Process)
+
+
+def now() -> datetime:
+    """The clock of driver and shim, which are edges."""
+    return datetime.now(UTC)  # noqa: TID251
+
+
+class Unreadable(Exception):
+    """A file of the folder cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What the driver promised to run. `command`, `download` and `environment` are ready to use."""
+
+    name: str
+    replica_id: str
+    deployment_id: str
+    organization_id: str
+    asked_at: str
+    gpu_type: str
+    gpu_indices: list[int]
+    port: int
+    command: list[str]
+    download: list[str] | None
+    health_path: str
+    environment: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The driver wants the replica to end: terminate, then kill after the grace."""
+
+    asked_at: str
+    grace_seconds: float
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How it ended. `code` is the exit code, minus the signal, or None when nobody reaped it."""
+
+    at: str
+    code: int | None
+    step: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What the shim reports. `stamps` maps the states it has entered to their times; `program` is the process of the
+    step it is in."""
+
+    shim: Process
+    heartbeat_at: str
+    stamps: dict[str, str]
+    program: Process | None = None
+    healthy: bool = False
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    exited: Exit | None = None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of one replica."""
+
+    path: Path
+    lock_path: Path = field(init=False)
+    log_path: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lock_path", self.path / "shim.lock")
+        object.__setattr__(self, "log_path", self.path / "engine.log")
+
+    def intent(self) -> Intent | None:
+        data = self._read("intent.json")
+        return _build(Intent, data) if data is not None else None
+
+    def stop(self) -> Stop | None:
+        data = self._read("stop.json")
+        return _build(Stop, data) if data is not None else None
+
+    def state(self) -> State | None:
+        data = self._read("state.json")
+        if data is None:
+            return None
+        shim, program, exited = data.pop("shim", {}), data.pop("program", None), data.pop("exited", None)
+        nested = {
+            "shim": _build(Process, shim),
+            "program": _build(Process, program) if program else None,
+            "exited": _build(Exit, exited) if exited else None,
+        }
+        return _build(State, data | nested)
+
+    def write(self, name: str, record: Intent | Stop | State, *, durable: bool = True) -> None:
+        """Replace a file in one step. `durable`: it is on the disk when this returns."""
+        draft = self.path / f".{name}.{os.getpid()}"
+        with draft.open("w") as file:
+            json.dump(asdict(record), file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        draft.replace(self.path / name)
+        if durable:
+            sync_folder(self.path)
+
+    def note(self, what: str, **facts: object) -> None:
+        """A line of the shim's own log."""
+        line = json.dumps({"at": now().isoformat(), "what": what, **facts})
+        with (self.path / "shim.log").open("a") as file:
+            file.write(line + "\n")
+
+    def try_lock(self) -> int | None:
+        """The lock that a shim holds while it lives, as a file descriptor; None when somebody has it."""
+        descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            data = json.loads((self.path / name).read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise Unreadable(f"{self.path / name} is not JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise Unreadable(f"{self.path / name} is not an object")
+        return data
+
+
+def sync_folder(path: Path) -> None:
+    """Names in a folder are durable once the folder itself is synced."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _build(kind: type[Record], data: Mapping[str, Any]) -> Record:
+    """A record from its JSON; fields of a newer driver are ignored."""
+    try:
+        return kind(**{name: data[name] for name in kind.__dataclass_fields__ if name in data})
+    except TypeError as error:
+        raise Unreadable(f"not a {kind.__name__}: {error}") from error

@@ -1,0 +1,112 @@
+"""The log of a replica: lines with their times, bounded, read from the end or followed. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+MOST_BYTES = 8 * 1024 * 1024
+LONGEST_LINE = 16 * 1024
+POLL_SECONDS = 0.2
+
+
+class LogWriter:
+    """Appends what a program says to `path`; at MOST_BYTES the file becomes `path`.1 and a new one begins."""
+
+    def __init__(self, path: Path, clock: Callable[[], datetime], most_bytes: int = MOST_BYTES) -> None:
+        self._path = path
+        self._clock = clock
+        self._most_bytes = most_bytes
+        self._file = path.open("ab")
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take output as it comes; returns the lines that it completed, which are not written yet."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            lines.append(self._rest)
+            self._rest = b""
+        return lines
+
+    def flush(self) -> list[bytes]:
+        """What was said without a line end, once no more will come."""
+        rest, self._rest = self._rest, b""
+        return [rest] if rest else []
+
+    def write(self, line: bytes) -> None:
+        if self._file.tell() > self._most_bytes:
+            self._file.close()
+            self._path.replace(f"{self._path}.1")
+            self._file = self._path.open("ab")
+        self._file.write(self._clock().isoformat().encode() + b" " + line.rstrip(b"\r") + b"\n")
+        self._file.flush()
+
+
+def split(line: bytes) -> tuple[datetime | None, str]:
+    """The time and the text of a line of the file."""
+    text = line.decode(errors="replace").rstrip("\n")
+    stamp, _, rest = text.partition(" ")
+    try:
+        return datetime.fromisoformat(stamp), rest
+    except ValueError:
+        return None, text
+
+
+def last(path: Path, count: int) -> list[bytes]:
+    """The last `count` complete lines, of this file and the one before it."""
+    return list(follow(path, count, lambda: True))
+
+
+def follow(path: Path, count: int, has_ended: Callable[[], bool]) -> Iterator[bytes]:
+    """The last `count` lines, then every new one, until `has_ended` and nothing is left to read."""
+    lines: deque[bytes] = deque(maxlen=count)
+    if before := _open(Path(f"{path}.1")):
+        with before:
+            lines.extend(_complete_lines(before))
+    ended = has_ended()
+    file = _open(path)
+    lines.extend(_complete_lines(file) if file else ())
+    yield from lines
+    while not ended:
+        time.sleep(POLL_SECONDS)
+        ended = has_ended()
+        if file is None:
+            file = _open(path)
+        while file is not None:
+            yield from _complete_lines(file)
+            if not _is_replaced(path, file):
+                break
+            yield from _complete_lines(file)
+            file.close()
+            file = _open(path)
+    if file is not None:
+        file.close()
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
+
+
+def _complete_lines(file: BinaryIO) -> Iterator[bytes]:
+    """From where the file was left; a line that is still being written is left for the next time."""
+    while True:
+        start, line = file.tell(), file.readline()
+        if not line.endswith(b"\n"):
+            file.seek(start)
+            return
+        yield line
+
+
+def _is_replaced(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.stat(path).st_ino != os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
