@@ -21,6 +21,7 @@ from deployments.reconciler.calls import Failpoint
 from deployments.reconciler.intents import Intents
 from deployments.reconciler.observe import Batch
 from deployments.reconciler.rows import Journal
+from deployments.states import STARTING
 
 Plans = Mapping[UUID, Sequence[Action]]
 
@@ -81,7 +82,7 @@ def _call(batch: Batch, intents: Intents, failpoint: Failpoint) -> dict[UUID, st
         failpoint("before_stop")
         calls.stop(batch.views[replica.cluster_id].driver, replica.name, batch.policy.stop_grace_seconds)
         failpoint("after_stop")
-    for replica in intents.to_start:
+    for replica in (one for one in intents.to_start if one.state in STARTING):
         failpoint("before_start")
         driver = batch.views[replica.cluster_id].driver
         if reason := calls.start(driver, batch.deployments[replica.deployment_id], replica):

@@ -29,11 +29,12 @@ def start(driver: Driver, deployment: Deployment, replica: Replica) -> str:
 
 
 def spec_of(deployment: Deployment, replica: Replica) -> ReplicaSpec:
-    """What the driver needs to start this replica. Raises `DriverError` for an engine that is not there."""
-    spec = RevisionSpec.from_json(replica.revision.spec)
-    engine = ENGINES.get(spec.engine.name)
-    if engine is None:
-        raise DriverError(f"There is no engine {spec.engine.name!r}.", retryable=False)
+    """What the driver needs to start this replica. Raises `DriverError` for a revision of another release."""
+    try:
+        spec = RevisionSpec.from_json(replica.revision.spec)
+        engine = ENGINES[spec.engine.name]
+    except (KeyError, TypeError) as error:
+        raise DriverError(f"Its revision cannot be read by this release: {error}", retryable=False) from error
     names = (deployment.name, f"{deployment.organization.slug}/{deployment.name}")
     return ReplicaSpec(
         name=replica.name,

@@ -319,6 +319,26 @@ def test_a_start_that_fails_for_now_is_asked_for_again(console):
     assert states(deployment) == [R.REQUESTING_GPU]
 
 
+def test_what_is_terminated_before_it_could_start_is_not_asked_for_again(console):
+    console.cluster.start_error = DriverError("busy", retryable=True)
+    deployment = console.create()
+    console.tick()
+    console.terminate(deployment)
+    console.cluster.calls.clear()
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED])
+    assert "start" not in [call for call, _ in console.cluster.calls]
+
+
+def test_a_revision_that_this_release_cannot_read_fails_alone(console):
+    broken, sound = console.create("broken"), console.create("sound")
+    broken.revision.spec["engine"]["name"] = "gone"
+    broken.revision.save()
+    console.tick(1, times=30)
+    assert (status(broken), broken.cause["code"]) == (S.FAILED, "start_refused")
+    assert status(sound) == S.DEPLOYING
+
+
 def test_a_start_that_reports_an_error_but_happened_is_adopted(console):
     console.cluster.start_error = DriverError("timed out", retryable=True)
     console.cluster.start_happens_despite_error = True
