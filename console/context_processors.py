@@ -13,7 +13,7 @@ THEMES = ("light", "dark")
 
 
 def console(request: HttpRequest) -> dict[str, Any]:
-    """`theme` as chosen by the person ("" follows the system), `frame` for who is signed in, `demo`: demo data exist."""
+    """`theme` as the person chose it ("" follows the system), `frame` of who is signed in, `demo`: demo data exist."""
     theme = request.COOKIES.get("theme", "")
     user = getattr(request, "user", None)
     return {

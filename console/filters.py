@@ -9,7 +9,7 @@ from functools import cached_property
 from urllib.parse import urlencode
 
 from django.db.models import Case, F, IntegerField, Q, TextField, Value, When
-from django.db.models.expressions import BaseExpression
+from django.db.models.expressions import OrderBy
 from django.db.models.functions import Cast
 from django.http import QueryDict
 
@@ -23,17 +23,27 @@ GROUPS: dict[str, tuple[str, tuple[S, ...]]] = {
     "failed": ("Failed", (S.FAILED,)),
     "ended": ("Ended", (S.TERMINATING, S.TERMINATED)),
 }
-BY_URGENCY = (S.FAILED, S.PENDING, S.DEPLOYING, S.SCALING, S.ROLLING, S.RUNNING, S.SLEEPING, S.TERMINATING, S.TERMINATED)
+BY_URGENCY = (
+    S.FAILED,
+    S.PENDING,
+    S.DEPLOYING,
+    S.SCALING,
+    S.ROLLING,
+    S.RUNNING,
+    S.SLEEPING,
+    S.TERMINATING,
+    S.TERMINATED,
+)
 URGENCY = Case(
     *(When(status=status, then=Value(place)) for place, status in enumerate(BY_URGENCY)),
     output_field=IntegerField(),
 )
-SORTS: dict[str, tuple[str | BaseExpression, ...]] = {
-    "name": ("name",),
+SORTS: dict[str, tuple[F | Case, ...]] = {
+    "name": (F("name"),),
     "status": (URGENCY,),
-    "replicas": ("desired_replicas",),
-    "gpus": ("gpu_type__memory_gb", "gpu_type_id", "revision__spec__gpu_count"),
-    "created": ("created_at",),
+    "replicas": (F("desired_replicas"),),
+    "gpus": (F("gpu_type__memory_gb"), F("gpu_type_id"), F("revision__spec__gpu_count")),
+    "created": (F("created_at"),),
 }
 USUAL_SORT = "-created"
 PER_PAGE = 50
@@ -101,15 +111,11 @@ class Filters:
         return condition
 
     @property
-    def order(self) -> list[BaseExpression]:
+    def order(self) -> list[OrderBy]:
         down = self.sort.startswith("-")
-        columns = [_expression(column) for column in SORTS[self.sort.removeprefix("-")]]
-        ordered: list[BaseExpression] = [one.desc() if down else one.asc() for one in columns]
-        return [*ordered, _expression("created_at").desc(), _expression("pk").desc()]
-
-
-def _expression(column: str | BaseExpression) -> BaseExpression:
-    return F(column) if isinstance(column, str) else column  # type: ignore[return-value]
+        columns = SORTS[self.sort.removeprefix("-")]
+        ordered = [one.desc() if down else one.asc() for one in columns]
+        return [*ordered, F("created_at").desc(), F("pk").desc()]
 
 
 def _matches(q: str) -> Q:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -182,6 +183,6 @@ class DeploymentList:
         return f"/ws/deployments/{self.filters.address(page=self.filters.page)}"
 
 
-def _titles(found: list[Deployment]) -> dict[str, str]:
+def _titles(found: Sequence[Deployment]) -> dict[str, str]:
     ids = {one.revision.spec["model"]["id"] for one in found if one.revision}
     return dict(CatalogModel.objects.filter(pk__in=ids).values_list("pk", "title"))

@@ -52,9 +52,7 @@ class Report:
 
     @cached_property
     def lines(self) -> list[Line]:
-        rows = usage(
-            condition=self.condition, since=self.period.since, until=self.period.until, group_by=self.group_by
-        )
+        rows = usage(condition=self.condition, since=self.period.since, until=self.period.until, group_by=self.group_by)
         return _key_lines(rows) if self.group_by == "api_key" else _deployment_lines(self.actor, rows)
 
     @property
@@ -71,7 +69,9 @@ def _key_line(row: UsageRow, key: ApiKey | None) -> Line:
     """Keys of the playground are short-lived: a day after their end only their usage is left."""
     if key is None or key.kind == ApiKey.Kind.PLAYGROUND:
         who = f" · {key.user}" if key else ""
-        return Line(row.group, "Playground", f"key of five minutes{who}", key.organization.name if key else "", None, row)
+        return Line(
+            row.group, "Playground", f"key of five minutes{who}", key.organization.name if key else "", None, row
+        )
     state = ", revoked" if key.revoked_at else ""
     return Line(key.pk, key.name, f"{key.prefix}… · {key.user}{state}", key.organization.name, None, row)
 

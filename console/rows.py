@@ -1,5 +1,5 @@
-"""A deployment as one line of the list, in words. Reads nothing: everything comes from the deployment, its prefetched live
-replicas (`live_replicas`) and what the caller has read for the whole page."""
+"""A deployment as one line of the list, in words. Reads nothing: everything comes from the deployment, its prefetched
+live replicas (`live_replicas`) and what the caller has read for the whole page."""
 
 from __future__ import annotations
 
@@ -26,9 +26,14 @@ DELETABLE = (S.TERMINATED, S.FAILED)
 class Used(Protocol):
     """What billing counts: requests and tokens of a period."""
 
-    requests: int
-    input_tokens: int
-    output_tokens: int
+    @property
+    def requests(self) -> int: ...
+
+    @property
+    def input_tokens(self) -> int: ...
+
+    @property
+    def output_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import QueryDict
 
 from accounts.models import Organization
 from accounts.roles import Right, Scope
@@ -39,9 +40,7 @@ class ApiKeyForm(forms.Form):
     def __init__(self, actor: Actor, data: Any = None, **options: Any) -> None:
         super().__init__(data, **options)
         self.actor = actor
-        self.organizations = [
-            one for one in access.organizations(actor) if actor.may(Right.MANAGE_OWN_KEYS, one.pk)
-        ]
+        self.organizations = [one for one in access.organizations(actor) if actor.may(Right.MANAGE_OWN_KEYS, one.pk)]
         self.callable = list(access.deployments(actor).order_by("name"))
         choices = [(str(one.pk), one.name) for one in self.callable]
         self.fields["deployments"].choices = choices  # type: ignore[attr-defined]
@@ -51,7 +50,8 @@ class ApiKeyForm(forms.Form):
         """What is ticked now, by field, so that nothing is lost when the form comes back."""
         if not self.is_bound:
             return {"scopes": ["inference"], "expires": [USUAL_EXPIRY], "limited": [""], "deployments": []}
-        return {name: self.data.getlist(name) for name in ("scopes", "expires", "limited", "deployments")}
+        data = cast(QueryDict, self.data)
+        return {name: data.getlist(name) for name in ("scopes", "expires", "limited", "deployments")}
 
     def clean_organization(self) -> Organization:
         slug = self.cleaned_data["organization"]
