@@ -36,6 +36,8 @@ WATCH_SECONDS = 0.3
 UNSTARTED_SECONDS = 2.0
 OVERDUE_SECONDS = 1.0
 NOBODY = Process(0, 0)
+KEPT_ACCOUNTS = 500
+RECORD = ("intent.json", "stop.json", "state.json", "engine.log", "engine.log.1", "shim.lock")  # the intent first
 
 
 class LocalDriver:
@@ -98,12 +100,16 @@ class LocalDriver:
         seen = self.find(name)
         if seen is not None and seen.exited is None:
             raise DriverError(f"The replica {name} still runs; stop it first.", retryable=True)
-        draft = self._root / f".forgotten-{name}-{os.getpid()}"
-        try:
-            folder.path.rename(draft)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(draft, ignore_errors=True)
+        for part in RECORD:
+            (folder.path / part).unlink(missing_ok=True)
+        self._keep_newest_accounts()
+
+    def _keep_newest_accounts(self) -> None:
+        """The shim's log and the engine's own count of requests outlive the record, for whoever checks the ledger."""
+        forgotten = [one.path for one in self._folders() if not (one.path / RECORD[0]).exists()]
+        forgotten.sort(key=lambda path: path.stat().st_mtime)
+        for path in forgotten[:-KEPT_ACCOUNTS]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
         def has_ended() -> bool:

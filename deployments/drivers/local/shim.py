@@ -67,8 +67,9 @@ class Shim:
             if code != 0:
                 break
         self._clear()
-        self._save(healthy=False, exited=Exit(now().isoformat(), code, self.step))
-        self.folder.note("exited", code=code, step=self.step)
+        exited = Exit(max(now().isoformat(), *self.state.stamps.values()), code, self.step)
+        self.folder.note("exited", code=code, step=self.step, exited_at=exited.at)
+        self._save(healthy=False, exited=exited)
 
     def _steps(self) -> list[tuple[str, str, list[str]]]:
         download = self.intent.download
@@ -77,8 +78,8 @@ class Shim:
 
     def _enter(self, phase: str) -> None:
         at = max(now().isoformat(), *self.state.stamps.values())
-        self._save(stamps={**self.state.stamps, phase: at})
         self.folder.note("phase", phase=phase, entered_at=at)
+        self._save(stamps={**self.state.stamps, phase: at})
 
     def _save(self, *, durable: bool = True, **changes: object) -> None:
         beat = max(now().isoformat(), self.state.heartbeat_at)

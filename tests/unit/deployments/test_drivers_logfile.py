@@ -1,0 +1,63 @@
+"""The log of a replica: bounded, with times, read from the end."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deployments.drivers.local import logfile
+from deployments.drivers.local.logfile import LogWriter
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def texts(path: Path, count: int = 1000) -> list[str]:
+    return [logfile.split(line)[1] for line in logfile.last(path, count)]
+
+
+def test_every_line_gets_its_time(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "log", lambda: NOON)
+    writer.write(b"loading\r")
+    assert [logfile.split(line) for line in logfile.last(tmp_path / "log", 5)] == [(NOON, "loading")]
+
+
+def test_output_comes_in_pieces_and_becomes_lines(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "log", lambda: NOON)
+    assert [writer.feed(data) for data in (b"a", b"b\nc\nd", b"")] == [[], [b"ab", b"c"], []]
+    assert (writer.flush(), writer.flush()) == ([b"d"], [])
+
+
+def test_a_line_without_an_end_is_cut(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "log", lambda: NOON)
+    assert [len(line) for line in writer.feed(b"x" * (logfile.LONGEST_LINE + 1))] == [logfile.LONGEST_LINE + 1]
+
+
+def test_a_full_file_makes_room_and_its_lines_are_still_read(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "log", lambda: NOON, most_bytes=400)
+    for number in range(15):
+        writer.write(f"line {number}".encode())
+    kept = texts(tmp_path / "log")
+    assert kept[-1] == "line 14"
+    assert kept == [f"line {number}" for number in range(15 - len(kept), 15)]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1000
+    assert texts(tmp_path / "log", 2) == ["line 13", "line 14"]
+
+
+def test_following_goes_on_into_the_next_file(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "log", lambda: NOON, most_bytes=60)
+    writer.write(b"one")
+    rounds = iter([False, False, True])
+
+    def has_ended() -> bool:
+        writer.write(b"more and more and more and more")
+        return next(rounds)
+
+    lines = [logfile.split(line)[1] for line in logfile.follow(tmp_path / "log", 10, has_ended)]
+    assert lines == ["one", *["more and more and more and more"] * 3]
+
+
+def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("2026-01-01T12:00:00+00:00 whole\n2026-01-01T12:00:00+00:00 ha")
+    assert texts(tmp_path / "log") == ["whole"]
+
+
+def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
+    assert logfile.last(tmp_path / "log", 5) == []
