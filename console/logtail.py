@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 
 from console.threads import Threads
 from deployments.drivers.base import DriverError, LogLine
@@ -30,10 +31,16 @@ class Tail:
 
 def read(replica: Replica) -> Tail:
     try:
-        lines = [LogLine(line.at, clean(line.text)) for line in log_lines(replica, tail=LINES)]
+        lines = [LogLine(line.at, stamped(line)) for line in log_lines(replica, tail=LINES)]
     except DriverError as error:
         return Tail(trouble=f"The log cannot be read now: {error} It is tried again every second.")
     return Tail(lines)
+
+
+def stamped(line: LogLine) -> str:
+    """The text with its time of day in front (UTC), where the cluster knows it."""
+    text = clean(line.text)
+    return f"{line.at.astimezone(UTC):%H:%M:%S}  {text}" if line.at else text
 
 
 def clean(text: str) -> str:

@@ -60,8 +60,9 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise is 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
         found = static_file.get_response(request.method, request.META)
-        body = b""
+        headers, body = dict(found.headers), b""
         if found.file is not None:
             with found.file:
                 body = found.file.read()
-        return HttpResponse(body, status=int(found.status), headers=dict(found.headers))
+            headers["Content-Length"] = str(len(body))  # not as it was when the process started
+        return HttpResponse(body, status=int(found.status), headers=headers)

@@ -2,6 +2,15 @@
 
 from django import forms
 
+DIGITS = {
+    "inputmode": "numeric",
+    "pattern": "[1-9][0-9]{0,3}",
+    "title": "1 to 4096",
+    "class": "figures",
+    "size": 5,
+    "autocomplete": "off",
+}
+
 
 class PlaygroundForm(forms.Form):
     message = forms.CharField(
@@ -13,7 +22,7 @@ class PlaygroundForm(forms.Form):
         min_value=1,
         max_value=4096,
         initial=256,
-        widget=forms.TextInput(attrs={"inputmode": "numeric", "class": "figures", "size": 5, "autocomplete": "off"}),
+        widget=forms.TextInput(attrs=DIGITS),
         error_messages={
             "required": "Say how many tokens the answer may have: 1 to 4096.",
             "invalid": "Max tokens is a whole number from 1 to 4096.",

@@ -2,6 +2,7 @@
 // the server sends everything anew, so nothing can be missed.
 const root = document.querySelector("[data-live]");
 const state = document.querySelector("[data-live-state]");
+const ENDED = 4403; // the session or the right to see this is over
 const QUIET_MILLISECONDS = 25_000; // the server says something every ten seconds
 let heardAt = new Date();
 let attempts = 0;
@@ -45,10 +46,12 @@ function listen(socket) {
   heardAt = new Date();
 }
 
-// Refused at the door: the session is over, or this may not be seen any more. The page itself says which.
-async function askThePage() {
-  const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
-  if (answer && (answer.redirected || answer.status === 404 || answer.status === 403)) location.reload();
+// Refused at the door or put out: the page itself says why. True when it is being loaded again.
+async function pageIsOver() {
+  const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" }).catch(() => null);
+  const isOver = Boolean(answer) && (answer.type === "opaqueredirect" || [403, 404].includes(answer.status));
+  if (isOver) location.reload();
+  return isOver;
 }
 
 function connect() {
@@ -64,10 +67,10 @@ function connect() {
     listen(socket);
     swap(data);
   };
-  socket.onclose = () => {
+  socket.onclose = async ({ code }) => {
     clearTimeout(quiet);
     show(false);
-    if (!wasOpen) askThePage();
+    if ((!wasOpen || code === ENDED) && (await pageIsOver())) return;
     attempts += 1;
     setTimeout(connect, Math.min(8000, 250 * 2 ** attempts) * (0.75 + Math.random() / 2));
   };

@@ -7,7 +7,7 @@ from django.utils import timezone
 from accounts.models import Organization
 from accounts.roles import Role
 from deployments.models import Deployment
-from deployments.states import DeploymentStatus
+from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
 
 pytestmark = pytest.mark.django_db
@@ -59,8 +59,8 @@ def test_a_start_shows_its_phases_its_true_progress_and_that_nothing_is_known_to
 
 
 def test_a_start_is_compared_with_earlier_starts_measured_here(owner, now):
-    earlier = rows.in_status(owner, DeploymentStatus.RUNNING, now)
-    earlier.replicas.update(ready_at=now)
+    earlier = rows.deployment(owner, now)
+    rows.replica(earlier, ReplicaState.READY, now, seconds=60, ready_at=now)
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.DEPLOYING, now))
     assert "usual here, to p50 and to p95: 1 start of" in text
     assert "ready about" in text

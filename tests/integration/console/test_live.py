@@ -21,7 +21,7 @@ from deployments.models import Deployment
 from deployments.states import DeploymentStatus
 from tests.integration.console import deployment_rows as rows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections_given_back")]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 database = database_sync_to_async
 

@@ -19,7 +19,7 @@ from deployments.states import DeploymentStatus
 from gateway.contract import key_hash
 from tests.integration.console import deployment_rows as rows
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections_given_back")]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 SSE = {"accept": "text/event-stream"}
 
