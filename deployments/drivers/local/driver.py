@@ -107,9 +107,9 @@ class LocalDriver:
     def _keep_newest_accounts(self) -> None:
         """The shim's log and the engine's own count of requests outlive the record, for whoever checks the ledger."""
         forgotten = [one.path for one in self._folders() if not (one.path / RECORD[0]).exists()]
-        forgotten.sort(key=lambda path: path.stat().st_mtime)
-        for path in forgotten[:-KEPT_ACCOUNTS]:
-            shutil.rmtree(path, ignore_errors=True)
+        if len(forgotten) > KEPT_ACCOUNTS:
+            oldest = min(forgotten, key=lambda path: path.stat().st_mtime)
+            shutil.rmtree(oldest, ignore_errors=True)
 
     def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
         def has_ended() -> bool:
