@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
+from deployments import catalog
 from deployments.drivers.registry import driver_for
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Endpoint, GpuType
 
 log = logging.getLogger(__name__)
-FOLDER = Path(__file__).parent
 LOCAL, DEFAULT = "local", "default"
 
 
 @transaction.atomic
 def load_reference_data() -> None:
     """GPU types and catalog models of gpu_types.json and catalog.json; entries that left the files stay."""
-    for row in _rows("gpu_types.json"):
-        GpuType.objects.update_or_create(id=row.pop("id"), defaults=row)
-    for row in _rows("catalog.json"):
-        CatalogModel.objects.update_or_create(id=row.pop("id"), defaults=row)
+    for gpu_type in catalog.load_gpu_types():
+        GpuType.objects.update_or_create(id=gpu_type.id, defaults=asdict(gpu_type))
+    for model in catalog.load_models():
+        CatalogModel.objects.update_or_create(id=model.id, defaults=asdict(model))
 
 
 @transaction.atomic
@@ -52,8 +50,3 @@ def ensure_local_cluster(inventory: Mapping[str, int] | None, base_url: str, now
 def _found() -> Mapping[str, int]:
     driver = driver_for(Cluster.Driver.LOCAL, LOCAL, data_dir=settings.DATA_DIR / "clusters", inventory={})
     return driver.capacity().gpus
-
-
-def _rows(name: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads((FOLDER / name).read_text())
-    return rows
