@@ -1,7 +1,6 @@
 """The reconciler over real processes: the local driver, its shims and the simulator, on the real clock."""
 
 import os
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from deployments.models import Cluster
 from deployments.reconciler import passes
 from deployments.reconciler.switch_off import switch_off
 from deployments.states import DeploymentStatus, ReplicaState
+from tests.polling import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 S = DeploymentStatus
-LIMIT_SECONDS = 30.0
 
 
 def real_now():
@@ -46,15 +45,14 @@ class LocalConsole:
 
     def run_until(self, deployment, *statuses):
         """Pass after pass, as the workers do, until the status is reached."""
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while time.monotonic() < deadline:
+
+        def is_there():
             services.hint([deployment.pk], real_now())
             passes.reconcile(real_now(), lambda _: self.driver)
             deployment.refresh_from_db()
-            if deployment.status in statuses:
-                return deployment.status
-            time.sleep(0.05)
-        raise AssertionError(f"{deployment.status} after {LIMIT_SECONDS} s: {list(deployment.replicas.values())}")
+            return deployment.status in statuses
+
+        eventually(is_there)
 
     def processes(self):
         """Every process that belongs to a replica of this console."""
@@ -78,10 +76,7 @@ def local(tmp_path: Path, organization, user, options, settings):
     yield console
     for seen in console.driver.observe().replicas:
         console.driver.stop(seen.name, 0)
-    deadline = time.monotonic() + 10
-    while console.processes() and time.monotonic() < deadline:
-        console.driver.observe()
-        time.sleep(0.05)
+    eventually(lambda: console.driver.observe() and not console.processes())
 
 
 def test_a_deployment_goes_live_and_ends_with_nothing_left(local):

@@ -14,10 +14,10 @@ from django.db import connection
 
 from deployments.models import Cluster, Deployment
 from gateway import contract
+from tests.polling import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).parents[3]
-LIMIT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -40,13 +40,6 @@ def watch(cluster, tmp_path):
     for process in started:
         process.kill()
         process.wait()
-
-
-def eventually(condition):
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {LIMIT_SECONDS} s"
-        time.sleep(0.05)
 
 
 def locks():
