@@ -43,8 +43,8 @@ screenshots: $(VENV)/dev.installed
 	$(BIN)/python -m tests.e2e.browser.screenshots
 
 lock:
-	$(BIN)/pip-compile -q --strip-extras --no-annotate --no-header -o requirements/base.txt pyproject.toml
-	$(BIN)/pip-compile -q --strip-extras --no-annotate --no-header --extra dev -c requirements/base.txt -o requirements/dev.txt pyproject.toml
+	$(BIN)/pip-compile -q --strip-extras --no-annotate --no-header --no-emit-find-links --no-emit-index-url -o requirements/base.txt pyproject.toml
+	$(BIN)/pip-compile -q --strip-extras --no-annotate --no-header --no-emit-find-links --no-emit-index-url --extra dev -c requirements/base.txt -o requirements/dev.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV)

@@ -10,6 +10,7 @@ import random
 import threading
 
 import openai
+import psycopg
 import pytest
 
 from tests.e2e.stack import Stack, until
@@ -17,6 +18,7 @@ from tests.e2e.stack import Stack, until
 pytestmark = pytest.mark.kills
 MOMENTS, SEED = int(os.environ.get("KILLS_MOMENTS", "20")), int(os.environ.get("KILLS_SEED", "1"))
 VICTIMS = ("worker", "watch", "beat", "gateway")
+OUTPUT_TOKENS = 20
 MESSAGES = [{"role": "user", "content": "Count with me"}]
 LIVE = {"REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY", "DRAINING", "STOPPING"}
 
@@ -36,7 +38,9 @@ class Callers:
     def _call(self, model: str) -> None:
         while not self.stop.is_set():
             try:
-                stream = self.client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=20, stream=True)
+                stream = self.client.chat.completions.create(
+                    model=model, messages=MESSAGES, max_tokens=OUTPUT_TOKENS, stream=True
+                )
                 self.completed += sum(1 for chunk in stream if chunk.choices and chunk.choices[0].finish_reason)
             except (openai.APIError, OSError):
                 self.stop.wait(0.1)
@@ -72,19 +76,7 @@ def test_no_kill_leaves_an_orphan_a_ghost_or_a_lost_token(stack):
 
     until("processes and live rows are the same replicas", lambda: _processes(stack) == _live_rows(stack), 30)
     assert _processes(stack)
-    steady = stack.deployment("steady")
-    generated = [one for one in stack.generated() if one["model"] == "steady"]
-    expected = (
-        len(generated),
-        sum(one["prompt_tokens"] for one in generated),
-        sum(one["completion_tokens"] for one in generated if one["outcome"] == "finished"),
-    )
-    until("no request is left uncounted", lambda: stack.usage()[steady["id"]][0] >= expected[0], 40)
-    requests, prompt_tokens, output_tokens = stack.usage()[steady["id"]]
-    assert requests == expected[0]
-    aborted = sum(one["completion_tokens"] for one in generated if one["outcome"] != "finished")
-    assert prompt_tokens == expected[1] or aborted
-    assert abs(output_tokens - expected[2]) <= max(aborted, 20 * sum(one["outcome"] != "finished" for one in generated))
+    _ledger_equals_the_engines_log(stack, len(callers.threads))
     _no_engine_ran_twice(stack)
 
 
@@ -101,6 +93,29 @@ def _live_rows(stack: Stack) -> set[str]:
     deployments = stack.api("GET", "/deployments?limit=200")[1]["data"]
     replicas = (stack.api("GET", f"/deployments/{one['id']}/replicas?limit=200")[1]["data"] for one in deployments)
     return {row["id"] for rows in replicas for row in rows if row["state"] in LIVE}
+
+
+def _ledger_equals_the_engines_log(stack: Stack, callers: int) -> None:
+    """A request that a killed gateway left behind is settled as interrupted, with estimates; all others exactly."""
+    engine = [one for one in stack.generated() if one["model"] == "steady"]
+    until("every request is counted", lambda: len(_ledger(stack)) >= len(engine), 40)
+    ledger = _ledger(stack)
+    assert len(ledger) == len(engine)
+    prompt_tokens = {one["prompt_tokens"] for one in engine}
+    exact = [(tokens_in, tokens_out) for outcome, estimated, tokens_in, tokens_out in ledger if not estimated]
+    assert set(exact) <= {(prompt, OUTPUT_TOKENS) for prompt in prompt_tokens}
+    interrupted = [row for row in ledger if row[1]]
+    gateway_kills = sum(VICTIMS[moment % len(VICTIMS)] == "gateway" for moment in range(MOMENTS))
+    assert {row[0] for row in interrupted} <= {"interrupted", "client_left", "upstream_error"}
+    assert len(interrupted) <= gateway_kills * callers
+    aborted = sum(one["outcome"] != "finished" for one in engine)
+    assert aborted <= len(interrupted)
+
+
+def _ledger(stack: Stack) -> list[tuple[str, bool, int, int]]:
+    query = "SELECT outcome, estimated, input_tokens, output_tokens FROM billing_usage_event WHERE model = 'steady'"
+    with psycopg.connect(stack.run["database_url"]) as connection:
+        return connection.execute(query).fetchall()
 
 
 def _no_engine_ran_twice(stack: Stack) -> None:
