@@ -56,7 +56,7 @@ class LocalDriver:
         for folder in self._folders():
             try:
                 seen = self._look(folder)
-            except (Unreadable, OSError):
+            except (Unreadable, OSError, DriverError):
                 complete = False
             else:
                 replicas += [seen] if seen else []
@@ -192,6 +192,8 @@ class LocalDriver:
         if intent is None:
             return None
         state, stop = folder.state(), folder.stop()
+        if state is None and not folder.path.exists():  # forgotten in between
+            return None
         if state is None and _is_past(intent.asked_at, UNSTARTED_SECONDS):
             self._keep_promise(folder)
             state = folder.state()

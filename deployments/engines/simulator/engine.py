@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from deployments.causes import Cause
 from deployments.drivers.base import ExitRecord, Launch
 from deployments.engines import base
 from deployments.specs import RevisionSpec, SimulatorSettings
 
-ROOT = str(Path(__file__).parents[3])
+ROOT = __file__.rpartition("/deployments/")[0]
 PROGRAM = (sys.executable, "-m", "deployments.engines.simulator")
 
 
