@@ -64,12 +64,6 @@ def thousands(value: float | None) -> str:
 
 
 @register.filter
-def duration(seconds: float) -> str:
-    """4:12, and over an hour 3 h 20 min."""
-    return figures.lasted(seconds)
-
-
-@register.filter
 def gib(size: int) -> str:
     """Bytes in GiB, one decimal, without the unit."""
     return figures.gib(size)

@@ -33,7 +33,7 @@ def api_keys(request: PageRequest) -> HttpResponse:
         return _page(request, ApiKeyForm(request.actor), now)
     form = ApiKeyForm(request.actor, request.POST)
     if not form.is_valid():
-        return _page(request, form, now, status=422)
+        return _page(request, form, now)
     key, secret = services.create_key(
         organization=form.cleaned_data["organization"],
         user=request.user,
@@ -66,7 +66,6 @@ def _page(
     *,
     made: ApiKey | None = None,
     secret: str = "",
-    status: int = 200,
 ) -> HttpResponse:
     context = {
         "form": form,
@@ -78,7 +77,7 @@ def _page(
         "may_make": access.may_somewhere(request.actor, Right.MANAGE_OWN_KEYS),
         "whose": _whose(request.actor),
     }
-    return render(request, "api_keys/api_keys.html", context, status=status)
+    return render(request, "api_keys/api_keys.html", context)
 
 
 def _whose(actor: Actor) -> str:

@@ -37,7 +37,7 @@ def new(request: PageRequest) -> HttpResponse:
     form = DeploymentForm.typed(request.POST)
     created = _create(request, form, organizations)
     if created is None:
-        return _page(request, form, organizations, status=422)
+        return _page(request, form, organizations)
     return redirect("deployment", created.pk)
 
 
@@ -124,9 +124,7 @@ def _asked(request: PageRequest, form: DeploymentForm) -> Asked:
     return Asked(form.values, model, endpoint, Inventory(request.actor))
 
 
-def _page(
-    request: PageRequest, form: DeploymentForm, organizations: list[Organization], *, status: int = 200
-) -> HttpResponse:
+def _page(request: PageRequest, form: DeploymentForm, organizations: list[Organization]) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "asked": _asked(request, form),
@@ -136,4 +134,4 @@ def _page(
         "engines": [{"name": key, "title": one.title, "state": one.availability} for key, one in ENGINES.items()],
         "faults": specs.FAULTS,
     }
-    return render(request, "deployments/new.html", context, status=status)
+    return render(request, "deployments/new.html", context)

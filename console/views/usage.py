@@ -25,7 +25,7 @@ def usage(request: PageRequest) -> HttpResponse:
         "periods": PERIODS,
         "groups": GROUPS,
     }
-    return render(request, "usage/usage.html", context, status=200 if form.is_valid() else 422)
+    return render(request, "usage/usage.html", context)
 
 
 @require_safe

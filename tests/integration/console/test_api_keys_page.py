@@ -85,7 +85,7 @@ def test_what_is_wrong_is_said_at_its_field(owner, now, changed, field, words):
     rows.deployment(owner, now)
     form = {"name": "bot", "scopes": ["inference"], "expires": "7", **changed}
     answer = signed_in(owner).post("/settings/api-keys/", form)
-    assert answer.status_code == 422
+    assert answer.status_code == 200
     assert f'id="{field}-problem"' in answer.content.decode()
     assert words in answer.content.decode()
     assert not ApiKey.objects.exists()
@@ -120,5 +120,5 @@ def test_nobody_revokes_a_key_that_they_may_not_see(owner, now):
 
 def test_a_viewer_makes_no_key(owner):
     answer = signed_in(owner, Role.VIEWER).post("/settings/api-keys/", {"name": "bot", "scopes": ["inference"]})
-    assert answer.status_code == 422
+    assert answer.status_code == 200
     assert not ApiKey.objects.exists()

@@ -58,7 +58,7 @@ def test_signing_in_leads_to_the_list_and_a_wrong_password_says_so(owner):
     rows.person("ada@example.com", owner)
     client = Client()
     wrong = client.post("/accounts/login/", {"login": "ada@example.com", "password": "no"})
-    assert "not correct" in wrong.content.decode()
+    assert "do not match" in wrong.content.decode()
     right = client.post("/accounts/login/", {"login": "ada@example.com", "password": rows.PASSWORD}, follow=True)
     assert right.request["PATH_INFO"] == "/deployments/"
 
