@@ -31,7 +31,7 @@ RECHECK_POLLS = 5
 @require_safe
 @login_required
 def logs(request: PageRequest, deployment_id: UUID) -> HttpResponse:
-    """`?replica=` chooses one; without it the newest."""
+    """`?replica=` chooses one; without it the newest that lives, else the newest."""
     found = access.deployment(request.actor, str(deployment_id))
     overview = Overview(found, timezone.now())  # noqa: TID251 - the edge: a page as of now
     chosen = _chosen(overview, request.GET.get("replica", ""))
@@ -42,7 +42,7 @@ def logs(request: PageRequest, deployment_id: UUID) -> HttpResponse:
 
 def _chosen(overview: Overview, reference: str) -> ReplicaRow | None:
     if not reference:
-        return overview.rows[0] if overview.rows else None
+        return next(iter(overview.live or overview.rows), None)
     found = next((row for row in overview.rows if str(row.replica.pk) == reference), None)
     if found is None:
         raise Http404("No such replica.")
