@@ -204,6 +204,8 @@ def test_every_link_of_every_page_leads_to_a_page(owner, now, is_operator):
             continue
         text = answer.content.decode()
         assert text.count("<h1") == 1, path
+        if "?" in path:
+            continue
         links = {link.replace("&amp;", "&").split("#")[0] for link in HREF.findall(text)}
         links |= {link.split("?")[0] for link in links}
         waiting += [link for link in links - seen if not link.startswith("/static/") and link not in waiting]
