@@ -102,6 +102,20 @@ def test_an_intent_without_a_shim_can_be_stopped_and_never_starts(local: LocalWo
     assert not (local.folder / "a" / "shim.log").exists()
 
 
+def test_what_was_forgotten_leaves_its_accounts_and_never_starts_again(local: LocalWorld) -> None:
+    local.driver.start(wanted := spec("a"))
+    ready(local, "a")
+    local.driver.stop("a", 5)
+    ended(local, "a")
+    local.driver.forget("a")
+    assert notes(local, "a")[-1]["what"] == "exited"
+    assert (local.folder / "a" / "requests.jsonl").exists()
+    with pytest.raises(DriverError) as refused:
+        local.driver.start(wanted)
+    assert not refused.value.retryable
+    assert list(processes.of_replica(wanted.replica_id)) == []
+
+
 def promised(world: LocalWorld, wanted: ReplicaSpec, asked_at: str) -> Intent:
     """What a driver leaves behind that was killed between its intent and the start of the shim."""
     folder = Folder(world.folder / wanted.name)

@@ -82,6 +82,8 @@ class LocalDriver:
         with self._locked():
             if not folder.path.exists():
                 self._promise(folder, spec)
+            elif folder.intent() is None:
+                raise DriverError(f"The replica {spec.name} has ended and was forgotten.", retryable=False)
         self._keep_promise(folder)
 
     def stop(self, name: str, grace_seconds: float) -> None:
@@ -192,7 +194,7 @@ class LocalDriver:
         if intent is None:
             return None
         state, stop = folder.state(), folder.stop()
-        if state is None and not folder.path.exists():  # forgotten in between
+        if state is None and folder.intent() is None:  # forgotten in between
             return None
         if state is None and _is_past(intent.asked_at, UNSTARTED_SECONDS):
             self._keep_promise(folder)

@@ -102,7 +102,7 @@ def start_shim(folder: Folder, environment: Mapping[str, str]) -> None:
     starter.wait()
     deadline = time.monotonic() + CONFIRM_SECONDS
     while folder.state() is None:
-        if time.monotonic() > deadline or not folder.path.exists():
+        if time.monotonic() > deadline or folder.intent() is None:
             last_words = said.read_text(errors="replace").strip().splitlines()[-1:] if said.exists() else []
             raise DriverError(" ".join(["The replica's supervisor did not start.", *last_words]), retryable=True)
         time.sleep(0.01)
