@@ -58,12 +58,6 @@ def problems(errors: Any, field_id: str) -> SafeString:
 
 
 @register.filter
-def thousands(value: float | None) -> str:
-    """1,204; an en dash for None."""
-    return "–" if value is None else f"{value:,}"
-
-
-@register.filter
 def gib(size: int) -> str:
     """Bytes in GiB, one decimal, without the unit."""
     return figures.gib(size)
