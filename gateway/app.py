@@ -35,6 +35,7 @@ class Gateway:
         self.gateway_id = f"{os.uname().nodename[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.is_draining = False
         self.parts: Parts | None = None
+        self.presence: Presence | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -47,7 +48,8 @@ class Gateway:
         client = _client(self.config.redis_url)
         limits = Limits(client, self.gateway_id)
         ledger = Ledger(limits, Spool(self.config.spool_dir, self.gateway_id))
-        follower, presence = Follower(client), Presence(limits, ledger)
+        follower = Follower(client)
+        presence = self.presence = Presence(limits, ledger)
         self.parts = Parts(
             limits=limits,
             ledger=ledger,

@@ -71,6 +71,7 @@ class Answer:
     client_request_id: str | None = None
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
+    has_ended: bool = False
 
     @property
     def has_begun(self) -> bool:
@@ -90,6 +91,7 @@ class Answer:
         await self._body(data, more=False)
 
     async def _body(self, data: bytes, *, more: bool) -> None:
+        self.has_ended = not more
         try:
             async with asyncio.timeout(self.stall_seconds):
                 await self.send({"type": "http.response.body", "body": data, "more_body": more})
@@ -123,7 +125,9 @@ class Answer:
         return every | dict(headers)
 
 
-async def unless_cut(work: Coroutine[Any, Any, None], request: Request, stopping: asyncio.Future[None]) -> None:
+async def unless_cut(
+    work: Coroutine[Any, Any, None], request: Request, reply: Answer, stopping: asyncio.Future[None]
+) -> None:
     """Run `work` to its end, or cancel it when the caller leaves (ClientLeft) or the gateway has to stop
     (GatewayStops). Whatever happens, `work` has ended when this returns."""
     task = asyncio.create_task(work)
@@ -131,6 +135,8 @@ async def unless_cut(work: Coroutine[Any, Any, None], request: Request, stopping
     try:
         await asyncio.wait({task, gone, stopping}, return_when=asyncio.FIRST_COMPLETED)
         cut = ClientLeft if gone.done() else GatewayStops
+        if reply.has_ended:  # a server reports the end of an answer as a disconnect too
+            await task
     finally:
         if not task.done():
             task.cancel()

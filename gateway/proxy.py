@@ -68,7 +68,7 @@ class Exchange:
     async def run(self) -> None:
         """Answer, and settle whatever was admitted, however it ends."""
         try:
-            await unless_cut(self._attempts(), self._request, self._parts.stopping)
+            await unless_cut(self._attempts(), self._request, self._reply, self._parts.stopping)
             if self._relay.refusal:
                 await self._reply.refuse(self._relay.refusal)
         except ClientLeft:

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Say that this gateway lives, and learn who does not.
 -- KEYS: gateways, epoch
 -- ARGV: gateway id, seconds after which a gateway is dead, the epoch of a Redis that has none

@@ -1,0 +1,184 @@
+"""Real Valkey, real gateways, real replicas: all in this event loop, each on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+import redis.asyncio
+import uvicorn
+
+from gateway import contract
+from gateway.app import Gateway
+from gateway.asgi import Application
+from gateway.config import Config
+from gateway.contract import KeyRecord, ReplicaRecord, RouteRecord
+from tests.integration.gateway.upstream import Replica
+
+ORGANIZATION, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
+
+
+def secret(number: int) -> str:
+    body = f"{contract.KEY_PREFIX}{number:030d}"
+    return body + contract.key_checksum(body)
+
+
+@asynccontextmanager
+async def served(application: Any, **settings: Any) -> AsyncIterator[str]:
+    """host:port of an ASGI program under uvicorn."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(application, log_config=None, log_level="critical", access_log=False, **settings)
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:  # noqa: ASYNC110 - the server has no event to wait for
+        await asyncio.sleep(0.005)
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    await task
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._serve(sockets)
+
+
+async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 8.0) -> Any:
+    """Poll until the condition is true; its value."""
+    async with asyncio.timeout(seconds):
+        while not (value := await condition()):  # noqa: ASYNC110 - other processes have no events either
+            await asyncio.sleep(0.01)
+    return value
+
+
+@dataclass
+class World:
+    """Everything around the gateways of one test."""
+
+    store: redis.asyncio.Redis
+    folder: Path
+    stack: AsyncExitStack
+    redis_url: str
+    gateways: list[Gateway] = field(default_factory=list)
+    key: str = secret(1)
+    session: aiohttp.ClientSession | None = None
+
+    async def beside(self, redis_url: str) -> World:
+        """Another world, on another Redis."""
+        return await build(redis_url, self.folder)
+
+    async def gateway(self, **changes: Any) -> str:
+        """Start a gateway; its base URL."""
+        settings = {"redis_url": self.redis_url, "queue_seconds": 5.0, "cold_start_seconds": 5.0} | changes
+        gateway = Gateway(Config(self.folder, **settings))
+        self.gateways.append(gateway)
+        return "http://" + await self.stack.enter_async_context(
+            served(Application(gateway), lifespan="on", timeout_graceful_shutdown=2)
+        )
+
+    async def replica(self, deployment: RouteRecord, slots: int = 8, **changes: Any) -> Replica:
+        """Start a replica and put it into the routes."""
+        program = Replica()
+        address = await self.stack.enter_async_context(served(program, lifespan="off", timeout_graceful_shutdown=1))
+        await self.announce(deployment, address, slots, **changes)
+        return program
+
+    async def announce(self, deployment: RouteRecord, address: str, slots: int = 8, **changes: Any) -> ReplicaRecord:
+        record = ReplicaRecord(str(uuid.uuid4()), address, slots, **changes)
+        key = contract.replicas_key(deployment.deployment_id)
+        await self.store.hset(key, record.replica_id, record.to_json())
+        return record
+
+    async def deployment(self, name: str = "chat", **changes: Any) -> RouteRecord:
+        route = RouteRecord(
+            deployment_id=str(uuid.uuid4()),
+            organization_id=ORGANIZATION,
+            organization_slug="acme",
+            name=name,
+            state="open",
+            created_at=1_700_000_000.5,
+            context_length=1000,
+            simulated=True,
+        )
+        route = replace(route, **changes)
+        await self.store.hset(contract.ROUTES, route.deployment_id, route.to_json())
+        await self.published()
+        return route
+
+    async def add_key(self, number: int, **changes: Any) -> str:
+        record = KeyRecord(str(uuid.uuid4()), ORGANIZATION, "acme", str(uuid.uuid4()), ["inference"])
+        text = secret(number)
+        await self.store.hset(contract.KEYS, contract.key_hash(text), replace(record, **changes).to_json())
+        await self.published()
+        return text
+
+    async def published(self) -> None:
+        """Raise the generation, and let the gateways that run see it."""
+        await self.store.incr(contract.GENERATION)
+        for gateway in self.gateways:
+            if gateway.parts:
+                await gateway.parts.follower.refresh()
+
+    def client(self, url: str, **changes: Any) -> openai.AsyncOpenAI:
+        settings = {"base_url": f"{url}/v1", "api_key": self.key, "max_retries": 0} | changes
+        return openai.AsyncOpenAI(**settings)
+
+    async def events(self) -> list[contract.UsageEvent]:
+        entries = await self.store.xrange(contract.USAGE)
+        return [contract.UsageEvent.from_json(fields["event"]) for _, fields in entries]
+
+    async def event(self) -> contract.UsageEvent:
+        """The one event there must be, once everything is settled."""
+        await until(self.events)
+        await until(self.is_idle)
+        (event,) = await self.events()
+        return event
+
+    async def is_idle(self) -> bool:
+        return not [key async for key in self.store.scan_iter("mc:req:*")]
+
+    async def slots(self, deployment: RouteRecord) -> dict[str, str]:
+        slots: dict[str, str] = await self.store.hgetall(contract.slots_key(deployment.deployment_id))
+        return slots
+
+    async def post(self, url: str, body: Any, key: str | None = None, **headers: str) -> tuple[int, Any, bytes]:
+        """(status, headers, body) of a chat request."""
+        assert self.session
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = {"authorization": f"Bearer {key or self.key}", **headers}
+        async with self.session.post(f"{url}/v1/chat/completions", data=data, headers=given) as response:
+            return response.status, response.headers, await response.read()
+
+
+def chat(prompt: str = "hi", model: str = "chat", **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": prompt}], **more}
+
+
+@pytest.fixture
+async def world(redis_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    made = await build(redis_url, tmp_path)
+    async with made.stack:
+        yield made
+
+
+async def build(redis_url: str, folder: Path) -> World:
+    """A world with one key; whoever asks closes its stack."""
+    stack = AsyncExitStack()
+    store = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
+    stack.push_async_callback(store.aclose)
+    made = World(store, folder, stack, redis_url)
+    made.session = await stack.enter_async_context(aiohttp.ClientSession())
+    await made.add_key(1)
+    return made

@@ -1,0 +1,192 @@
+"""Who gets a slot: maximum concurrency across gateways, the waiting line, replicas that cannot be reached."""
+
+import asyncio
+import time
+
+import pytest
+
+from gateway import contract
+from tests.integration.gateway.conftest import World, chat, until
+
+
+async def test_two_gateways_never_exceed_the_slots_of_a_replica(world: World):
+    deployment = await world.deployment()
+    replicas = [await world.replica(deployment, slots=3), await world.replica(deployment, slots=2)]
+    urls = [await world.gateway(), await world.gateway()]
+    answers = await asyncio.gather(
+        *(world.post(urls[n % 2], chat("chunks=3 pause=0.01", stream=n % 3 > 0)) for n in range(80))
+    )
+    assert [status for status, _, _ in answers] == [200] * 80
+    assert [replica.most for replica in replicas] == [3, 2]
+    await until(world.is_idle)
+    assert len({event.request_id for event in await world.events()}) == 80
+    assert len(await world.events()) == 80
+    assert await world.slots(deployment) == {}
+
+
+async def test_load_goes_to_the_least_loaded_replica(world: World):
+    deployment = await world.deployment()
+    replicas = [await world.replica(deployment, slots=4) for _ in range(3)]
+    url = await world.gateway()
+    await asyncio.gather(*(world.post(url, chat("pause=0.3")) for _ in range(6)))
+    assert [replica.most for replica in replicas] == [2, 2, 2]
+
+
+async def test_a_draining_replica_gets_nothing_new(world: World):
+    deployment = await world.deployment()
+    draining = await world.replica(deployment, draining=True)
+    serving = await world.replica(deployment)
+    url = await world.gateway()
+    for _ in range(4):
+        await world.post(url, chat())
+    assert (len(draining.requests), len(serving.requests)) == (0, 4)
+
+
+async def test_when_all_slots_stay_taken_the_request_is_refused_as_overloaded(world: World):
+    await world.replica(await world.deployment(), slots=1)
+    url = await world.gateway(queue_seconds=0.3)
+    long = asyncio.create_task(world.post(url, chat("pause=1.5")))
+    await until(_open(world))
+    status, headers, body = await world.post(url, chat())
+    assert status == 503
+    assert b'"engine_overloaded"' in body
+    assert 1 <= int(headers["retry-after"]) <= 120
+    assert (await long)[0] == 200
+    assert (await world.event()).status == 200
+
+
+async def test_a_full_line_refuses_at_once(world: World):
+    await world.replica(await world.deployment(), slots=1)
+    url = await world.gateway(queue_length=1)
+    long = asyncio.create_task(world.post(url, chat("pause=1")))
+    await until(_open(world))
+    held = asyncio.create_task(world.post(url, chat()))
+    room = world.gateways[0].parts.waiting
+
+    async def is_held():
+        return any(room.waiting(name) for name in await world.store.hkeys(contract.ROUTES))
+
+    await until(is_held)
+    status, _, body = await world.post(url, chat())
+    assert (status, b"engine_overloaded" in body) == (503, True)
+    assert [(await long)[0], (await held)[0]] == [200, 200]
+
+
+async def test_held_requests_are_answered_in_order_once_a_replica_is_ready(world: World):
+    deployment = await world.deployment()
+    url = await world.gateway()
+    room = world.gateways[0].parts.waiting
+    tasks = []
+    for number in range(5):
+        tasks.append(asyncio.create_task(world.post(url, chat(f"number {number}"))))
+
+        async def is_held(count=number + 1):
+            return room.waiting(deployment.deployment_id) == count
+
+        await until(is_held)
+    replica = await world.replica(deployment, slots=1)
+    assert [answer[0] for answer in await asyncio.gather(*tasks)] == [200] * 5
+    assert [one["messages"][0]["content"] for one in replica.requests] == [f"number {n}" for n in range(5)]
+
+
+async def test_when_nothing_becomes_ready_the_cold_start_times_out(world: World):
+    await world.deployment()
+    url = await world.gateway(cold_start_seconds=0.3)
+    status, headers, body = await world.post(url, chat())
+    assert (status, b'"cold_start_timeout"' in body) == (503, True)
+    assert int(headers["retry-after"]) <= 120
+    assert await world.events() == []
+
+
+async def test_a_caller_that_leaves_while_held_costs_nothing(world: World):
+    deployment = await world.deployment()
+    url = await world.gateway()
+    task = asyncio.create_task(world.post(url, chat()))
+    room = world.gateways[0].parts.waiting
+
+    async def is_held():
+        return room.waiting(deployment.deployment_id) == 1
+
+    async def is_empty():
+        return room.waiting(deployment.deployment_id) == 0
+
+    await until(is_held)
+    task.cancel()
+    await until(is_empty)
+    replica = await world.replica(deployment)
+    assert (await world.post(url, chat("after")))[0] == 200
+    assert len(replica.requests) == 1
+    assert (await world.event()).status == 200
+
+
+async def test_a_deployment_that_fails_while_requests_are_held_refuses_them(world: World):
+    deployment = await world.deployment()
+    url = await world.gateway()
+    task = asyncio.create_task(world.post(url, chat()))
+    room = world.gateways[0].parts.waiting
+
+    async def is_held():
+        return room.waiting(deployment.deployment_id) == 1
+
+    await until(is_held)
+    await world.deployment(deployment_id=deployment.deployment_id, state="failed", reason="out of memory")
+    status, headers, body = await task
+    assert (status, headers["x-should-retry"]) == (503, "false")
+    assert b"out of memory" in body
+    assert b"deployment_failed" in body
+
+
+async def test_a_replica_that_cannot_be_reached_costs_nothing_and_another_answers(world: World):
+    deployment = await world.deployment()
+    dead = await world.announce(deployment, "127.0.0.1:9", slots=100)
+    replica = await world.replica(deployment, slots=1)
+    url = await world.gateway()
+    answers = [await world.post(url, chat("pause=0", stream=True)) for _ in range(6)]
+    assert [status for status, _, _ in answers] == [200] * 6
+    assert len(replica.requests) == 6
+    await until(world.is_idle)
+    assert {event.replica_id for event in await world.events()}.isdisjoint({dead.replica_id})
+    assert len(await world.events()) == 6
+    hints = await world.store.lrange(contract.HINTS, 0, -1)
+    assert contract.Hint(deployment.deployment_id).to_json() in hints
+
+
+async def test_a_request_is_sent_again_at_most_twice(world: World):
+    deployment = await world.deployment()
+    for port in (1, 2, 3, 4):
+        await world.announce(deployment, f"127.0.0.1:{port}")
+    url = await world.gateway()
+    status, _, body = await world.post(url, chat())
+    assert (status, b"upstream_lost" in body) == (503, True)
+    event = await world.event()
+    assert (event.outcome, event.input_tokens, event.output_tokens) == ("upstream_error", 0, 0)
+    assert await world.slots(deployment) == {}
+
+
+async def test_an_engine_that_sends_nothing_is_given_up_after_the_limit(world: World):
+    await world.replica(await world.deployment())
+    url = await world.gateway(upstream_seconds=0.3)
+    started = time.monotonic()
+    status, _, body = await world.post(url, chat("hang"))
+    assert (status, b"upstream_timeout" in body) == (504, True)
+    assert time.monotonic() - started < 3
+    assert (await world.event()).input_tokens == 0
+
+
+@pytest.mark.parametrize(("sent", "given"), [(400, 400), (404, 404), (409, 400), (422, 422), (500, 500), (503, 503)])
+async def test_an_engines_refusal_is_put_into_our_shape_and_not_billed(world: World, sent, given):
+    await world.replica(await world.deployment())
+    url = await world.gateway()
+    status, headers, body = await world.post(url, chat(f"status={sent}", stream=True))
+    assert status == given
+    assert b'{"error":{"message":"engine says no"' in body
+    assert headers["content-type"] == "application/json"
+    event = await world.event()
+    assert (event.input_tokens, event.output_tokens, event.status) == (0, 0, given)
+
+
+def _open(world: World):
+    async def has_open():
+        return not await world.is_idle()
+
+    return has_open
