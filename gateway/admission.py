@@ -126,7 +126,7 @@ def refusal_of_length(call: Call, context_length: int) -> Refusal | None:
 
 def _object(body: bytes) -> dict[str, Any] | Refusal:
     try:
-        fields = json.loads(splice.text_of(body))
+        fields = json.loads(body.decode())
     except (ValueError, RecursionError) as error:
         return openai.malformed(f"The body is not valid JSON: {str(error)[:200]}. Check quotes, commas and brackets.")
     if not isinstance(fields, dict):
@@ -168,7 +168,7 @@ def _refusal_of_numbers(fields: Mapping[str, Any]) -> Refusal | None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             return openai.malformed(f"`{name}` must be {allowed.words()}.", name)
-        if not allowed.holds(value) or (allowed.whole and value != int(value)):
+        if not allowed.holds(value) or (allowed.whole and value % 1 != 0):
             return openai.out_of_range(name, f"`{name}` is {value}; it must be {allowed.words()}.")
     return None
 

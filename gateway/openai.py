@@ -38,7 +38,7 @@ class Refusal:
 
     def body(self) -> bytes:
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return json.dumps({"error": error}, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps({"error": error}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
     def event(self) -> bytes:
         """The same error inside a stream that has begun; `[DONE]` follows it."""
