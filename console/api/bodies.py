@@ -39,11 +39,11 @@ def _variant(endpoint: EndpointOption, options: Options, most_context: int, mode
             "description": "Unique in the organization; what clients send as model.",
         },
         "description": {"type": "string", "maxLength": 500, "pattern": PRINTABLE, "default": ""},
-        "endpoint": {"type": "string", "enum": [endpoint.name], "description": "Where it is exposed."},
+        "endpoint": _words([endpoint.name], description="Where it is exposed."),
         "model": _object(
             {
-                "source": {"type": "string", "enum": ["catalog"]},
-                "id": {"type": "string", "enum": sorted(models), "description": "GET /models lists them."},
+                "source": _words(["catalog"]),
+                "id": _words(sorted(models), description="GET /models lists them."),
             },
             required=["source", "id"],
         ),
@@ -70,12 +70,12 @@ def _engine(endpoint: EndpointOption, options: Options, most_context: int) -> Sc
         "prefix_caching": {"type": "boolean", "default": True},
     }
     if names == ["simulator"]:
-        return _object({"name": {"type": "string", "enum": names}, **common, "simulator": _simulator()})
+        return _object({"name": _words(names), **common, "simulator": _simulator()})
     real = [name for name in names if name != "simulator"]
-    simulated = {"name": {"type": "string", "enum": ["simulator"]}, **common, "simulator": _simulator()}
+    simulated = {"name": _words(["simulator"]), **common, "simulator": _simulator()}
     return {
         "anyOf": [
-            _object({"name": {"type": "string", "enum": real}, **common, "simulator": {"type": "null"}}),
+            _object({"name": _words(real), **common, "simulator": {"type": "null"}}),
             _object(simulated, required=["name"]),
         ]
     }
@@ -93,15 +93,21 @@ def _simulator() -> Schema:
 
 
 def _gpu(gpus: Mapping[str, int]) -> Schema:
-    """By type with a count, by Predibase's name, or left to the console."""
-    there = {name: count for name, count in gpus.items() if count}
-    types = [_object({"type": _const(name), "count": _whole(1, count)}, ["type"]) for name, count in there.items()]
-    aliases = [
-        _object({"type": _const(f"{alias}_{number}00"), "count": {"type": "integer", "enum": [number]}}, ["type"])
-        for alias, name in PREDIBASE_TYPES.items()
-        for number in range(1, there.get(name, 0) + 1)
+    """Types grouped by how many there are, the largest group first: only there the type may be left to the console;
+    and Predibase's names, which say the count themselves."""
+    by_count: dict[int, list[str]] = defaultdict(list)
+    for name, count in sorted(gpus.items()):
+        by_count[count].append(name)
+    most = max(by_count)
+    groups = [
+        _object({"type": _words(by_count[count]), "count": _whole(1, count)}, [] if count == most else ["type"])
+        for count in sorted(by_count, reverse=True)
+        if count
     ]
-    return {"anyOf": [*types, _object({"count": _whole(1, max(there.values()))}), *aliases]}
+    aliases = [
+        f"{alias}_{number}00" for alias, name in PREDIBASE_TYPES.items() for number in range(1, gpus.get(name, 0) + 1)
+    ]
+    return {"anyOf": [*groups, *([_object({"type": _words(aliases)}, ["type"])] if aliases else [])]}
 
 
 def _labels() -> Schema:
@@ -111,6 +117,23 @@ def _labels() -> Schema:
         "propertyNames": {"minLength": 1, "maxLength": 63, "pattern": PRINTABLE},
         "additionalProperties": {"type": "string", "maxLength": 255, "pattern": PRINTABLE},
     }
+
+
+def _object(properties: Schema, required: Iterable[str] = ()) -> Schema:
+    wanted = {"required": list(required)} if required else {}
+    return {"type": "object", "additionalProperties": False, **wanted, "properties": properties}
+
+
+def _words(values: Iterable[str], **rest: Any) -> Schema:
+    return {"type": "string", "enum": list(values), **rest}
+
+
+def _whole(lowest: int, highest: int, **rest: Any) -> Schema:
+    return {"type": "integer", "minimum": lowest, "maximum": highest, **rest}
+
+
+def _number(highest: float) -> Schema:
+    return {"type": "number", "minimum": 0, "maximum": highest}
 
 
 API_KEY: Schema = {
@@ -123,7 +146,7 @@ API_KEY: Schema = {
             "type": "array",
             "minItems": 1,
             "maxItems": len(SCOPES),
-            "items": {"type": "string", "enum": list(SCOPES)},
+            "items": _words(SCOPES),
             "description": "inference: the gateway. read: GET of this API. manage: all of this API.",
         },
         "expires_at": {
@@ -135,26 +158,9 @@ API_KEY: Schema = {
         "deployments": {
             "type": ["array", "null"],
             "maxItems": MOST_DEPLOYMENTS,
-            "items": {"type": "string", "maxLength": 63},
+            "items": {"type": "string", "maxLength": 63, "pattern": PRINTABLE},
             "description": "Ids or names that the key may call; null for all.",
         },
     },
 }
 NOTHING: Schema = {"type": "object", "additionalProperties": False}
-
-
-def _object(properties: Schema, required: Iterable[str] = ()) -> Schema:
-    wanted = {"required": list(required)} if required else {}
-    return {"type": "object", "additionalProperties": False, **wanted, "properties": properties}
-
-
-def _const(value: str) -> Schema:
-    return {"type": "string", "enum": [value]}
-
-
-def _whole(lowest: int, highest: int, **rest: Any) -> Schema:
-    return {"type": "integer", "minimum": lowest, "maximum": highest, **rest}
-
-
-def _number(highest: float) -> Schema:
-    return {"type": "number", "minimum": 0, "maximum": highest}

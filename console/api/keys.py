@@ -67,11 +67,10 @@ def _name(fields: Fields) -> str:
 
 
 def _scopes(fields: Fields, call: Call) -> list[str]:
-    scopes = fields.texts("scopes", most=len(SCOPES), longest=16)
-    if not scopes:
-        if not fields.has("scopes") or scopes == []:
-            fields.refuse("scopes", "required", f"Send at least one of: {', '.join(SCOPES)}.")
-        return []
+    wrong = len(fields.errors)
+    scopes = fields.texts("scopes", most=len(SCOPES), longest=16) or []
+    if not scopes and len(fields.errors) == wrong:
+        fields.refuse("scopes", "required", f"Send at least one of: {', '.join(SCOPES)}.")
     for index, scope in enumerate(scopes):
         if scope not in SCOPES:
             fields.refuse(f"scopes.{index}", "unknown_value", f"Send one of: {', '.join(SCOPES)}.")

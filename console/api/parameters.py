@@ -13,8 +13,10 @@ from django.http import QueryDict
 from console.api import problems
 from deployments.fields import FieldError
 
+LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+DATE = "[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
 TIME = (
-    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]"
+    r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]"
     r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
@@ -87,10 +89,11 @@ class Moment(Parameter):
     """A time as RFC 3339, or a date, which is its first moment in UTC."""
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
+        kinds = (("date-time", TIME), ("date", DATE))
+        return {"anyOf": [{"type": "string", "format": kind, "pattern": f"^{pattern}$"} for kind, pattern in kinds]}
 
     def read(self, text: str) -> datetime:
-        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        if re.fullmatch(DATE, text):
             try:
                 return datetime.combine(date.fromisoformat(text), time(), UTC)
             except ValueError:
@@ -99,7 +102,7 @@ class Moment(Parameter):
 
 
 def moment(text: str) -> datetime:
-    """An RFC 3339 time in UTC. Raises ValueError with a sentence. What reaches beyond the calendar is its end."""
+    """An RFC 3339 time in UTC. Raises ValueError with a sentence. What ends beyond the calendar is LAST."""
     if not re.fullmatch(TIME, text):
         raise ValueError("Send a time with its zone, like 2026-11-21T09:30:00Z.")
     try:
@@ -109,7 +112,7 @@ def moment(text: str) -> datetime:
     try:
         return found.astimezone(UTC)
     except OverflowError:
-        return datetime(1, 1, 1, tzinfo=UTC) if found.year == 1 else datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+        return LAST
 
 
 ORGANIZATION = Text(

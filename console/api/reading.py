@@ -18,6 +18,8 @@ def body(request: HttpRequest, *, required: bool) -> Any:
     raw = _raw(request)
     if not raw and not required:
         return {}
+    if not raw:
+        raise Problem("malformed", "The body is empty; send a JSON object.")
     if request.content_type != "application/json":
         raise Problem("unsupported-media-type", "Send the body as JSON, with Content-Type: application/json.")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -41,7 +42,7 @@ class Api:
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         content = "" if body is None else body if isinstance(body, str | bytes) else json.dumps(body)
         content_type = headers.pop("content_type", "application/json")
-        address = path if path.startswith("/api") else f"/api/v1{path}"
+        address = path if path.startswith("/api/") else f"/api/v1{path}"
         return self.client.generic(method, address, content, content_type, headers=self.headers | headers)
 
     def get(self, path: str, **headers: str) -> Any:
@@ -54,10 +55,13 @@ class Api:
         return self("DELETE", path, **headers)
 
 
-def make_cluster() -> Cluster:
-    """Eight L40S and two H100, declared, behind the endpoint "default"."""
+GPUS = (("l40s-48gb", 48, 8), ("h100-sxm-80gb", 80, 2))
+
+
+def make_cluster(gpus: Iterable[tuple[str, int, int]] = GPUS) -> Cluster:
+    """Declared GPUs (type, GB, how many) behind the endpoint "default"; eight L40S and two H100."""
     cluster = Cluster.objects.create(name="declared", driver=Cluster.Driver.MEMORY, simulated=True)
-    for name, memory, count in (("l40s-48gb", 48, 8), ("h100-sxm-80gb", 80, 2)):
+    for name, memory, count in gpus:
         gpu_type = GpuType.objects.create(
             id=name,
             title=name.upper(),

@@ -1,0 +1,205 @@
+"""Whatever goes wrong is a problem document with a request id: who calls, how, and with what."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client, override_settings
+from django.urls import path
+from django.utils import timezone
+
+from accounts import services as accounts
+from accounts.roles import Role
+from console import urls
+from console.api.problems import CONTENT_TYPE, KINDS
+from console.api.routes import OPERATIONS
+from tests.integration.api import world
+from tests.integration.api.world import BODY, Api
+
+pytestmark = pytest.mark.django_db
+
+
+def is_problem(answer, status, kind):
+    document = answer.json()
+    assert answer.status_code == status
+    assert answer["Content-Type"] == CONTENT_TYPE
+    assert document["status"] == status
+    assert document["type"] == f"/api/v1/docs#{kind}"
+    assert document["title"] == KINDS[kind].title
+    assert document["detail"]
+    assert document["request_id"] == answer["x-request-id"]
+    return True
+
+
+def address(operation):
+    return operation.path.replace("{id}", "chat")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+def test_no_operation_works_without_a_usable_key(northwind, operation):
+    for header in (None, "", "Bearer", "Basic abc", "Bearer mc_wrong", f"Bearer {'mc_' + 'a' * 36}"):
+        answer = Api(None)(operation.method, address(operation), **({"Authorization": header} if header else {}))
+        assert is_problem(answer, 401, "unauthenticated")
+        assert answer["WWW-Authenticate"].startswith('Bearer realm="Models Console"')
+
+
+def test_expired_and_revoked_keys_and_those_of_former_members_are_refused(northwind):
+    organization, user = northwind.organization, northwind.people["admin"]
+    now = timezone.now()
+    _, expired = world.make_key(organization, user, "manage", expires_at=now - timedelta(seconds=1))
+    key, revoked = world.make_key(organization, user, "manage")
+    accounts.revoke_key(key, now)
+    for secret in (expired, revoked):
+        assert is_problem(Api(secret).get("/deployments"), 401, "unauthenticated")
+    former = Api(northwind.secrets["member"])
+    assert former.get("/deployments").status_code == 200
+    accounts.remove_member(organization=organization, user=northwind.people["member"], now=now)
+    assert is_problem(former.get("/deployments"), 401, "unauthenticated")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@pytest.mark.parametrize("scope", ["inference", "read", "manage"])
+def test_a_key_reaches_what_its_scope_allows(northwind, scope, operation):
+    """`manage` reaches all, `read` what is a GET, `inference` nothing here."""
+    _, secret = world.make_key(northwind.organization, northwind.people["admin"], scope)
+    answer = Api(secret)(operation.method, address(operation))
+    if scope == "manage" or (scope == "read" and operation.method == "GET"):
+        assert answer.status_code not in (401, 403)
+    else:
+        assert is_problem(answer, 403, "scope-missing")
+
+
+WRITES = {
+    "create_deployment": {Role.ADMIN, Role.OWNER},
+    "delete_deployment": {Role.ADMIN, Role.OWNER},
+    "terminate_deployment": {Role.ADMIN, Role.OWNER},
+    "create_api_key": {Role.MEMBER, Role.ADMIN, Role.OWNER},
+}
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.id in WRITES], ids=lambda one: one.id)
+@pytest.mark.parametrize("role", list(Role))
+def test_a_key_may_do_what_the_role_of_its_user_allows(northwind, deployed, role, operation):
+    body = {} if operation.body else None
+    answer = Api(northwind.secrets[role])(operation.method, address(operation), body)
+    if role in WRITES[operation.id]:
+        assert answer.status_code in (202, 409, 422)
+    else:
+        assert is_problem(answer, 403, "right-missing")
+
+
+def test_a_changed_role_counts_from_the_next_call(northwind, deployed):
+    former = Api(northwind.secrets["admin"])
+    accounts.set_role(organization=northwind.organization, user=northwind.people["admin"], role=Role.VIEWER)
+    assert is_problem(former.post("/deployments/chat/terminate"), 403, "right-missing")
+
+
+@pytest.mark.parametrize("route", ["", "/", "/nothing", "/deployments/", "/deployments/chat/nothing", "/docs/x"])
+def test_an_unknown_route_is_a_problem_too(api, route):
+    assert is_problem(api.get(f"/api/v1{route}"), 404, "not-found")
+
+
+@pytest.mark.parametrize("name", ["nothing", "%00", "0" * 32, "00000000-0000-0000-0000-000000000000", "ä"])
+@pytest.mark.parametrize("rest", ["", "/replicas", "/events"])
+def test_what_does_not_exist_is_not_found(api, name, rest):
+    assert is_problem(api.get(f"/deployments/{name}{rest}"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("route", "allowed"),
+    [
+        ("/deployments", "GET, HEAD, OPTIONS, POST"),
+        ("/deployments/chat", "DELETE, GET, HEAD, OPTIONS"),
+        ("/deployments/chat/terminate", "OPTIONS, POST"),
+        ("/openapi.json", "GET, HEAD"),
+    ],
+)
+def test_other_methods_are_refused_with_those_that_work(api, route, allowed):
+    answer = api("PUT", route, {})
+    assert is_problem(answer, 405, "method-not-allowed")
+    assert answer["Allow"] == allowed
+
+
+def test_patch_comes_with_editing(api, deployed):
+    assert is_problem(api("PATCH", "/deployments/chat", {"description": "new"}), 405, "method-not-allowed")
+
+
+def test_options_and_head_say_what_get_would(api, deployed):
+    assert api("OPTIONS", "/deployments").status_code == 204
+    assert (api("HEAD", "/deployments/chat").status_code, api("HEAD", "/deployments/x").status_code) == (200, 404)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "{", '{"name": NaN}', "[" * 100_000, b"\xff", '{"a": ' + "1" * 5000 + "}", "{}x"],
+    ids=["empty", "cut", "NaN", "deep", "not UTF-8", "endless number", "trailing"],
+)
+def test_malformed_json_says_where(api, body):
+    answer = api("POST", "/deployments", body)
+    assert is_problem(answer, 400, "malformed")
+
+
+def test_a_body_of_another_type_or_size_is_refused(api):
+    form = api("POST", "/deployments", "name=chat", content_type="application/x-www-form-urlencoded")
+    assert is_problem(form, 415, "unsupported-media-type")
+    for size in (2**20, 2**22):
+        assert is_problem(api("POST", "/deployments", " " * size + "{}"), 413, "too-large")
+
+
+def test_a_charset_beside_the_media_type_is_fine(api):
+    answer = api("POST", "/deployments", BODY, content_type="application/json; charset=utf-8")
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=ten", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("cursor=abc", "cursor"),
+        ("cursor=", "cursor"),
+        ("status=BROKEN", "status"),
+        ("q=%00", "q"),
+        ("organization=a/b", "organization"),
+    ],
+)
+def test_bad_parameters_are_named(api, query, field):
+    answer = api.get(f"/deployments?{query}")
+    assert is_problem(answer, 422, "invalid-input")
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_unknown_parameters_are_ignored(api, deployed):
+    assert len(api.get("/deployments?utm_source=x").json()["data"]) == 1
+
+
+def test_another_organization_cannot_be_chosen(api, contoso):
+    for slug in ("contoso", "nobody"):
+        assert is_problem(api.get(f"/deployments?organization={slug}"), 404, "not-found")
+    assert api.get("/deployments?organization=northwind").status_code == 200
+
+
+def fail(request):
+    raise RuntimeError("secret detail")
+
+
+class WithFailure:
+    urlpatterns = [path("api/v1/failure", fail), *urls.urlpatterns]
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_of_ours_shows_nothing_of_its_cause(settings, debug):
+    with override_settings(ROOT_URLCONF=WithFailure, DEBUG=debug):
+        answer = Client(raise_request_exception=False).get("/api/v1/failure")
+    assert is_problem(answer, 500, "internal")
+    assert b"secret detail" not in answer.content
+
+
+def test_a_refused_host_is_a_problem_too():
+    assert is_problem(Client().get("/api/v1/deployments", headers={"host": "evil.example"}), 400, "refused")
+
+
+def test_every_answer_has_a_request_id(api, deployed):
+    for answer in (api.get("/deployments"), api.post("/deployments", BODY), api.get("/x"), Api(None).get("/models")):
+        assert answer["x-request-id"].startswith("req_")
