@@ -13,6 +13,7 @@ from gateway.authenticate import authenticate
 from gateway.contract import KeyRecord
 from gateway.http import Answer, ClientLeft, Receive, Request, Scope, Send
 from gateway.openai import Refusal
+from gateway.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 INFERENCE = {route.value: route for route in Route}
@@ -75,9 +76,11 @@ class Application:
 
     async def _with_key(self, request: Request, reply: Answer) -> None:
         parts = self._gateway.parts
-        if parts is None or (snapshot := parts.follower.current) is None:
+        if parts is None or parts.follower.current is None:
             return await reply.refuse(openai.unavailable("The gateway is starting. Try again in a few seconds."))
-        key = authenticate(request.headers.get("authorization"), request.query, snapshot.keys, _now())
+        key = _key_of(request, parts.follower.current)
+        if isinstance(key, Refusal) and await parts.follower.catch_up():
+            key = _key_of(request, parts.follower.current)
         if isinstance(key, Refusal):
             return await reply.refuse(key)
         reply.organization = key.organization_slug
@@ -85,8 +88,10 @@ class Application:
             with telemetry.in_flight.track_inprogress():
                 return await self._infer(parts, route, request, reply, key)
         if request.path == MODELS:
-            return await reply.whole(200, openai.models_body(router.callable_routes(key, snapshot.routes)))
-        found = router.route(request.path.removeprefix(f"{MODELS}/"), key, snapshot.routes)
+            return await reply.whole(
+                200, openai.models_body(router.callable_routes(key, parts.follower.current.routes))
+            )
+        found = await proxy.route_of(request.path.removeprefix(f"{MODELS}/"), key, parts.follower)
         if isinstance(found, Refusal):
             return await reply.refuse(found)
         await reply.whole(200, openai.model_body(found))
@@ -97,6 +102,10 @@ class Application:
         if isinstance(call, Refusal):
             return await reply.refuse(call)
         await proxy.answer(parts, request, reply, key, call)
+
+
+def _key_of(request: Request, snapshot: Snapshot) -> KeyRecord | Refusal:
+    return authenticate(request.headers.get("authorization"), request.query, snapshot.keys, _now())
 
 
 def _now() -> float:

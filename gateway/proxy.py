@@ -37,14 +37,21 @@ class Parts:
 
 async def answer(parts: Parts, request: Request, reply: Answer, key: KeyRecord, call: Call) -> None:
     """Answer an authenticated, well-formed call."""
-    snapshot = parts.follower.current
-    found = router.route(call.model, key, snapshot.routes if snapshot else {})
+    found = await route_of(call.model, key, parts.follower)
     if isinstance(found, Refusal):
         return await reply.refuse(found)
     refusal = router.refusal_of_state(found) or admission.refusal_of_length(call, found.context_length)
     if refusal:
         return await reply.refuse(refusal)
     await Exchange(parts, request, reply, key, call, found).run()
+
+
+async def route_of(model: str, key: KeyRecord, follower: Follower) -> RouteRecord | Refusal:
+    """The deployment that `model` names; one that was published a moment ago counts."""
+    found = router.route(model, key, follower.current.routes if follower.current else {})
+    if isinstance(found, Refusal) and await follower.catch_up() and follower.current:
+        found = router.route(model, key, follower.current.routes)
+    return found
 
 
 class Exchange:

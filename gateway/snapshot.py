@@ -79,10 +79,24 @@ class Follower:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._loaded_at = 0.0
+        self._one_at_a_time = asyncio.Lock()
         self.current: Snapshot | None = None
 
     async def refresh(self) -> None:
         """Load if the generation changed or the last load is old. Raises what Redis raises."""
+        async with self._one_at_a_time:
+            await self._refresh()
+
+    async def catch_up(self) -> bool:
+        """Asked before something is refused as unknown: whether more had been published since the last poll."""
+        before = self.current
+        try:
+            await self.refresh()
+        except AWAY:
+            return False
+        return self.current is not before
+
+    async def _refresh(self) -> None:
         text = await self._client.get(contract.GENERATION)
         known = self.current.generation if self.current else None
         is_old = time.monotonic() - self._loaded_at >= contract.PUBLISH_SECONDS

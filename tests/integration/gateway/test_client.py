@@ -92,6 +92,15 @@ async def test_keys_that_may_not_call_are_refused(world: World, changes, key, ki
     assert (await world.events()) == []
 
 
+async def test_a_key_and_a_deployment_work_from_the_moment_that_they_are_published(world: World):
+    url = await world.gateway()
+    gateways, world.gateways = world.gateways, []  # published without telling them
+    text = await world.add_key(7)
+    await world.replica(await world.deployment("new"))
+    assert (await world.client(url, api_key=text).chat.completions.create(**chat(model="new"))).choices
+    world.gateways = gateways
+
+
 async def test_a_revoked_key_is_refused_within_a_second(world: World):
     await world.replica(await world.deployment())
     client = world.client(await world.gateway())
