@@ -1,0 +1,13 @@
+"""Every page, by the name of its screenshot: its address, with `{id}` for a running deployment."""
+
+SIGN_IN = "/accounts/login/"
+PAGES = {
+    "deployments": "/deployments/",
+    "new-deployment": "/deployments/new/",
+    "deployment": "/deployments/{id}/",
+    "logs": "/deployments/{id}/logs/",
+    "playground": "/deployments/{id}/playground/",
+    "api-keys": "/settings/api-keys/",
+    "usage": "/usage/",
+    "catalog": "/catalog/",
+}

@@ -1,0 +1,104 @@
+"""The main story in Chromium: sign in, deploy, watch it go live, talk to it, make a key, see usage, end it."""
+
+import re
+
+import openai
+import pytest
+from playwright.sync_api import expect
+
+from console.programs import responds
+from tests.e2e.stack import until
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(stack, visit):
+    visitor = visit()
+    page = visitor.sign_in()
+    page.click("text=New Deployment")
+    page.fill("input[name=name]", "my-first")
+    page.click("label:has(input[name=model][value='llama-3.1-8b-instruct'])")
+    page.click("label:has(input[name=gpu][value='l40s-48gb'])")
+    page.click(".submit button[type=submit]")
+
+    expect(page.locator("h1")).to_have_text("my-first")
+    address = page.url
+    page.evaluate("window.sameDocument = true")
+    status = page.locator("#header")
+    expect(status).to_contain_text(re.compile("running", re.I), timeout=60_000)
+    assert page.url == address
+    assert page.evaluate("window.sameDocument") is True, "the page was loaded anew"
+    expect(page.locator("#replicas")).to_contain_text(re.compile("ready", re.I))
+    expect(page.locator("#timeline")).to_contain_text("created the deployment")
+
+    page.fill("#playground textarea, #playground input[type=text]", "Say hello")
+    page.click("#playground button[type=submit]")
+    expect(page.locator("[data-said]")).to_contain_text("Simulated answer", timeout=20_000)
+    expect(page.locator("[data-figures]")).to_contain_text("out", timeout=20_000)
+
+    page.click("nav >> text=API keys")
+    page.fill("input[name=name]", "My program")
+    page.click("text=Make the key")
+    secret = page.locator("#secret").inner_text()
+    assert secret.startswith("mc_")
+    client = openai.OpenAI(base_url=f"{stack.run['gateway_url']}/v1", api_key=secret, max_retries=0)
+    answer = client.chat.completions.create(
+        model="my-first", messages=[{"role": "user", "content": "Hello"}], max_tokens=9
+    )
+    assert answer.choices[0].message.content.startswith("Simulated answer")
+
+    deployment_id = stack.deployment("my-first")["id"]
+    until("both calls are counted", lambda: stack.usage().get(deployment_id, (0,))[0] == 2, 20)
+    page.goto("/usage/")
+    expect(page.locator("table")).to_contain_text("my-first")
+    requests = page.locator("tr:has-text('my-first') [data-label=Requests]")
+    expect(requests).to_have_text("2")
+
+    page.goto(address)
+    page.click("#open-terminate")
+    page.click("dialog#terminate button[type=submit]")
+    expect(page.locator("#header")).to_contain_text(re.compile("terminated", re.I), timeout=30_000)
+    page.click("#open-delete")
+    page.click("dialog#delete button[type=submit]")
+    expect(page.locator("h1")).to_have_text("Deployments")
+    expect(page.locator("#list, main")).not_to_contain_text("llama-3.1-8b-instruct my-first")
+    assert stack.api("GET", "/deployments/my-first")[0] == 404
+
+
+def test_the_list_follows_what_others_do_and_is_correct_after_the_socket_was_away(stack, visit):
+    visitor = visit()
+    page = visitor.sign_in()
+    stack.deploy("made-by-a-program")
+    row = page.locator("tr:has-text('made-by-a-program')")
+    expect(row).to_contain_text(re.compile("running", re.I), timeout=30_000)
+    pid = stack.kill_process("web")
+    until("web runs again", lambda: stack.read_run_file()["processes"].get("web", pid) != pid, 20)
+    until(
+        "web answers",
+        lambda: responds("127.0.0.1", int(stack.environment["CONSOLE_PORT"]), "/accounts/login/", below=300),
+        20,
+    )
+    assert stack.api("POST", "/deployments/made-by-a-program/terminate")[0] == 202
+    expect(row).to_contain_text(re.compile("terminat", re.I), timeout=40_000)
+    visitor.problems[:] = [one for one in visitor.problems if "WebSocket" not in one and "ERR_CONNECTION" not in one]
+
+
+@pytest.mark.parametrize(
+    ("fields", "where", "words"),
+    [
+        ({"name": "Not A Name"}, "name", "lower"),
+        ({"name": ""}, "name", ""),
+    ],
+    ids=["bad name", "no name"],
+)
+def test_bad_input_has_its_message_at_its_place(stack, visit, fields, where, words):
+    visitor = visit()
+    page = visitor.sign_in()
+    page.goto("/deployments/new/")
+    for name, value in fields.items():
+        page.fill(f"input[name={name}]", value)
+    page.click(".submit button[type=submit]")
+    problem = page.locator(f"#{where}-problem")
+    expect(problem).to_be_visible()
+    assert problem.inner_text().strip()
+    assert words in problem.inner_text().lower()
