@@ -23,7 +23,7 @@ import hashlib
 import json
 import re
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 KEYS = "mc:keys"
@@ -86,7 +86,7 @@ class _Record:
     """JSON codec of the records below; unknown fields of a newer side are ignored."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))  # type: ignore[call-overload]
+        return json.dumps(vars(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

@@ -86,7 +86,11 @@ class Upstream:
         )
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, auto_decompress=False, read_bufsize=READ_BYTES
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=connector,
+            timeout=timeout,
+            auto_decompress=False,
+            read_bufsize=READ_BYTES,
         )
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.contract import Admitted, UsageEvent
@@ -75,12 +75,12 @@ def event_of(
     ttft_seconds: float | None,
 ) -> UsageEvent:
     """The facts of a request that ended `seconds` after its admission."""
-    facts = asdict(admitted)
+    facts = dict(vars(admitted))
     del facts["input_estimate"]
     finished_at = round(admitted.admitted_at + max(seconds, 0.0), 3)
     ttft = None if ttft_seconds is None else round(ttft_seconds, 6)
     return UsageEvent(
-        **facts, **asdict(counts), finished_at=finished_at, outcome=outcome, status=status, ttft_seconds=ttft
+        **facts, **vars(counts), finished_at=finished_at, outcome=outcome, status=status, ttft_seconds=ttft
     )
 
 
