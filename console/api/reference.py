@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.api.problems import KINDS, Kind
+from console.api.schemas import ANSWERS
 
 Schema = Mapping[str, Any]
 LONGEST_CHOICE = 12
@@ -63,7 +64,7 @@ def reference(document: Mapping[str, Any]) -> Reference:
         shapes=[
             (name, list(_fields(document, schema)))
             for name, schema in document["components"]["schemas"].items()
-            if not name.endswith(("Body", "s", "Nothing")) and "properties" in schema
+            if name in ANSWERS
         ],
         problems=KINDS,
     )
