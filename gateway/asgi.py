@@ -53,7 +53,8 @@ class Application:
             log.debug("A caller left.")
         except Exception:
             log.exception("Request %s failed", identifiers.public(reply.request_id))
-            await reply.refuse(openai.internal(identifiers.public(reply.request_id)))
+            if not reply.has_ended:
+                await reply.refuse(openai.internal(identifiers.public(reply.request_id)))
         telemetry.answered(_label(request.path), reply.status or 499)
 
     async def _dispatch(self, request: Request, reply: Answer) -> None:

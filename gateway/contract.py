@@ -163,7 +163,7 @@ class UsageEvent(_Record):
     """One request's facts. (request_id, admitted_at) is its identity; a replay changes nothing.
 
     `outcome`: completed | client_left | upstream_error | refused_upstream | interrupted. `estimated`: the token
-    counts were not the engine's own final ones.
+    counts are not the engine's own; its last cumulative count, where a stream was cut, is.
     """
 
     request_id: str

@@ -41,4 +41,6 @@ class Presence:
             except AWAY as error:
                 log.warning("Redis is away: %s", error)
                 pause = RETRY_SECONDS
+            except Exception:  # one unreadable record must not end the heartbeat
+                log.exception("A heartbeat failed")
             await asyncio.sleep(RETRY_SECONDS if self._ledger.has_spooled else pause)

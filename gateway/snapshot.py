@@ -112,6 +112,8 @@ class Follower:
                 await self.refresh()
             except AWAY as error:
                 log.debug("The snapshot is kept: %s", error)
+            except Exception:  # what cannot be read today must not end the following
+                log.exception("The snapshot is kept")
             await asyncio.sleep(contract.SNAPSHOT_POLL_SECONDS)
 
     async def _published(self) -> Published:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from console import embedded, program
 from console.embedded import free_port
@@ -179,6 +181,26 @@ async def test_a_slot_whose_answer_got_lost_is_freed_after_two_looks(world: Worl
     await parts.ledger.release_strays()
     assert await world.slots(deployment) == {}
     assert await world.events() == []
+
+
+async def test_the_metrics_of_a_process_are_written_for_the_common_port(world: World):
+    await world.replica(await world.deployment())
+    folder = world.folder / "metrics"
+    folder.mkdir()
+    process, url = await start_process(world, PROMETHEUS_MULTIPROC_DIR=str(folder), CONSOLE_PROCESS="gateway")
+    await world.post(url, chat("chunks=4", stream=True))
+    await world.post(url, chat(model="nobody's"))
+    process.send_signal(signal.SIGTERM)
+    await process.wait()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))
+    text = generate_latest(registry).decode()
+    path = 'process="gateway",route="/v1/chat/completions"'
+    assert f'console_gateway_requests_total{{{path},status="200"}} 1.0' in text
+    assert f'console_gateway_requests_total{{{path},status="404"}} 1.0' in text
+    assert 'console_gateway_tokens_total{direction="output",process="gateway"} 4.0' in text
+    assert 'console_gateway_ttft_seconds_count{process="gateway"} 1.0' in text
+    assert "nobody" not in text
 
 
 async def test_one_line_says_which_setting_is_wrong(tmp_path: Path):
