@@ -16,7 +16,7 @@ from gateway.limits import Limits, NoSlot, Slot
 from gateway.openai import Refusal
 from gateway.relay import Relay
 from gateway.snapshot import Follower
-from gateway.upstream import TooSlow, Unreached, Upstream
+from gateway.upstream import TooSlow, Unreached, Upstream, headers_for
 from gateway.waiting import WaitingRoom
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,8 @@ class Exchange:
                 self._relay.refused(outcome)
                 return
             try:
-                path = self._call.route.value
-                async with self._parts.upstream.post(outcome.address, path, body, self._request) as answering:
+                path, headers = self._call.route.value, headers_for(outcome.admitted.request_id, self._request.headers)
+                async with self._parts.upstream.post(outcome.address, path, body, headers) as answering:
                     await self._relay.run(answering)
                     return
             except TooSlow:

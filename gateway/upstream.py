@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from gateway.config import Config
-from gateway.http import Request
 
 FORWARDED = ("x-correlation-id", "x-session-affinity", "accept")
 # Below the keep-alive time of common ASGI servers (5 s), so that a reused connection is hardly ever a closed one.
@@ -97,10 +96,9 @@ class Upstream:
         await self._session.close()
 
     @asynccontextmanager
-    async def post(self, address: str, path: str, body: bytes, request: Request) -> AsyncIterator[Answering]:
+    async def post(self, address: str, path: str, body: bytes, headers: Mapping[str, str]) -> AsyncIterator[Answering]:
         """The answer of a replica once its first byte is here; leaving the block early cancels it there. Raises
         Unreached or TooSlow."""
-        headers = _headers(request.headers)
         try:
             response = await self._session.post(
                 f"http://{address}{path}", data=body, headers=headers, allow_redirects=False
@@ -126,7 +124,9 @@ def _slow(error: aiohttp.ServerTimeoutError) -> Exception:
     return Unreached(str(error)) if is_connect else TooSlow(str(error))
 
 
-def _headers(given: Mapping[str, str]) -> dict[str, str]:
-    """What a replica is told: never the key, and no encoding, since the bytes are read on their way."""
+def headers_for(request_id: str, given: Mapping[str, str]) -> dict[str, str]:
+    """What a replica is told: the ledger's id of the request, so that its log can be held against the ledger; never
+    the key; and no encoding, since the bytes are read on their way."""
     kept = {name: given[name] for name in FORWARDED if name in given}
-    return kept | {"content-type": "application/json", "accept-encoding": "identity"}
+    own = {"content-type": "application/json", "accept-encoding": "identity", "x-request-id": request_id}
+    return kept | own

@@ -52,9 +52,10 @@ async def test_a_body_without_stream_reaches_the_engine_byte_for_byte_and_is_bil
 
 async def test_the_request_id_is_a_uuid7_of_the_admission_and_never_the_callers_own(world: World):
     url = await world.gateway()
-    await world.replica(await world.deployment())
+    replica = await world.replica(await world.deployment())
     _, headers, _ = await world.post(url, chat(), **{"X-Request-ID": "theirs"})
     event = await world.event()
+    assert replica.headers[0]["x-request-id"] == event.request_id
     assert int(event.request_id.replace("-", "")[:12], 16) == round(event.admitted_at * 1000)
     assert event.request_id[14] == "7"
     assert headers["x-client-request-id"] == "theirs"
