@@ -19,10 +19,8 @@ from deployments.drivers.local.folder import Folder, Intent
 from deployments.states import ReplicaState
 from tests.contract.worlds import GPUS, LocalWorld, ended, ready, spec
 
-CHILD = "import os, time; os.setsid(); time.sleep(600)"
-STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-)
+CHILD = "import os, signal; os.setsid(); signal.pause()"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 
 
 def program(name: str, code: str) -> ReplicaSpec:
@@ -60,7 +58,7 @@ def test_a_killed_supervisor_takes_the_engine_along(local: LocalWorld) -> None:
 def test_children_that_left_the_engines_session_do_not_outlive_it(
     local: LocalWorld, kill: Callable[[LocalWorld, str], None]
 ) -> None:
-    code = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {CHILD!r}]); time.sleep(600)"
+    code = f"import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', {CHILD!r}]); signal.pause()"
     local.driver.start(wanted := program("a", code))
     local.until(lambda: True if len(list(processes.of_replica(wanted.replica_id))) == 2 else None, "two processes")
     kill(local, "a")
