@@ -29,6 +29,7 @@ async def start_process(world: World, **changes: str) -> tuple[asyncio.subproces
         "GATEWAY_PORT": str(port),
     }
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gateway", env=environment | changes)
+    world.stack.callback(lambda: process.kill() if process.returncode is None else None)
 
     async def is_up():
         try:
