@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from console.api.problems import KINDS, Kind
@@ -101,7 +102,7 @@ def _entry(document: Mapping[str, Any], method: str, path: str, operation: Mappi
 
 
 def _fields(document: Mapping[str, Any], schema: Schema, prefix: str = "") -> Iterator[Field]:
-    """The fields of an object and, below it, of its objects; of variants, those of the first."""
+    """The fields of an object and, below it, of its objects; of variants, those of all."""
     schema = _plain(document, schema)
     for name, below in schema.get("properties", {}).items():
         inner = _plain(document, below)
@@ -117,8 +118,24 @@ def _plain(document: Mapping[str, Any], schema: Schema) -> Schema:
     if "$ref" in schema:
         return _plain(document, document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
     if "anyOf" in schema:
-        return _plain(document, schema["anyOf"][0])
+        return reduce(_joined, [_plain(document, one) for one in schema["anyOf"] if one != {"type": "null"}])
     return schema
+
+
+def _joined(one: Schema, other: Schema) -> Schema:
+    """What either of two variants allows, as far as a table tells it."""
+    both = {**other, **one}
+    if "properties" in both:
+        fields, others = one.get("properties", {}), other.get("properties", {})
+        both["properties"] = {
+            name: _joined(fields.get(name, {}), others.get(name, {})) for name in {**others, **fields}
+        }
+        both["required"] = [name for name in one.get("required", ()) if name in other.get("required", ())]
+    if "enum" in one and "enum" in other:
+        both["enum"] = list(dict.fromkeys([*one["enum"], *other["enum"]]))
+    if "maximum" in one and "maximum" in other:
+        both["maximum"] = max(one["maximum"], other["maximum"])
+    return both
 
 
 def _type(schema: Schema) -> str:
@@ -133,7 +150,7 @@ def _type(schema: Schema) -> str:
         said = said.replace("string", "time" if schema["format"] == "date-time" else "date")
     if "minimum" in schema:
         said += f", {schema['minimum']}–{schema['maximum']}"
-    return f"{said} = {schema['default']}" if schema.get("default") not in (None, "") else said
+    return f"{said}, usually {json.dumps(schema['default'])}" if schema.get("default") not in (None, "") else said
 
 
 def _named_schema(response: Mapping[str, Any]) -> str:
