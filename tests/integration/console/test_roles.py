@@ -1,0 +1,61 @@
+"""What the application's database role may do, asked of PostgreSQL as that role."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.db import connection
+
+from console import roles
+from tests.servers import OWNER, PASSWORD, POSTGRES_PORT
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def application() -> Iterator[psycopg.Connection]:
+    """Connected as console_app to this test's database, after the grants that `up` makes."""
+    url = f"postgresql://{OWNER}:{PASSWORD}@127.0.0.1:{POSTGRES_PORT}/{connection.settings_dict['NAME']}"
+    roles.prepare_grants(url)
+    with connection.cursor() as cursor:
+        cursor.execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO console_app")
+    roles.grant(url)
+    with psycopg.connect(roles.as_role(url, roles.APP, PASSWORD), autocommit=True) as one:
+        yield one
+
+
+def test_it_is_no_superuser_and_owns_nothing(application):
+    query = "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+    assert application.execute(query).fetchone() == (False, False, False)
+    owned = "SELECT count(*) FROM pg_class WHERE relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)"
+    assert application.execute(owned).fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE billing_usage_event SET model = ''",
+        "DELETE FROM billing_usage_event",
+        "TRUNCATE billing_usage_event",
+        "DELETE FROM django_migrations",
+        "CREATE TABLE mine (id int)",
+        "DROP TABLE billing_usagehour",
+        "ALTER TABLE billing_usage_event DISABLE TRIGGER ALL",
+    ],
+)
+def test_it_may_not_rewrite_facts_or_the_schema(application, statement):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        application.execute(statement)
+
+
+def test_partitions_made_later_are_as_append_only_as_their_parent(application):
+    application.execute("SELECT billing_ensure_usage_partition('2027-01-05')")
+    application.execute("SELECT count(*) FROM billing_usage_event_20270105")
+    for statement in ("DELETE FROM billing_usage_event_20270105", "UPDATE billing_usage_event_20270105 SET model = ''"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            application.execute(statement)
+
+
+def test_it_may_change_rows_of_every_other_table(application):
+    assert application.execute("DELETE FROM billing_usagehour").rowcount == 0
+    assert application.execute("UPDATE deployments_deployment SET name = name").rowcount == 0

@@ -1,0 +1,46 @@
+import pytest
+
+from console import env
+
+
+def test_defaults_are_those_of_the_documentation():
+    seen = env.read({})
+    assert seen.data_dir == env.ROOT / "var"
+    assert (seen.host, seen.console_port, seen.gateway_port, seen.metrics_port) == ("127.0.0.1", 8000, 8001, 8002)
+    assert seen.demo
+    assert seen.scale_down_delay_floor_seconds == 300
+    assert seen.console_url == "http://127.0.0.1:8000"
+    assert seen.metrics_url == "http://127.0.0.1:8002/metrics"
+
+
+def test_a_relative_data_folder_is_relative_to_the_checkout():
+    assert env.read({"CONSOLE_DATA_DIR": "elsewhere"}).data_dir == env.ROOT / "elsewhere"
+    assert str(env.read({"CONSOLE_DATA_DIR": "/data"}).data_dir) == "/data"
+
+
+def test_a_wildcard_address_is_called_by_a_real_one():
+    assert env.read({"CONSOLE_HOST": "0.0.0.0"}).gateway_url == "http://127.0.0.1:8001"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("CONSOLE_PORT", "http", "CONSOLE_PORT must be a whole number"),
+        ("GATEWAY_PORT", "70000", "GATEWAY_PORT must be a port between 1 and 65535"),
+        ("METRICS_PORT", "8000", "CONSOLE_PORT and METRICS_PORT are both 8000"),
+        ("DATABASE_URL", "sqlite:///x", "DATABASE_URL must begin with postgresql://"),
+        ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL must begin with redis://"),
+        ("CONSOLE_DEMO", "yes", "CONSOLE_DEMO must be 0 or 1"),
+        ("SCALE_DOWN_DELAY_FLOOR_SECONDS", "-5", "SCALE_DOWN_DELAY_FLOOR_SECONDS must be a whole number"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_one_line_that_names_its_variable(name, value, words):
+    with pytest.raises(env.InvalidEnvironment) as caught:
+        env.read({name: value})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_dotenv_reads_assignments_and_leaves_the_rest():
+    text = "# a comment\nexport CONSOLE_PORT=9000\nCONSOLE_HOST='::1'\n\nno assignment\n"
+    assert env.dotenv(text) == {"CONSOLE_PORT": "9000", "CONSOLE_HOST": "::1"}
