@@ -119,7 +119,8 @@ def cold_start_timeout(retry_after_seconds: float) -> Refusal:
 
 
 def deployment_failed(reason: str) -> Refusal:
-    message = f"This deployment has failed{': ' + reason if reason else ''}. Its owner has to retry or replace it."
+    cause = f": {reason.rstrip('.')}" if reason else ""
+    message = f"This deployment has failed{cause}. Its owner has to replace it."
     return Refusal(503, message, SERVER, "deployment_failed", should_retry=False)
 
 

@@ -236,3 +236,15 @@ def test_retry_after_is_rounded_up_and_never_above_what_clients_obey(seconds, he
 def test_an_error_inside_a_stream_is_followed_by_done():
     assert openai.upstream_lost().event().endswith(b"\n\ndata: [DONE]\n\n")
     assert json.loads(openai.upstream_lost().event().split(b"\n")[0][6:])["error"]["code"] == "upstream_lost"
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        ("", "This deployment has failed. Its owner has to replace it."),
+        ("Out of memory.", "This deployment has failed: Out of memory. Its owner has to replace it."),
+    ],
+    ids=["no_reason_known", "reason_is_a_sentence"],
+)
+def test_a_failed_deployment_says_why_in_whole_sentences(reason: str, sentence: str) -> None:
+    assert openai.deployment_failed(reason).message == sentence
