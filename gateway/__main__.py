@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
 def main() -> None:
     """Exit 2 with one line when a setting cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # where it listens is said by whoever started it
     try:
         settings = config.read(os.environ)
     except config.InvalidSetting as error:
