@@ -43,7 +43,6 @@ class Environment:
     encryption_keys: str
     demo: bool
     scale_down_delay_floor_seconds: int
-    drain_seconds: int
     debug: bool
     allowed_hosts: tuple[str, ...]
     https: bool
@@ -80,7 +79,6 @@ def read(variables: Mapping[str, str]) -> Environment:
         encryption_keys=variables.get("CONSOLE_ENCRYPTION_KEYS", ""),
         demo=_switch(variables, "CONSOLE_DEMO", default=True),
         scale_down_delay_floor_seconds=_integer(variables, "SCALE_DOWN_DELAY_FLOOR_SECONDS", 300),
-        drain_seconds=_integer(variables, "DRAIN_SECONDS", 60),
         debug=_switch(variables, "CONSOLE_DEBUG", default=False),
         allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
         https=_switch(variables, "CONSOLE_HTTPS", default=False),
