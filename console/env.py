@@ -93,10 +93,15 @@ def dotenv(text: str) -> dict[str, str]:
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
-def from_process(variables: Mapping[str, str]) -> Environment:
-    """The environment of this process: `variables` first, then the `.env` file at the root."""
+def merged(variables: Mapping[str, str]) -> dict[str, str]:
+    """`variables`, filled up from the `.env` file at the root."""
     path = ROOT / ".env"
-    return read({**(dotenv(path.read_text()) if path.exists() else {}), **variables})
+    return {**(dotenv(path.read_text()) if path.exists() else {}), **variables}
+
+
+def from_process(variables: Mapping[str, str]) -> Environment:
+    """The environment of this process."""
+    return read(merged(variables))
 
 
 def _integer(variables: Mapping[str, str], name: str, default: int) -> int:

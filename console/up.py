@@ -138,7 +138,7 @@ class Console:
         exposition.prepare_folder(metrics)
         environment = self.environment
         return {
-            **os.environ,
+            **env.merged(os.environ),
             "DJANGO_SETTINGS_MODULE": "console.settings",
             "CONSOLE_DATA_DIR": str(self.data_dir),
             "CONSOLE_HOST": environment.host,
