@@ -37,6 +37,13 @@ def prepare_folder(folder: Path) -> None:
         file.unlink()
 
 
+def forget_the_dead(folder: Path) -> None:
+    """Drop what ended processes said of the present: gauges in live mode, one file a process (…_<pid>.db)."""
+    for file in folder.glob("gauge_live*_*.db"):
+        if not Path("/proc", file.stem.rpartition("_")[2]).exists():
+            file.unlink(missing_ok=True)
+
+
 async def serve(host: str, port: int, folder: Path, restarts: Restarts) -> web.AppRunner:
     """Listen until the returned runner is cleaned up."""
     registry = CollectorRegistry()
@@ -44,6 +51,7 @@ async def serve(host: str, port: int, folder: Path, restarts: Restarts) -> web.A
     registry.register(_RestartCounts(restarts))
 
     async def metrics(_: web.Request) -> web.Response:
+        forget_the_dead(folder)
         body = await asyncio.to_thread(generate_latest, registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

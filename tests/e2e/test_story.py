@@ -74,6 +74,13 @@ def test_the_official_client_streams_and_every_token_is_counted(stack, chat):
     assert sum(one["completion_tokens"] for one in engine) == expected[2]
 
 
+def test_one_port_shows_the_metrics_of_all_processes(stack, chat):
+    client(stack).chat.completions.create(model="story", messages=MESSAGES, max_tokens=3)
+    text = urllib.request.urlopen(stack.run["metrics_url"], timeout=5).read().decode()
+    assert 'console_gateway_requests_total{process="gateway",route="/v1/chat/completions",status="200"}' in text
+    assert 'console_process_restarts_total{process="worker"} 0.0' in text
+
+
 def test_a_client_that_leaves_early_is_counted_for_what_was_generated(stack, chat):
     stack.deploy("leaver", ttft_ms=10, itl_ms=50)
     deployment = stack.reaches("leaver", "RUNNING")
