@@ -30,28 +30,30 @@ CREATE INDEX ON billing_usage_event (organization_id, admitted_at);
 CREATE INDEX ON billing_usage_event (deployment_id, admitted_at);
 
 CREATE FUNCTION billing_ensure_usage_partition(day date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     partition text := 'billing_usage_event_' || to_char(day, 'YYYYMMDD');
 BEGIN
     -- Looked up first: creating a partition locks the table that every insert needs.
-    IF to_regclass(partition) IS NULL THEN
+    IF to_regclass('public.' || partition) IS NULL THEN
         EXECUTE format(
-            'CREATE TABLE IF NOT EXISTS %I PARTITION OF billing_usage_event FOR VALUES FROM (%L) TO (%L)',
+            'CREATE TABLE IF NOT EXISTS public.%I PARTITION OF public.billing_usage_event FOR VALUES FROM (%L) TO (%L)',
             partition, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
     END IF;
 END $$;
 
 CREATE FUNCTION billing_drop_usage_partitions(before date) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     partition text;
     dropped integer := 0;
+    -- Whoever may call this may not shorten how long facts are kept.
+    until date := least(before, (now() AT TIME ZONE 'UTC')::date - 35);
 BEGIN
     FOR partition IN
-        SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'billing_usage_event'::regclass
+        SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'public.billing_usage_event'::regclass
     LOOP
-        IF right(partition, 8) < to_char(before, 'YYYYMMDD') THEN
+        IF right(partition, 8) < to_char(until, 'YYYYMMDD') THEN
             EXECUTE format('DROP TABLE %s', partition);
             dropped := dropped + 1;
         END IF;

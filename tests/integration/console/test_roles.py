@@ -56,6 +56,19 @@ def test_partitions_made_later_are_as_append_only_as_their_parent(application):
             application.execute(statement)
 
 
+def test_it_cannot_drop_facts_that_are_still_to_be_kept(application):
+    application.execute("SELECT billing_ensure_usage_partition(current_date)")
+    application.execute("SELECT billing_drop_usage_partitions('2999-01-01')")
+    query = "SELECT to_regclass('billing_usage_event_' || to_char(current_date, 'YYYYMMDD')) IS NOT NULL"
+    assert application.execute(query).fetchone() == (True,)
+
+
+def test_its_temporary_tables_cannot_stand_in_for_those_of_the_owner(application):
+    application.execute("CREATE TEMP TABLE billing_usage_event (LIKE billing_usage_event)")
+    application.execute("SELECT billing_ensure_usage_partition('2027-01-06')")
+    assert application.execute("SELECT to_regclass('public.billing_usage_event_20270106')").fetchone() != (None,)
+
+
 def test_it_may_change_rows_of_every_other_table(application):
     assert application.execute("DELETE FROM billing_usagehour").rowcount == 0
     assert application.execute("UPDATE deployments_deployment SET name = name").rowcount == 0
