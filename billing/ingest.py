@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -129,7 +130,7 @@ def _decode(fields: dict[bytes, bytes]) -> contract.UsageEvent | None:
     try:
         event = contract.UsageEvent.from_json(fields[b"event"])
         _check(event)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         log.error("A usage entry cannot be read and was moved to %s: %s", REJECTED, error)
         redis_client().xadd(REJECTED, dict(fields), maxlen=10_000)  # type: ignore[arg-type]
         return None
@@ -140,11 +141,18 @@ def _check(event: contract.UsageEvent) -> None:
     """Raise ValueError for what the table could not hold."""
     for name in IDS:
         uuid.UUID(getattr(event, name))
-    counts = (event.input_tokens, event.cached_input_tokens, event.output_tokens)
-    if not all(0 <= count < 2**62 for count in counts) or not 0 <= event.status <= 999:
+    counts = (event.input_tokens, event.cached_input_tokens, event.output_tokens, event.status)
+    if not all(type(count) is int and 0 <= count < 2**62 for count in counts) or event.status > 999:
         raise ValueError(f"counts or status out of range in request {event.request_id}")
+    if not (type(event.stream) is bool and type(event.estimated) is bool):
+        raise ValueError(f"stream or estimated is neither true nor false in request {event.request_id}")
+    if event.ttft_seconds is not None and not math.isfinite(event.ttft_seconds):
+        raise ValueError(f"time to first token is no number in request {event.request_id}")
     if len(event.outcome) > 20 or len(event.gateway_id) > 64:
         raise ValueError(f"outcome or gateway too long in request {event.request_id}")
+    if b"\x00" in (event.model + event.outcome + event.gateway_id).encode():  # raises for half a character
+        raise ValueError(f"text that cannot be stored in request {event.request_id}")
+    _row(event)  # raises for times that no calendar has
 
 
 def _row(event: contract.UsageEvent) -> dict[str, Any]:
