@@ -126,6 +126,6 @@ class Snapshot:
 
     @property
     def was_unwatched(self) -> bool:
-        """Nobody looked for so long that the console must have been away."""
-        last = self.deployment.observed_at
+        """Nobody looked for so long that the console must have been away; a first pass may have been cut off."""
+        last = self.deployment.observed_at or min((one.created_at for one in self.live), default=None)
         return last is not None and (self.now - last).total_seconds() > self.policy.unwatched_seconds

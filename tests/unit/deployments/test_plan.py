@@ -258,6 +258,12 @@ def test_what_was_never_seen_before_the_console_went_away_is_replaced():
     assert (end.crashed, end.at, start) == (False, ago(55_000), Start(1))
 
 
+def test_what_was_intended_in_a_first_pass_that_never_ended_is_replaced_too():
+    never = a_replica("a", R.REQUESTING_GPU, last_seen_at=None, state_since=ago(55_000), created_at=ago(55_000))
+    end, start = acts(a_snapshot(never, deployment=a_deployment(observed_at=None)))
+    assert (end.crashed, end.at, start) == (False, ago(55_000), Start(1))
+
+
 # What to tell people, and when to look again
 
 S = DeploymentStatus
