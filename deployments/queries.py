@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -90,9 +90,9 @@ def place_in_queue(deployment: Deployment) -> int | None:
     return waiting(deployment.endpoint.cluster_id, deployment.gpu_type_id).filter(earlier).count() + 1
 
 
-def typical_phases(deployment: Deployment) -> dict[str, PhaseTimes]:
+def typical_phases(deployment: Deployment, besides: Collection[UUID] = ()) -> dict[str, PhaseTimes]:
     """How long the starting phases took in the latest starts of the same model and engine on as many GPUs of this
-    type in this cluster that became ready. Empty when there was none."""
+    type in this cluster that became ready, leaving out the replicas `besides`. Empty when there was none."""
     if deployment.revision is None:
         return {}
     spec = deployment.revision.spec
@@ -103,10 +103,11 @@ def typical_phases(deployment: Deployment) -> dict[str, PhaseTimes]:
         revision__spec__model__id=spec["model"]["id"],
         revision__spec__engine__name=spec["engine"]["name"],
         ready_at__isnull=False,
-    ).order_by("-ready_at")[:STARTS_MEASURED]
+    )
+    measured = starts.exclude(pk__in=besides).order_by("-ready_at")[:STARTS_MEASURED]
     seconds: dict[str, list[float]] = defaultdict(list)
     phases = ReplicaPhase.objects.filter(
-        replica__in=list(starts.values_list("pk", flat=True)), name__in=STARTING_ORDER, ended_at__isnull=False
+        replica__in=list(measured.values_list("pk", flat=True)), name__in=STARTING_ORDER, ended_at__isnull=False
     )
     for name, started_at, ended_at in phases.values_list("name", "started_at", "ended_at"):
         if ended_at is not None:

@@ -82,6 +82,7 @@ def observe(lease: Lease, drivers: Drivers, now: datetime) -> Batch:
     deployments = {row.pk: row for row in rows}
     clusters = {row.endpoint.cluster for row in deployments.values()}
     views = {cluster.pk: look(cluster, drivers(cluster), now) for cluster in clusters}
+    now = max([now, *(view.listing.listed_at for view in views.values())])  # a listing may be slow; stamps end at `now`
     replicas = {row.pk: row for row in _replicas(deployments, rules, now)}
     for view in views.values():
         _look_up(view, (row for row in replicas.values() if row.cluster_id == view.cluster.pk))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from deployments.models import Cluster, Replica
 from deployments.reconciler import calls, leases, observe
 from deployments.reconciler.apply import apply
 from deployments.reconciler.calls import Failpoint
+from deployments.reconciler.leases import Lease
 from deployments.reconciler.observe import Drivers
 from deployments.reconciler.plan import plan
 from deployments.reconciler.rows import LostRow
@@ -32,6 +34,18 @@ def reconcile(now: datetime, drivers: Drivers, failpoint: Failpoint = nothing) -
     if not lease.deployment_ids:
         return 0
     failpoint("claimed")
+    try:
+        _work(lease, now, drivers, failpoint)
+    except Exception:
+        if len(lease.deployment_ids) == 1:
+            raise
+        log.exception("A pass over %d deployments broke, each is tried alone", len(lease.deployment_ids))
+        for pk in lease.deployment_ids:
+            _work_alone(replace(lease, deployment_ids=(pk,)), now, drivers, failpoint)
+    return len(lease.deployment_ids)
+
+
+def _work(lease: Lease, now: datetime, drivers: Drivers, failpoint: Failpoint) -> None:
     batch = observe.observe(lease, drivers, now)
     plans = {pk: plan(snapshot) for pk, snapshot in batch.snapshots.items()}
     try:
@@ -39,7 +53,16 @@ def reconcile(now: datetime, drivers: Drivers, failpoint: Failpoint = nothing) -
     except LostRow as error:
         log.warning("Rows changed during a pass, looking again: %s", error)
         leases.give_up(lease, now)
-    return len(lease.deployment_ids)
+
+
+def _work_alone(lease: Lease, now: datetime, drivers: Drivers, failpoint: Failpoint) -> None:
+    """One deployment that breaks its pass keeps its lease until it expires; the others of its batch go on."""
+    try:
+        _work(lease, now, drivers, failpoint)
+    except Exception:
+        log.exception(
+            "The pass over deployment %s broke, tried again when its lease has expired", lease.deployment_ids[0]
+        )
 
 
 def sweep_clusters(now: datetime, drivers: Drivers) -> None:

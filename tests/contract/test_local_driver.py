@@ -235,3 +235,18 @@ def test_an_unwritable_folder_is_said_by_the_check(tmp_path: Path) -> None:
     with pytest.raises(DriverError) as refused:
         LocalDriver(tmp_path / "clusters" / "local", GPUS).check()
     assert str(tmp_path) in str(refused.value)
+
+
+def test_files_that_cannot_be_used_are_the_clusters_trouble_and_may_pass(local: LocalWorld) -> None:
+    wanted = spec("a")
+    local.folder.mkdir(parents=True)
+    (local.folder / "a").write_text("a file where the replica's folder should be")
+    for ask in (lambda: local.driver.start(wanted), lambda: local.driver.forget("a")):
+        with pytest.raises(DriverError) as refused:
+            ask()
+        assert refused.value.retryable
+
+
+def test_what_a_replica_is_started_with_is_for_its_owner_only(local: LocalWorld) -> None:
+    local.driver.start(spec("a"))
+    assert (local.folder / "a" / "intent.json").stat().st_mode & 0o077 == 0

@@ -63,10 +63,8 @@ class LocalDriver:
         return Observation(tuple(replicas), listed_at, complete)
 
     def find(self, name: str) -> ObservedReplica | None:
-        try:
+        with _files_of(name):
             return self._look(self._folder(name))
-        except (Unreadable, OSError) as error:
-            raise DriverError(f"The replica's folder cannot be read: {error}", retryable=True) from error
 
     def watch(self) -> Iterator[ReplicaChanged]:
         before = self._what_matters()
@@ -79,21 +77,23 @@ class LocalDriver:
 
     def start(self, spec: ReplicaSpec) -> None:
         folder = self._folder(spec.name)
-        with self._locked():
+        with _files_of(spec.name), self._locked():
             if not folder.path.exists():
                 self._promise(folder, spec)
             elif folder.intent() is None:
                 raise DriverError(f"The replica {spec.name} has ended and was forgotten.", retryable=False)
-        self._keep_promise(folder)
+        with _files_of(spec.name):
+            self._keep_promise(folder)
 
     def stop(self, name: str, grace_seconds: float) -> None:
         folder = self._folder(name)
         seen = self.find(name)
         if seen is None or seen.exited:
             return
-        if folder.stop() is None:
-            folder.write("stop.json", Stop(now().isoformat(), grace_seconds))
-        state = folder.state() or self._end_unstarted(folder)
+        with _files_of(name):
+            if folder.stop() is None:
+                folder.write("stop.json", Stop(now().isoformat(), grace_seconds))
+            state = folder.state() or self._end_unstarted(folder)
         if state is not None:
             state.shim.signal(signal.SIGTERM)
 
@@ -102,9 +102,10 @@ class LocalDriver:
         seen = self.find(name)
         if seen is not None and seen.exited is None:
             raise DriverError(f"The replica {name} still runs; stop it first.", retryable=True)
-        for part in RECORD:
-            (folder.path / part).unlink(missing_ok=True)
-        self._keep_newest_accounts()
+        with _files_of(name):
+            for part in RECORD:
+                (folder.path / part).unlink(missing_ok=True)
+            self._keep_newest_accounts()
 
     def _keep_newest_accounts(self) -> None:
         """The shim's log and the engine's own count of requests outlive the record, for whoever checks the ledger."""
@@ -235,6 +236,15 @@ class LocalDriver:
         folder.write("state.json", buried)
         folder.note("lost", ended_at=exited.at)
         return buried
+
+
+@contextmanager
+def _files_of(name: str) -> Iterator[None]:
+    """A full disk or a damaged file is the cluster's trouble with one replica, which may pass."""
+    try:
+        yield
+    except (Unreadable, OSError) as error:
+        raise DriverError(f"The files of replica {name} cannot be used: {error}", retryable=True) from error
 
 
 def _is_past(moment: str, seconds: float) -> bool:

@@ -122,9 +122,9 @@ class Folder:
         return _build(State, data | nested)
 
     def write(self, name: str, record: Intent | Stop | State, *, durable: bool = True) -> None:
-        """Replace a file in one step. `durable`: it is on the disk when this returns."""
+        """Replace a file, for its owner only, in one step. `durable`: it is on the disk when this returns."""
         draft = self.path / f".{name}.{os.getpid()}"
-        with draft.open("w") as file:
+        with open(draft, "w", opener=_private) as file:
             json.dump(asdict(record), file)
             file.flush()
             if durable:
@@ -159,6 +159,10 @@ class Folder:
         if not isinstance(data, dict):
             raise Unreadable(f"{self.path / name} is not an object")
         return data
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def sync_folder(path: Path) -> None:

@@ -401,7 +401,7 @@ def test_replicas_that_ran_on_while_the_console_was_away_are_found_again(console
 # Kills and leases
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The worker died here."""
 
 
@@ -508,3 +508,24 @@ def test_stamps_never_lie_in_the_future_and_phases_never_overlap(console):
     console.tick()
     (replica,) = deployment.replicas.all()
     assert replica.state_since == replica.ready_at == console.now
+
+
+def test_one_deployment_that_breaks_its_pass_does_not_hold_up_the_others(console):
+    broken, sound = console.create(name="broken"), console.create(name="sound")
+    start = console.cluster.start
+
+    def start_unless_broken(spec):
+        if spec.deployment_id == str(broken.pk):
+            raise RuntimeError("a fault that nobody foresaw")
+        start(spec)
+
+    console.cluster.start = start_unless_broken
+    console.tick()
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert status(sound) == S.RUNNING
+    console.cluster.start = start
+    console.tick(31)
+    console.cluster.reach(R.READY)
+    console.tick(times=2)
+    assert status(broken) == S.RUNNING
