@@ -239,8 +239,7 @@ def test_an_unwritable_folder_is_said_by_the_check(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_used_are_the_clusters_trouble_and_may_pass(local: LocalWorld) -> None:
     wanted = spec("a")
-    local.folder.mkdir(parents=True)
-    (local.folder / "a").write_text("a file where the replica's folder should be")
+    (local.folder / "a" / "intent.json").mkdir(parents=True)  # a folder where a file should be
     for ask in (lambda: local.driver.start(wanted), lambda: local.driver.forget("a")):
         with pytest.raises(DriverError) as refused:
             ask()
