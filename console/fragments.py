@@ -13,12 +13,14 @@ from console import access
 from console.access import Actor
 from console.feeds import Picture, Rows
 from console.filters import Filters
+from console.inventory import Inventory
 from console.listing import DeploymentList
 from console.overview import Overview
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
 
-DEPLOYMENT = ("header", "cause", "readouts", "starting", "replicas", "timeline", "effects")
+DEPLOYMENT = ("header", "cause", "readouts", "starting", "replicas", "timeline")
+DIALOGS = ("effects",)
 DEPLOYMENTS = ("summary", "groups", "pages")
 MOVING = (S.DEPLOYING, S.SCALING, S.TERMINATING)
 SECONDS_MOVING, SECONDS_RUNNING, SECONDS_LIST, SECONDS_ENDED = 1.0, 2.0, 5.0, 15.0
@@ -44,7 +46,9 @@ def deployment_picture(actor: Actor, reference: str) -> Picture:
     deployment = access.deployment(actor, reference)
     overview = Overview(deployment, timezone.now())  # noqa: TID251 - the edge: a page as of now
     context = {**deployment_context(actor, deployment, overview), "pushed": True}
-    rendered = {name: render_to_string(f"deployments/_{name}.html", context) for name in DEPLOYMENT}
+    names = DEPLOYMENT + DIALOGS if context["may_deploy"] else DEPLOYMENT
+    rendered = _frame(Inventory(actor))
+    rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in names}
     seconds = SECONDS_MOVING if overview.is_moving else SECONDS_RUNNING if overview.live else SECONDS_ENDED
     return Picture(rendered, seconds)
 
@@ -53,7 +57,8 @@ def deployments_picture(actor: Actor, filters: Filters) -> Picture:
     """The list as it is now, whole and row by row."""
     listing = DeploymentList(actor, filters, timezone.now())  # noqa: TID251 - the edge: a page as of now
     context = {"listing": listing, "pushed": True}
-    rendered = {name: render_to_string(f"deployments/_{name}.html", context) for name in DEPLOYMENTS}
+    rendered = _frame(listing.inventory)
+    rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in DEPLOYMENTS}
     rows = {
         f"row-{row.id}": render_to_string("deployments/_row.html", {"row": row, "pushed": True}) for row in listing.rows
     }
@@ -61,6 +66,12 @@ def deployments_picture(actor: Actor, filters: Filters) -> Picture:
     order = f"{' '.join(rows)} {listing.pages} {listing.has_none} {listing.matches > 0}"
     whole = Rows("list", order, render_to_string("deployments/_list.html", context), rows)
     return Picture(rendered, SECONDS_MOVING if is_moving else SECONDS_LIST, whole)
+
+
+def _frame(inventory: Inventory) -> dict[str, str]:
+    """What moves in the frame around a page."""
+    context = {"inventory": inventory, "pushed": True}
+    return {"gpus-in-use": render_to_string("components/gpus_in_use.html", context)}
 
 
 def changes(picture: Picture, sent: dict[str, str]) -> str:

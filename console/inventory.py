@@ -13,7 +13,7 @@ from console.rows import short_title
 from deployments.models import ClusterGpu, GpuType, Replica
 from deployments.states import HOLDS_GPU
 
-MOST_STROKES = 96
+MOST_STROKES = 48
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from django.conf import settings
@@ -26,6 +26,7 @@ MOST_STARTS = 4
 MOST_ENDED = 20
 MOST_EVENTS = 50
 MOST_CELLS = 12
+UNSPOKEN = timedelta(seconds=5)
 CELLS = {R.READY: "ready", R.DRAINING: "draining", R.STOPPING: "draining"}
 EVENT_LOOKS: dict[str, tuple[str, str]] = {
     Kind.CREATED: ("plus", ""),
@@ -162,16 +163,18 @@ class Overview:
 
     @cached_property
     def usual(self) -> dict[str, queries.PhaseTimes]:
-        return queries.typical_phases(self.deployment)
+        """What is drawn is compared with other starts, never with itself."""
+        return queries.typical_phases(self.deployment, [row.replica.pk for row in self._drawn])
 
     @cached_property
     def starts(self) -> list[Start]:
+        return [self._start(row) for row in self._drawn]
+
+    @cached_property
+    def _drawn(self) -> list[ReplicaRow]:
         """The starts to draw: those going on, else the latest that became ready while the deployment lives."""
-        going = [self._start(row) for row in reversed(self.starting[-MOST_STARTS:]) if _stamps(row.replica)]
-        if going:
-            return going
-        over = [row for row in self.live if row.replica.state == R.READY and _stamps(row.replica)]
-        return [self._start(over[0])] if over else []
+        going = [row for row in reversed(self.starting[-MOST_STARTS:]) if _stamps(row.replica)]
+        return going or [row for row in self.live if row.replica.state == R.READY and _stamps(row.replica)][:1]
 
     @property
     def more_starting(self) -> int:
@@ -189,6 +192,12 @@ class Overview:
     @cached_property
     def place(self) -> int | None:
         return queries.place_in_queue(self.deployment)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits long enough to speak of: what finds its GPUs at once shows no notice that goes again."""
+        long = self.now - self.deployment.status_since > UNSPOKEN
+        return self.deployment.status == DeploymentStatus.PENDING and (bool(self.deployment.pending_reason) or long)
 
     @property
     def place_in_words(self) -> str:

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
@@ -66,6 +66,14 @@ def test_a_start_is_compared_with_earlier_starts_measured_here(owner, now):
     assert "ready about" in text
 
 
+def test_a_start_that_is_over_is_not_compared_with_itself(owner, now):
+    running = rows.deployment(owner, now, status=DeploymentStatus.RUNNING)
+    rows.replica(running, ReplicaState.READY, now, seconds=60, ready_at=now)
+    text = page(signed_in(owner), running)
+    assert "no earlier starts of" in text
+    assert "usual here" not in text
+
+
 def test_a_failure_is_shown_with_cause_evidence_and_action_and_nothing_of_it_is_markup(owner, now):
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.FAILED, now))
     assert "The engine exited with code 1." in text
@@ -78,6 +86,14 @@ def test_what_waits_says_its_place_and_why(owner, now):
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.PENDING, now.replace(year=2030), "second"))
     assert "number 2 in turn" in text
     assert "L40S: 8 of 8 in use." in text
+
+
+def test_what_was_just_created_shows_no_notice_that_goes_again(owner, now):
+    fresh = rows.deployment(owner, now, status=DeploymentStatus.PENDING, status_since=now)
+    visitor = signed_in(owner)
+    assert "notice waiting" not in page(visitor, fresh)
+    old = rows.deployment(owner, now, "old", status=DeploymentStatus.PENDING, status_since=now - timedelta(minutes=1))
+    assert "notice waiting" in page(visitor, old)
 
 
 def test_the_quick_start_calls_this_deployment_at_its_endpoint(owner, now):

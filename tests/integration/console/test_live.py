@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Organization, User
+from accounts.roles import Role
 from accounts.services import remove_member
 from console.asgi import application
 from console.feeds import FEEDS
@@ -79,6 +80,20 @@ async def test_a_page_gets_everything_when_it_connects_and_what_changed_after_a_
         assert 'data-status="RUNNING"' in first
         await database(services.terminate)(deployment, by=user, now=timezone.now())
         assert 'data-status="TERMINATING"' in await heard(line, 'id="header"')
+
+
+async def test_the_gpus_in_use_of_the_frame_move_with_every_page():
+    _, user, deployment = await northwind()
+    for path in (f"/ws/deployments/{deployment.pk}/", "/ws/deployments/"):
+        async with opened(path, user) as line:
+            assert 'id="gpus-in-use" hx-swap-oob="true"' in await heard(line, 'id="gpus-in-use"')
+
+
+async def test_who_may_not_deploy_is_sent_nothing_of_the_dialogs_its_page_lacks():
+    owner, _, deployment = await northwind()
+    viewer = await database(rows.person)("vera@example.com", owner, Role.VIEWER)
+    async with opened(f"/ws/deployments/{deployment.pk}/", viewer) as line:
+        assert 'id="effects"' not in await heard(line, 'id="header"')
 
 
 async def test_what_is_pushed_holds_no_token_and_no_form():
