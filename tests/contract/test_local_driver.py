@@ -239,11 +239,13 @@ def test_an_unwritable_folder_is_said_by_the_check(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_used_are_the_clusters_trouble_and_may_pass(local: LocalWorld) -> None:
     wanted = spec("a")
-    (local.folder / "a" / "intent.json").mkdir(parents=True)  # a folder where a file should be
+    damaged = local.folder / "a" / "intent.json"
+    damaged.mkdir(parents=True)  # a folder where a file should be
     for ask in (lambda: local.driver.start(wanted), lambda: local.driver.forget("a")):
         with pytest.raises(DriverError) as refused:
             ask()
         assert refused.value.retryable
+    damaged.rmdir()
 
 
 def test_what_a_replica_is_started_with_is_for_its_owner_only(local: LocalWorld) -> None:
