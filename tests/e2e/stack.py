@@ -100,12 +100,13 @@ class Stack:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null")
 
-    def deploy(self, name: str, replicas: int = 1, **simulator: Any) -> dict[str, Any]:
+    def deploy(self, name: str, replicas: int = 1, gpu: str = "a10g-24gb", **simulator: Any) -> dict[str, Any]:
         settings = {"download_seconds": 0.3, "initialize_seconds": 0.3, "ttft_ms": 10, "itl_ms": 2} | simulator
         status, deployment = self.api("POST", "/deployments", {
             "name": name,
             "model": {"source": "catalog", "id": "llama-3.1-8b-instruct"},
             "engine": {"name": "simulator", "simulator": settings},
+            "gpu": {"type": gpu, "count": 1},
             "autoscaling": {"enabled": False, "replicas": replicas},
         })  # fmt: skip
         assert status == 201, deployment
@@ -119,7 +120,12 @@ class Stack:
             seen = self.deployment(name)
             return seen if seen["status"] in statuses else None
 
-        return until(f"{name} is {' or '.join(statuses)}", look, seconds)
+        try:
+            return until(f"{name} is {' or '.join(statuses)}", look, seconds)
+        except AssertionError as error:
+            events = self.api("GET", f"/deployments/{name}/events")[1]["data"]
+            seen = {"deployment": self.deployment(name), "events": [(one["at"], one["summary"]) for one in events]}
+            raise AssertionError(f"{error}; {json.dumps(seen, indent=1)}\n{self.output[-3000:]}") from None
 
     def usage(self) -> dict[str, tuple[int, int, int]]:
         """Requests, input and output tokens by deployment id."""

@@ -19,6 +19,10 @@ pytestmark = pytest.mark.kills
 MOMENTS, SEED = int(os.environ.get("KILLS_MOMENTS", "20")), int(os.environ.get("KILLS_SEED", "1"))
 VICTIMS = ("worker", "watch", "beat", "gateway")
 OUTPUT_TOKENS = 20
+GPU_TYPES = (  # 8 of each: nobody has to wait for capacity
+    "l4-24gb", "l40s-48gb", "a100-40gb", "a100-80gb", "h100-pcie-80gb", "h100-sxm-80gb", "h200-141gb", "b200-180gb",
+    "rtx-4090", "rtx-6000-ada", "mi300x-192gb",
+)  # fmt: skip
 MESSAGES = [{"role": "user", "content": "Count with me"}]
 LIVE = {"REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY", "DRAINING", "STOPPING"}
 
@@ -59,7 +63,8 @@ def test_no_kill_leaves_an_orphan_a_ghost_or_a_lost_token(stack):
     wanted: dict[str, bool] = {}
     for moment in range(MOMENTS):
         name = f"churn-{moment}"
-        stack.deploy(name, replicas=chance.choice((1, 2)), download_seconds=0.5, initialize_seconds=0.5)
+        gpu = GPU_TYPES[moment % len(GPU_TYPES)]
+        stack.deploy(name, chance.choice((1, 2)), gpu, download_seconds=0.5, initialize_seconds=0.5)
         wanted[name] = True
         if moment and chance.random() < 0.7:
             gone = chance.choice([one for one, lives in wanted.items() if lives])

@@ -34,3 +34,11 @@ def test_every_operator_page_opens_without_a_complaint(stack, visit, deployment_
         response = visitor.page.goto(address.format(id=deployment_id))
         assert response is not None
         assert response.status == 200, address
+
+
+def test_rows_of_the_list_keep_one_height_whatever_they_say(stack, visit, deployment_id):
+    page = visit().sign_in()
+    heights = page.eval_on_selector_all("#list tbody tr", "rows => rows.map(row => row.offsetHeight)")
+    assert len(heights) >= 3
+    assert len(set(heights)) == 1
+    assert heights[0] <= 54
