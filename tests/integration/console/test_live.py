@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from accounts.services import remove_member
 from console.asgi import application
-from console.feeds import FEEDS
+from console.live.feeds import FEEDS
 from deployments import publish, services
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus
