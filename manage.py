@@ -4,7 +4,8 @@
 import os
 import sys
 
-from console import env, runfile
+from console import env
+from console.machine import runfile
 
 
 def main() -> None:

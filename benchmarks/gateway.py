@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 import redis  # noqa: E402
 import uvloop  # noqa: E402
 
-from console import embedded, program  # noqa: E402
+from console.machine import embedded, program  # noqa: E402
 from gateway import contract  # noqa: E402
 
 NGINX = Path("/usr/sbin/nginx")

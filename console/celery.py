@@ -11,8 +11,8 @@ from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
 from celery.signals import beat_init, worker_process_init, worker_ready
 
-from console.program import SET_DEATH_SIGNAL
-from console.programs import note_ready
+from console.machine.program import SET_DEATH_SIGNAL
+from console.machine.programs import note_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container: our messages are JSON

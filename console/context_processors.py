@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from console.frame import Frame
+from console.pages.frame import Frame
 
 THEMES = ("light", "dark")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from console import embedded, program, roles
-from console.roles import OWNER
+from console.machine import embedded, program, roles
+from console.machine.roles import OWNER
 
 if "TESTS_POSTGRES_PORT" not in os.environ:
     os.environ["TESTS_POSTGRES_PORT"] = str(embedded.free_port())

@@ -10,7 +10,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from console import figures
+from console.pages import figures
 
 register = template.Library()
 

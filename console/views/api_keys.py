@@ -19,7 +19,7 @@ from accounts.roles import Right
 from console import access
 from console.access import Actor
 from console.forms.api_keys import EXPIRIES, SCOPES, ApiKeyForm
-from console.key_rows import key_rows
+from console.pages.key_rows import key_rows
 from console.requests import PageRequest
 
 

@@ -13,10 +13,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.roles import Right
-from console import access, configuration
+from console import access
 from console.forms.playground import PlaygroundForm
-from console.fragments import deployment_context
-from console.overview import Overview
+from console.live.fragments import deployment_context
+from console.pages import configuration
+from console.pages.overview import Overview
 from console.requests import PageRequest
 from deployments import services
 from deployments.models import Deployment

@@ -8,9 +8,9 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from console.filters import Filters
-from console.frame import Frame
-from console.listing import DeploymentList
+from console.pages.filters import Filters
+from console.pages.frame import Frame
+from console.pages.listing import DeploymentList
 from console.requests import PageRequest
 
 

@@ -14,11 +14,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from console import access, logtail, sse
-from console.consumers import signed_in
-from console.fragments import deployment_context
-from console.overview import Overview
-from console.replica_rows import ReplicaRow
+from console import access
+from console.live import logtail, sse
+from console.live.consumers import signed_in
+from console.live.fragments import deployment_context
+from console.pages.overview import Overview
+from console.pages.replica_rows import ReplicaRow
 from console.requests import PageRequest
 from deployments.drivers.base import LogLine
 from deployments.models import Deployment, Replica

@@ -16,9 +16,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.models import Organization
 from accounts.roles import Right
 from console import access
-from console.asked import Asked
 from console.forms.deployment import DeploymentForm
-from console.inventory import Inventory
+from console.pages.asked import Asked
+from console.pages.inventory import Inventory
 from console.requests import PageRequest
 from deployments import services, specs
 from deployments.engines.registry import ENGINES

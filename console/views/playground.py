@@ -17,11 +17,12 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
 from accounts.roles import Right
-from console import access, sse
+from console import access
 from console.forms.playground import PlaygroundForm
-from console.fragments import deployment_context
-from console.overview import Overview
-from console.playground import KEYS, Figures, Part, Problem, Text, ask
+from console.live import sse
+from console.live.fragments import deployment_context
+from console.live.playground import KEYS, Figures, Part, Problem, Text, ask
+from console.pages.overview import Overview
 from deployments.models import Deployment
 
 EVENTS = {Text: "text", Figures: "figures", Problem: "problem"}

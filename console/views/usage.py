@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from console.forms.usage import GROUPS, PERIODS, UsageForm, read_address
-from console.reports import Report, as_csv
+from console.pages.reports import Report, as_csv
 from console.requests import PageRequest
 
 

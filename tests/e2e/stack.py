@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from console.embedded import free_port
+from console.machine.embedded import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60

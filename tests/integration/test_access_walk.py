@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 
 from accounts.models import ApiKey
-from console.routing import websocket_urlpatterns
+from console.live.routing import websocket_urlpatterns
 from deployments.models import Deployment, DeploymentEvent
 from deployments.states import ReplicaState
 from tests.integration.api import world

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from console import datafolder, demo, runfile
+from console.machine import datafolder, demo, runfile
 
 
 class Command(BaseCommand):

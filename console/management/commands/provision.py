@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from console import provision
+from console.machine import provision
 
 
 class Command(BaseCommand):

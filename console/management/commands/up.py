@@ -5,8 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from console import up
-from console.output import Output
+from console.machine import up
+from console.machine.output import Output
 
 
 class Command(BaseCommand):

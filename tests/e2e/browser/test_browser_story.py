@@ -6,7 +6,7 @@ import openai
 import pytest
 from playwright.sync_api import expect
 
-from console.programs import responds
+from console.machine.programs import responds
 from tests.e2e.stack import until
 
 pytestmark = pytest.mark.browser

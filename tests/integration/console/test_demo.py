@@ -5,7 +5,7 @@ import pytest
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.queries import key_of_secret
 from accounts.services import revoke_key
-from console import demo
+from console.machine import demo
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_url")]
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)

@@ -16,7 +16,7 @@ from accounts.models import Organization, User
 from accounts.roles import Role
 from accounts.services import remove_member
 from console.asgi import application
-from console.feeds import FEEDS
+from console.live.feeds import FEEDS
 from deployments import publish, services
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus

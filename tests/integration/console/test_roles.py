@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from console import roles
+from console.machine import roles
 from tests.servers import OWNER, PASSWORD, POSTGRES_PORT
 
 pytestmark = pytest.mark.django_db(transaction=True)

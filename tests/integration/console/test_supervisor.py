@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from console.output import Output
-from console.program import Program, ServerFailed, start
-from console.supervisor import Child
+from console.machine.output import Output
+from console.machine.program import Program, ServerFailed, start
+from console.machine.supervisor import Child
 from tests.e2e.stack import until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -86,7 +86,7 @@ def test_a_program_that_ends_at_once_says_its_last_words(tmp_path):
 
 def test_children_die_with_a_killed_parent():
     code = (
-        "import sys, time\nfrom console.program import Program\nimport subprocess\n"
+        "import sys, time\nfrom console.machine.program import Program\nimport subprocess\n"
         f"one = subprocess.Popen({SLEEPS!r}, stdout=-1, **Program('x', (), bool).arguments())\n"
         "print(one.pid, flush=True)\ntime.sleep(600)\n"
     )

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from console import embedded, program
-from console.embedded import free_port
+from console.machine import embedded, program
+from console.machine.embedded import free_port
 from gateway import contract
 from gateway.contract import Admitted
 from gateway.spool import Settlement, Spool

@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from console import datafolder, runfile
+from console.machine import datafolder, runfile
 
 
 def test_secrets_are_made_once_and_only_their_owner_may_read_them(tmp_path):

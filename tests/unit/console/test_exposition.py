@@ -1,6 +1,6 @@
 import os
 
-from console import exposition
+from console.machine import exposition
 
 
 def test_gauges_of_ended_processes_are_dropped_and_counters_kept(tmp_path):

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from console import figures
+from console.pages import figures
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from console.overview import EVENT_LOOKS
+from console.pages.overview import EVENT_LOOKS
 
 ROOT = Path(__file__).resolve().parents[3]
 DRAWN = set(re.findall(r'<symbol[^>]*? id="([a-z-]+)"', (ROOT / "static" / "icons.svg").read_text()))

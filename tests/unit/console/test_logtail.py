@@ -1,6 +1,6 @@
 import pytest
 
-from console.logtail import LONGEST, added, clean
+from console.live.logtail import LONGEST, added, clean
 from deployments.drivers.base import LogLine
 
 

@@ -1,7 +1,7 @@
 import asyncio
 import io
 
-from console.output import LINE_BYTES, Output
+from console.machine.output import LINE_BYTES, Output
 
 
 async def _follow(*chunks: bytes) -> str:

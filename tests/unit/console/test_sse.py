@@ -1,6 +1,6 @@
 from collections.abc import AsyncIterator
 
-from console import sse
+from console.live import sse
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from console.waterfall import Stamp, draw
+from console.pages.waterfall import Stamp, draw
 from deployments.queries import PhaseTimes
 
 BEGIN = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)

@@ -8,7 +8,7 @@ import socket
 import time
 
 from console import env
-from console.datafolder import Unusable
+from console.machine.datafolder import Unusable
 
 
 async def check_ports(environment: env.Environment, seconds: float = 2.0) -> None:

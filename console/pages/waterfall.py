@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from console.figures import lasted
+from console.pages.figures import lasted
 from deployments.states import STARTING_ORDER, ReplicaState
 
 TITLES = {

@@ -10,7 +10,7 @@ from uuid import UUID
 from accounts.models import ApiKey
 from console import access
 from console.access import Actor
-from console.rows import since
+from console.pages.rows import since
 from deployments.models import Deployment
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-from console.program import Identity, Program, ServerFailed
+from console.machine.program import Identity, Program, ServerFailed
 
 SYSTEM_USER = "models-console"
 SHARED = Path("/var/lib/models-console")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from console.figures import gib, joined, moment
-from console.waterfall import TITLES
+from console.pages.figures import gib, joined, moment
+from console.pages.waterfall import TITLES
 from deployments.events import short
 from deployments.models import Replica
 from deployments.states import ENDED, STARTING_ORDER, ReplicaState

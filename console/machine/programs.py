@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from console import env
-from console.program import Program
+from console.machine.program import Program
 
 WORKER_PROCESSES = 2
 CELERY = (sys.executable, "-m", "celery", "-A", "console", "--quiet")

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from console.embedded import make_folder, new_password, write_private
+from console.machine.embedded import make_folder, new_password, write_private
 
 
 class Unusable(Exception):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from console.figures import counted, lasted
 from console.forms.deployment import Values, number
-from console.inventory import Inventory, Pool
+from console.pages.figures import counted, lasted
+from console.pages.inventory import Inventory, Pool
 from deployments.models import CatalogModel, Deployment, Endpoint, Revision
 from deployments.queries import typical_phases
 

@@ -10,7 +10,8 @@ from django.core.management import call_command
 from accounts import publish as accounts_publish
 from accounts.services import create_organization
 from billing.ingest import ensure_partitions
-from console import datafolder, demo, env, roles
+from console import env
+from console.machine import datafolder, demo, roles
 from deployments import publish as deployments_publish
 from deployments.reference import ensure_local_cluster, load_reference_data
 

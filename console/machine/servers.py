@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from console import embedded, env, roles
-from console.datafolder import Secrets, Unusable
-from console.program import Program
+from console import env
+from console.machine import embedded, roles
+from console.machine.datafolder import Secrets, Unusable
+from console.machine.program import Program
 
 DATABASE = "console"
 

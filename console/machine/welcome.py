@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from console import env, runfile
+from console import env
+from console.machine import runfile
 
 
 def welcome(environment: env.Environment, demo: dict[str, Any], seconds: float) -> str:

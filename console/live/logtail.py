@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 
-from console.threads import Threads
+from console.live.threads import Threads
 from deployments.drivers.base import DriverError, LogLine
 from deployments.logs import log_lines
 from deployments.models import Replica

@@ -10,10 +10,10 @@ from functools import cached_property
 from django.conf import settings
 
 from billing.queries import Totals, start_of_month, totals_by_deployment
-from console import waterfall
-from console.figures import counted, moment
-from console.load import in_flight
-from console.replica_rows import ReplicaRow
+from console.pages import waterfall
+from console.pages.figures import counted, moment
+from console.pages.load import in_flight
+from console.pages.replica_rows import ReplicaRow
 from deployments import queries
 from deployments.engines.registry import ENGINES
 from deployments.events import Kind

@@ -9,7 +9,7 @@ from functools import cached_property
 from django.db.models import Sum
 
 from console.access import Actor, visible
-from console.rows import short_title
+from console.pages.rows import short_title
 from deployments.models import ClusterGpu, GpuType, Replica
 from deployments.states import HOLDS_GPU
 

@@ -16,14 +16,15 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Any
 
-from console import datafolder, env, exposition, programs, runfile, servers
-from console.datafolder import Unusable
-from console.embedded import make_folder
-from console.output import Output
-from console.ports import check_ports
-from console.program import Program, ServerFailed
-from console.supervisor import Child, ending
-from console.welcome import welcome
+from console import env
+from console.machine import datafolder, exposition, programs, runfile, servers
+from console.machine.datafolder import Unusable
+from console.machine.embedded import make_folder
+from console.machine.output import Output
+from console.machine.ports import check_ports
+from console.machine.program import Program, ServerFailed
+from console.machine.supervisor import Child, ending
+from console.machine.welcome import welcome
 
 READY_SECONDS = 60.0
 STREAM_SECONDS = 5.0

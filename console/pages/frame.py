@@ -9,7 +9,7 @@ from django.urls import reverse
 from accounts.models import Organization
 from console import access
 from console.access import Actor
-from console.inventory import Inventory
+from console.pages.inventory import Inventory
 from deployments.queries import status_counts
 
 

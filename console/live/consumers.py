@@ -17,10 +17,11 @@ from django.contrib.auth import get_user
 from django.http import Http404, HttpRequest, QueryDict
 
 from accounts.models import User
-from console import access, fragments
+from console import access
 from console.access import Actor
-from console.feeds import FEEDS, THREADS, Feed, Picture
-from console.filters import Filters
+from console.live import fragments
+from console.live.feeds import FEEDS, THREADS, Feed, Picture
+from console.pages.filters import Filters
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0

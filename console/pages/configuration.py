@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from console.figures import gib
-from console.overview import Overview
+from console.pages.figures import gib
+from console.pages.overview import Overview
 from deployments.specs import SimulatorSettings
 
 

@@ -14,10 +14,10 @@ from accounts.roles import Right
 from billing.queries import SUMS, Totals, UsageRow, usage
 from console import access
 from console.access import Actor
-from console.filters import GROUPS, LABEL_TEXT, PER_PAGE, Filters
-from console.frame import Frame
-from console.inventory import Inventory
-from console.rows import DeploymentRow, row
+from console.pages.filters import GROUPS, LABEL_TEXT, PER_PAGE, Filters
+from console.pages.frame import Frame
+from console.pages.inventory import Inventory
+from console.pages.rows import DeploymentRow, row
 from deployments.models import CatalogModel, Deployment, Endpoint, Replica
 from deployments.queries import status_counts
 from deployments.states import LIVE

@@ -8,8 +8,8 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 
-from console.output import Output
-from console.program import Program, ServerFailed, failure
+from console.machine.output import Output
+from console.machine.program import Program, ServerFailed, failure
 
 PROBE_SECONDS = 0.1
 FIRST_RESTART_SECONDS, LAST_RESTART_SECONDS = 0.25, 15.0

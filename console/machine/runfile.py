@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from console.embedded import write_private
+from console.machine.embedded import write_private
 
 NAME = "run.json"
 

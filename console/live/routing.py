@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from console.consumers import DeploymentConsumer, DeploymentsConsumer
+from console.live.consumers import DeploymentConsumer, DeploymentsConsumer
 
 websocket_urlpatterns = [
     path("ws/deployments/", DeploymentsConsumer.as_asgi()),

@@ -11,11 +11,11 @@ from django.utils import timezone
 from accounts.roles import Right
 from console import access
 from console.access import Actor
-from console.feeds import Picture, Rows
-from console.filters import Filters
-from console.inventory import Inventory
-from console.listing import DeploymentList
-from console.overview import Overview
+from console.live.feeds import Picture, Rows
+from console.pages.filters import Filters
+from console.pages.inventory import Inventory
+from console.pages.listing import DeploymentList
+from console.pages.overview import Overview
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
 

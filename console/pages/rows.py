@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from console.figures import counted, lasted
+from console.pages.figures import counted, lasted
 from deployments.models import Deployment, Replica
 from deployments.states import STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 

@@ -1,0 +1,1 @@
+"""What pages show, read once and put into words: values that templates print and sockets push again."""
