@@ -68,7 +68,7 @@ def parameters(count: int | None) -> str:
     """8.03 B, 494 M."""
     if count is None:
         return "–"
-    return f"{count / 1e9:,.3g} B" if count >= 1e9 else f"{count / 1e6:,.0f} M"
+    return f"{count / 1e9:,.3g} B" if count >= 999.5e6 else f"{count / 1e6:,.0f} M"
 
 
 @register.filter

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from console.pages import figures
+from console.templatetags.console import parameters
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,12 @@ def test_a_moment_of_today_is_a_time_and_an_earlier_one_has_its_day():
 )
 def test_words_are_joined_as_in_a_sentence(words, text):
     assert figures.joined(words) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(None, "–"), (494_032_768, "494 M"), (999_885_952, "1 B"), (8_030_261_248, "8.03 B"), (671_026_419_200, "671 B")],
+    ids=["unknown", "millions", "almost_a_billion", "billions", "hundreds_of_billions"],
+)
+def test_parameters_have_three_digits_and_the_larger_unit(count, shown):
+    assert parameters(count) == shown
