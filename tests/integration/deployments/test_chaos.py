@@ -10,7 +10,7 @@ from deployments.drivers.base import DriverError
 from deployments.models import Deployment, Replica
 from deployments.reconciler import passes
 from deployments.states import ENDED, LIVE, DeploymentStatus, ReplicaState
-from tests.integration.deployments.test_lifecycle import FAILPOINTS, Killed, dies_at
+from tests.integration.deployments.kills import FAILPOINTS, Killed, dies_at
 
 pytestmark = pytest.mark.django_db(transaction=True)
 R, S = ReplicaState, DeploymentStatus
