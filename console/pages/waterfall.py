@@ -78,10 +78,13 @@ class Waterfall:
 
 
 def draw(stamps: Sequence[Stamp], usual: Mapping[str, Usual], now: datetime) -> Waterfall:
-    """The waterfall of a start whose phases so far are `stamps` (the starting phases only, at least one)."""
+    """The waterfall of a start whose phases so far are `stamps` (the starting phases only, at least one).
+
+    `now` may lie a little before the last stamp: a page reads its clock first and the rows after it.
+    """
     begin = stamps[0].started_at
     over = all(stamp.ended_at for stamp in stamps) and usual_is_over(stamps)
-    end = max(stamp.ended_at or now for stamp in stamps)
+    end = max(stamp.ended_at or max(now, stamp.started_at) for stamp in stamps)
     bars, about, late = _bars(stamps, usual, begin, end, over)
     drawn = max(late, *(bar.begin + max(bar.length, bar.p95 or 0.0) for bar in bars)) * 1.04
     step = _step(drawn)

@@ -70,3 +70,15 @@ def test_any_length_has_a_readable_number_of_ticks(seconds):
     chart = draw([Stamp("REQUESTING_GPU", BEGIN, None)], {}, at(seconds))
     assert 2 <= len(chart.ticks) <= 10
     assert chart.width > 0
+
+
+def test_a_phase_that_began_after_the_page_read_its_clock_has_no_length_yet():
+    chart = draw([Stamp("REQUESTING_GPU", BEGIN, at(2)), Stamp("DOWNLOADING_MODEL", at(2), None)], USUAL, at(1.99))
+    assert [bar.length for bar in chart.bars] == [2, 0, 0]
+    assert chart.now == 2
+
+
+def test_a_start_that_began_after_the_page_read_its_clock_is_drawn_at_its_beginning():
+    chart = draw([Stamp("REQUESTING_GPU", BEGIN, None)], USUAL, at(-0.01))
+    assert chart.bars[0].length == 0
+    assert chart.now == 0
