@@ -141,6 +141,19 @@ class Fields:
         items = Fields({str(index): item for index, item in enumerate(value)}, self.at(name), self.errors)
         return [text for index in items._data if (text := items.text(index, longest=longest)) is not None]
 
+    def objects(self, name: str, *, most: int) -> list[Fields]:
+        """A list of objects; empty where it is absent, null or wrong."""
+        value = self._take(name)
+        if value is _ABSENT or value is None:
+            return []
+        if not isinstance(value, list):
+            self.refuse(name, "wrong_type", "Send a list of objects here.")
+            return []
+        if len(value) > most:
+            self.refuse(name, "too_many", f"Use at most {most} of them; these are {len(value)}.")
+            return []
+        return [Fields(item, f"{self.at(name)}.{index}", self.errors) for index, item in enumerate(value)]
+
     def is_null(self, name: str) -> bool:
         """Whether the field is there and null."""
         return self.has(name) and self._take(name) is None

@@ -110,7 +110,10 @@ class CatalogModel(models.Model):
 class Deployment(models.Model):
     """A model served on dedicated GPUs. Desired columns above, observed columns below, the queue last.
 
-    `request_hash` is the SHA-256 of the body that created it: the same body again is the same deployment.
+    `request_hash` is the SHA-256 of the body that created it: the same body again is the same deployment. `version`
+    rises with every change that people make and is the ETag. A fixed number of replicas is a range of one number.
+    `desired_replicas` is what the autoscaler made of the range last, 0 while asleep; `autoscaler` is its memory.
+    `tried_since`: failures before it don't count any more. `woken_at`: when a request woke it last.
     `pending_since` is its place in the queue for GPUs; null while it has all it wants or may not start yet.
     `observed_at` is when a pass of the reconciler last looked at its replicas.
     """
@@ -124,7 +127,13 @@ class Deployment(models.Model):
     request_hash = models.CharField(max_length=64, blank=True)
     gpu_type = models.ForeignKey(GpuType, models.PROTECT, related_name="+")
     revision = models.ForeignKey("Revision", models.PROTECT, null=True, related_name="+")
-    desired_replicas = models.PositiveIntegerField(default=1)
+    version = models.PositiveIntegerField(default=1)
+    autoscaling_enabled = models.BooleanField(default=False)
+    min_replicas = models.PositiveIntegerField(default=1)
+    max_replicas = models.PositiveIntegerField(default=1)
+    scale_down_delay_seconds = models.PositiveIntegerField(default=300)
+    sleep_after_seconds = models.PositiveIntegerField(null=True, blank=True)
+    tried_since = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
@@ -137,6 +146,11 @@ class Deployment(models.Model):
     )
     status_since = models.DateTimeField()
     phase = models.CharField(max_length=20, blank=True)
+    desired_replicas = models.PositiveIntegerField(default=1)
+    autoscaler = models.JSONField(default=dict, blank=True)
+    asleep_since = models.DateTimeField(null=True, blank=True)
+    woken_at = models.DateTimeField(null=True, blank=True)
+    rollout_hold = models.CharField(max_length=300, blank=True)
     pending_since = models.DateTimeField(null=True, blank=True)
     pending_reason = models.CharField(max_length=200, blank=True)
     failed_at = models.DateTimeField(null=True, blank=True)
@@ -167,7 +181,11 @@ class Deployment(models.Model):
 
 
 class Revision(models.Model):
-    """Immutable configuration of what runs. `spec` is specs.RevisionSpec as JSON, `spec_hash` its SHA-256."""
+    """Immutable configuration of what runs. `spec` is specs.RevisionSpec as JSON, `spec_hash` its SHA-256.
+
+    `restores` is the number of the revision whose configuration a rollback brought back. `ready_at`: when a replica of
+    it first became READY; `cause`: why it could not start and was rolled back.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
@@ -175,8 +193,11 @@ class Revision(models.Model):
     number = models.PositiveIntegerField()
     spec = models.JSONField()
     spec_hash = models.CharField(max_length=64)
+    restores = models.PositiveIntegerField(null=True, blank=True)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField()
+    ready_at = models.DateTimeField(null=True, blank=True)
+    cause = models.JSONField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["deployment", "number"], name="revision_numbers_are_unique")]

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from deployments import specs
+from deployments import choices, specs
 from deployments.fields import Fields
 from deployments.specs import EndpointOption, EngineSettings, ModelRef, Options, SimulatorSettings
 
 LOWEST_CONTEXT, DEFAULT_CONTEXT = 256, 8192
-MOST_REPLICAS, MOST_CONCURRENCY = 64, 1024
+MOST_CONCURRENCY = 1024
 MEMORY_PER_WEIGHTS, MEMORY_BESIDE_GIB = 1.2, 2.0
 GIB = 2**30
 
@@ -40,9 +40,10 @@ def parse(body: Mapping[str, Any], options: Options) -> specs.DeploymentSpec:
     model = _model(fields, options)
     description = fields.text("description", "", longest=500)
     labels = fields.strings("labels", most=32, longest_key=63, longest=255)
+    adapters = choices.adapters(fields)
     engine = _engine(fields, options, endpoint, model)
     gpu = _gpu(fields, options, endpoint, model, engine)
-    replicas = _replicas(fields)
+    autoscaling = choices.autoscaling(fields, options)
     fields.finish()
     if fields.errors or not (name and endpoint and model and engine and gpu):
         raise specs.InvalidSpec(fields.errors)
@@ -50,8 +51,8 @@ def parse(body: Mapping[str, Any], options: Options) -> specs.DeploymentSpec:
         name=name,
         endpoint=endpoint.name,
         gpu_type=gpu[0],
-        revision=specs.RevisionSpec(model=model, engine=engine, gpu_count=gpu[1]),
-        replicas=replicas,
+        revision=specs.RevisionSpec(model=model, engine=engine, gpu_count=gpu[1], adapters=adapters),
+        autoscaling=autoscaling,
         description=description or "",
         labels=labels,
     )
@@ -233,17 +234,6 @@ def _smallest(
     )
     gpu.refuse("type" if type_id is None else "count", "required", message)
     return None
-
-
-def _replicas(fields: Fields) -> int:
-    autoscaling = fields.child("autoscaling")
-    if autoscaling.boolean("enabled", False):
-        message = "Autoscaling is not available yet: send false and a fixed number in autoscaling.replicas."
-        autoscaling.refuse("enabled", "not_available_yet", message)
-        return 1
-    replicas = autoscaling.integer("replicas", 1, lowest=1, highest=MOST_REPLICAS)
-    autoscaling.finish()
-    return replicas or 1
 
 
 def _listed(names: Any) -> str:

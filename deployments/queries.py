@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
 from deployments.engines.registry import ENGINES
@@ -53,6 +54,7 @@ def spec_options() -> Options:
         },
         gpu_memory_gib={one.pk: float(one.memory_gib) for one in GpuType.objects.all()},
         engines={name: engine.availability for name, engine in ENGINES.items()},
+        delay_floor_seconds=settings.SCALE_DOWN_DELAY_FLOOR_SECONDS,
     )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from deployments.fields import FieldError as FieldError
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+ADAPTER_PATTERN = r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?"
+REPOSITORY_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 FAULTS = ("download", "initialize", "crash", "out_of_memory", "never_healthy")
 
 
@@ -47,6 +49,15 @@ class ModelRef:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter from Hugging Face; callers name it `deployment:name`. `revision` empty: the default branch."""
+
+    name: str
+    repository: str
+    revision: str = ""
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     name: str
     context_length: int
@@ -57,11 +68,12 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class RevisionSpec:
-    """What needs a restart when it changes: model, engine with its settings, GPUs per replica."""
+    """What needs a restart when it changes: model, adapters, engine with its settings, GPUs per replica."""
 
     model: ModelRef
     engine: EngineSettings
     gpu_count: int
+    adapters: tuple[Adapter, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,6 +86,7 @@ class RevisionSpec:
             model=ModelRef(**data["model"]),
             engine=EngineSettings(**engine, simulator=SimulatorSettings(**simulator) if simulator else None),
             gpu_count=data["gpu_count"],
+            adapters=tuple(Adapter(**one) for one in data.get("adapters", ())),
         )
 
     @property
@@ -84,6 +97,29 @@ class RevisionSpec:
 
 
 @dataclass(frozen=True)
+class Autoscaling:
+    """How many replicas: a range, or with `enabled` False a fixed number (the range of one number).
+
+    `min_replicas` 0: it sleeps after `sleep_after_seconds` without a request (None: after the scale-down delay).
+    """
+
+    enabled: bool = True
+    min_replicas: int = 1
+    max_replicas: int = 3
+    scale_down_delay_seconds: int = 300
+    sleep_after_seconds: int | None = None
+
+    @staticmethod
+    def fixed(replicas: int) -> Autoscaling:
+        return Autoscaling(False, replicas, replicas)
+
+    @property
+    def first_replicas(self) -> int:
+        """How many to start with: one that shows that it works, even where the minimum is 0."""
+        return max(1, self.min_replicas)
+
+
+@dataclass(frozen=True)
 class DeploymentSpec:
     """A whole deployment as asked for, every default filled in."""
 
@@ -91,7 +127,7 @@ class DeploymentSpec:
     endpoint: str
     gpu_type: str
     revision: RevisionSpec
-    replicas: int = 1
+    autoscaling: Autoscaling = field(default_factory=Autoscaling)
     description: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -108,12 +144,14 @@ class EndpointOption:
 @dataclass(frozen=True)
 class Options:
     """What may be chosen now: catalog models by id, endpoints by name, the memory of every known GPU type, and the
-    availability of every engine ("available", "coming_soon", "needs_licence")."""
+    availability of every engine ("available", "coming_soon", "needs_licence"). `delay_floor_seconds`: the shortest
+    scale-down delay that may be chosen (K4)."""
 
     models: Mapping[str, ModelRef]
     endpoints: Mapping[str, EndpointOption]
     gpu_memory_gib: Mapping[str, float]
     engines: Mapping[str, str]
+    delay_floor_seconds: int = 300
 
 
 def parse(body: Mapping[str, Any], options: Options) -> DeploymentSpec:

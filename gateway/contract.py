@@ -9,6 +9,12 @@ Redis keys
     mc:generation               int   raised at every published change; gateways poll it; missing: keep what is known
     mc:d:{id}:replicas          hash  replica_id → ReplicaRecord           who may be chosen, read by `admit`
     mc:d:{id}:slots             hash  "replica_id gateway_id" → in-flight  counters of `admit` and `settle`
+    mc:d:{id}:load              hash  what the autoscaler and sleep go by, all written by scripts:
+                                      at → Redis time in ms of the last arrival (`admit` at each try)
+                                      asleep → "1" while nothing may be chosen (`sleep` flips, the console mirrors)
+                                      wake → Redis time in ms of the first arrival since then that found nothing to
+                                      serve it (`admit`; `sleep` removes it)
+                                      "waiting gateway_id" → Waiting: how many that gateway holds, absolute
     mc:gateways                 zset  gateway_id → last heartbeat          every 5 s; dead after GATEWAY_DEAD_SECONDS
     mc:gateway:{id}:requests    set   request ids admitted by that gateway, for the reaper
     mc:req:{request_id}         str   Admitted; written by `admit`, removed by `settle`
@@ -23,7 +29,7 @@ import hashlib
 import json
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 KEYS = "mc:keys"
@@ -33,6 +39,8 @@ GATEWAYS = "mc:gateways"
 USAGE = "mc:usage"
 HINTS = "mc:hints"
 EPOCH = "mc:epoch"
+
+ARRIVED, ASLEEP, WAKE, WAITING = "at", "asleep", "wake", "waiting "
 
 HEARTBEAT_SECONDS = 5.0
 GATEWAY_DEAD_SECONDS = 15.0
@@ -72,6 +80,15 @@ def replicas_key(deployment_id: str) -> str:
 
 def slots_key(deployment_id: str) -> str:
     return f"mc:d:{{{deployment_id}}}:slots"
+
+
+def load_key(deployment_id: str) -> str:
+    return f"mc:d:{{{deployment_id}}}:load"
+
+
+def waiting_field(gateway_id: str) -> str:
+    """The field of the load hash in which a gateway says how many requests it holds."""
+    return f"{WAITING}{gateway_id}"
 
 
 def gateway_requests_key(gateway_id: str) -> str:
@@ -115,8 +132,9 @@ class KeyRecord(_Record):
 class RouteRecord(_Record):
     """One deployment that callers may name. `state`: "open" (call it), "failed" (503, do not retry).
 
-    Terminated and deleted deployments are absent: 404. `context_length` and `max_concurrency` are those of the
-    revision that serves; `reason` is shown with 503.
+    Terminated and deleted deployments are absent: 404. `context_length` and `adapters` (names that callers add after a
+    colon) are those of the revision that is wanted; `reason` is shown with 503. `typical_start_seconds` is how long a
+    start took here lately, None when there was none.
     """
 
     deployment_id: str
@@ -128,6 +146,8 @@ class RouteRecord(_Record):
     context_length: int
     simulated: bool
     reason: str = ""
+    adapters: list[str] = field(default_factory=list)
+    typical_start_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +158,14 @@ class ReplicaRecord(_Record):
     address: str
     max_concurrency: int
     draining: bool = False
+
+
+@dataclass(frozen=True)
+class Waiting(_Record):
+    """Requests that one gateway holds for one deployment; `oldest_at` is when the first of them arrived."""
+
+    count: int
+    oldest_at: float
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 from console.api.keys import LONGEST_NAME, MOST_DEPLOYMENTS, SCOPES
 from console.api.parameters import TIME
-from deployments.parsing import LOWEST_CONTEXT, MOST_CONCURRENCY, MOST_REPLICAS, PREDIBASE_TYPES
-from deployments.specs import FAULTS, NAME_PATTERN, EndpointOption, Options
+from deployments.choices import LONGEST_DELAY_SECONDS, LONGEST_SLEEP_SECONDS, MOST_ADAPTERS, MOST_REPLICAS
+from deployments.parsing import LOWEST_CONTEXT, MOST_CONCURRENCY, PREDIBASE_TYPES
+from deployments.specs import ADAPTER_PATTERN, FAULTS, NAME_PATTERN, REPOSITORY_PATTERN, EndpointOption, Options
 
 Schema = dict[str, Any]
 PRINTABLE = "^[^\x00-\x08\x0b-\x1f\x7f]*$"
@@ -49,12 +50,8 @@ def _variant(endpoint: EndpointOption, options: Options, most_context: int, mode
         ),
         "engine": _engine(endpoint, options, most_context),
         "gpu": _gpu(endpoint.gpus),
-        "autoscaling": _object(
-            {
-                "enabled": {"type": "boolean", "enum": [False], "default": False},
-                "replicas": _whole(1, MOST_REPLICAS, default=1),
-            }
-        ),
+        "adapters": {"type": "array", "maxItems": 1, "items": _adapter()},
+        "autoscaling": _autoscaling(options.delay_floor_seconds),
         "labels": _labels(),
     }
     title = f"On the endpoint {endpoint.name}, a model that reads {most_context} tokens"
@@ -108,6 +105,31 @@ def _gpu(gpus: Mapping[str, int]) -> Schema:
         f"{alias}_{number}00" for alias, name in PREDIBASE_TYPES.items() for number in range(1, gpus.get(name, 0) + 1)
     ]
     return {"anyOf": [*groups, *([_object({"type": _words(aliases)}, ["type"])] if aliases else [])]}
+
+
+def _adapter() -> Schema:
+    """Names are unique within a deployment, which a schema cannot say: it allows one, the API up to MOST_ADAPTERS."""
+    fields = {
+        "name": {"type": "string", "pattern": f"^{ADAPTER_PATTERN}$", "description": "Called as deployment:name."},
+        "repository": {"type": "string", "pattern": f"^{REPOSITORY_PATTERN}$"},
+        "revision": {"type": "string", "maxLength": 100, "pattern": PRINTABLE, "default": ""},
+    }
+    about = f"A LoRA adapter from Hugging Face; a deployment takes up to {MOST_ADAPTERS} with different names."
+    return {**_object(fields, required=["name", "repository"]), "description": about}
+
+
+def _autoscaling(floor: int) -> Schema:
+    """A range, or a fixed number. That the maximum is not below the minimum is said by two variants."""
+    delay = _whole(floor, LONGEST_DELAY_SECONDS, default=max(300, floor))
+    sleep = {"type": ["integer", "null"], "minimum": floor, "maximum": LONGEST_SLEEP_SECONDS, "default": None}
+    common = {
+        "enabled": {"type": "boolean", "enum": [True]},
+        "scale_down_delay_seconds": delay,
+        "sleep_after_seconds": sleep,
+    }
+    few = {"min_replicas": _whole(0, 3, default=1), "max_replicas": _whole(3, MOST_REPLICAS, default=3)}
+    fixed = {"enabled": {"type": "boolean", "enum": [False]}, "replicas": _whole(1, MOST_REPLICAS, default=1)}
+    return {"anyOf": [_object({**common, **few}), _object(fixed, required=["enabled"])]}
 
 
 def _labels() -> Schema:

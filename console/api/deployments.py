@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from django.db.models import Q
@@ -142,7 +143,8 @@ def _deployment(row: Deployment, ready: int, live: int) -> dict[str, Any]:
         "model": {"source": spec.model.source, "id": spec.model.id},
         "engine": _engine(row.revision.spec["engine"]),
         "gpu": {"type": row.gpu_type_id, "count": spec.gpu_count},
-        "autoscaling": {"enabled": False, "replicas": row.desired_replicas},
+        "adapters": [asdict(one) for one in spec.adapters],
+        "autoscaling": _autoscaling(row),
         "labels": row.labels,
         "status": status.value,
         "phase": (row.phase or None) if status is DeploymentStatus.DEPLOYING else None,
@@ -158,6 +160,18 @@ def _deployment(row: Deployment, ready: int, live: int) -> dict[str, Any]:
         "created_at": utc(row.created_at),
         "updated_at": utc(row.updated_at),
         "ready_at": utc(row.ready_at),
+    }
+
+
+def _autoscaling(row: Deployment) -> dict[str, Any]:
+    if not row.autoscaling_enabled:
+        return {"enabled": False, "replicas": row.max_replicas}
+    return {
+        "enabled": True,
+        "min_replicas": row.min_replicas,
+        "max_replicas": row.max_replicas,
+        "scale_down_delay_seconds": row.scale_down_delay_seconds,
+        "sleep_after_seconds": row.sleep_after_seconds,
     }
 
 

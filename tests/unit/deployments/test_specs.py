@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deployments import specs
+from deployments.specs import Adapter, Autoscaling
 
 SMALL = specs.ModelRef("catalog", "small", "lab/small", weight_bytes=2 * 2**30, context_length=4096)
 LARGE = specs.ModelRef("catalog", "large", "lab/large", weight_bytes=140 * 2**30, context_length=131072)
@@ -28,7 +29,11 @@ def errors_of(body):
 
 def test_name_and_model_are_enough_on_declared_gpus():
     spec = specs.parse(LEAST, OPTIONS)
-    assert (spec.endpoint, spec.gpu_type, spec.replicas) == ("default", "l40s-48gb", 1)
+    assert (spec.endpoint, spec.gpu_type, spec.autoscaling) == (
+        "default",
+        "l40s-48gb",
+        Autoscaling(True, 1, 3, 300, None),
+    )
     assert spec.revision.gpu_count == 1
     assert spec.revision.engine == specs.EngineSettings("simulator", 4096, 16, True, specs.SimulatorSettings())
 
@@ -75,12 +80,14 @@ def test_every_value_that_was_sent_is_kept():
         },
         "gpu": {"type": "h100-sxm-80gb", "count": 2},
         "autoscaling": {"enabled": False, "replicas": 3},
+        "adapters": [{"name": "sql", "repository": "lab/sql-lora"}],
     }
     spec = specs.parse(body, OPTIONS)
     assert spec.revision.engine == specs.EngineSettings(
         "simulator", 2048, 4, False, specs.SimulatorSettings(0.0, 1.5, 5.0, 1.0, "crash")
     )
-    assert (spec.replicas, spec.description, spec.labels) == (3, "for support", {"team": "support"})
+    assert (spec.autoscaling, spec.description) == (Autoscaling.fixed(3), "for support")
+    assert (spec.labels, spec.revision.adapters) == ({"team": "support"}, (Adapter("sql", "lab/sql-lora"),))
     assert specs.RevisionSpec.from_json(spec.revision.to_json()) == spec.revision
 
 
@@ -119,11 +126,35 @@ WRONG = [
     ("10^30 replicas", LEAST | {"autoscaling": {"replicas": 10**30}}, [("autoscaling.replicas", "above_maximum")]),
     ("half a replica", LEAST | {"autoscaling": {"replicas": 0.5}}, [("autoscaling.replicas", "wrong_type")]),
     (
-        "autoscaling on",
-        LEAST | {"autoscaling": {"enabled": True, "min_replicas": 1}},
-        [("autoscaling.enabled", "not_available_yet")],
+        "max below min",
+        LEAST | {"autoscaling": {"min_replicas": 4, "max_replicas": 2}},
+        [("autoscaling.max_replicas", "below_minimum")],
     ),
-    ("range", LEAST | {"autoscaling": {"min_replicas": 1}}, [("autoscaling.min_replicas", "unknown_field")]),
+    (
+        "a range and a fixed number",
+        LEAST | {"autoscaling": {"enabled": False, "min_replicas": 1}},
+        [("autoscaling.min_replicas", "not_applicable")],
+    ),
+    (
+        "a delay below the floor",
+        LEAST | {"autoscaling": {"scale_down_delay_seconds": 299}},
+        [("autoscaling.scale_down_delay_seconds", "below_minimum")],
+    ),
+    (
+        "two adapters of one name",
+        LEAST | {"adapters": [{"repository": "lab/sql"}, {"name": "sql", "repository": "lab/other"}]},
+        [("adapters.1.name", "name_taken")],
+    ),
+    (
+        "an adapter without a repository",
+        LEAST | {"adapters": [{"name": "sql"}]},
+        [("adapters.0.repository", "required")],
+    ),
+    (
+        "a path for a repository",
+        LEAST | {"adapters": [{"repository": "../../etc"}]},
+        [("adapters.0.repository", "invalid_repository")],
+    ),
     ("unknown engine", LEAST | {"engine": {"name": "tgi"}}, [("engine.name", "unknown_engine")]),
     ("coming soon", LEAST | {"engine": {"name": "dynamo"}}, [("engine.name", "engine_unavailable")]),
     ("licence", LEAST | {"engine": {"name": "nim"}}, [("engine.name", "engine_unavailable")]),
