@@ -13,6 +13,7 @@ from typing import Any
 
 from accounts.models import User
 from deployments.models import Deployment, DeploymentEvent, Replica
+from deployments.reconciler.actions import Scale, Wake
 
 CONSOLE = "console"
 GIB = 2**30
@@ -32,6 +33,14 @@ class Kind(StrEnum):
     REPLICA_STOPPED = "replica_stopped"
     REPLICA_FAILED = "replica_failed"
     REPLICA_REPLACED = "replica_replaced"
+    REPLICA_RESUMED = "replica_resumed"
+    SCALED = "scaled"
+    FELL_ASLEEP = "fell_asleep"
+    WOKEN = "woken"
+    ROLLOUT_STARTED = "rollout_started"
+    ROLLOUT_DONE = "rollout_done"
+    ROLLOUT_HELD = "rollout_held"
+    ROLLED_BACK_BY_ITSELF = "rolled_back_by_itself"
     FAILED = "failed"
     TERMINATE_REQUESTED = "terminate_requested"
     TERMINATED = "terminated"
@@ -106,6 +115,51 @@ def replica_draining(deployment: Deployment, replica: Replica, now: datetime) ->
     return _of(deployment, replica, Kind.REPLICA_DRAINING, "drains: it gets nothing new and finishes what it has", now)
 
 
+def replica_resumed(deployment: Deployment, replica: Replica, now: datetime) -> DeploymentEvent:
+    return _of(deployment, replica, Kind.REPLICA_RESUMED, "is wanted again and takes requests", now)
+
+
+def scaled(deployment: Deployment, scale: Scale, now: datetime) -> DeploymentEvent:
+    summary = f"Scales from {_count(deployment.desired_replicas)} to {scale.replicas}"
+    data = {"from": deployment.desired_replicas, "to": scale.replicas, "inputs": dict(scale.inputs)}
+    return _event(deployment, Kind.SCALED, f"{summary}: {scale.reason}" if scale.reason else summary, now, data)
+
+
+def fell_asleep(deployment: Deployment, idle_seconds: float, now: datetime) -> DeploymentEvent:
+    summary = (
+        f"Fell asleep after {idle_seconds:g} s without a request: its GPUs are released, the next request wakes it"
+    )
+    return _event(deployment, Kind.FELL_ASLEEP, summary, now, {"idle_seconds": idle_seconds})
+
+
+def woken(deployment: Deployment, wake: Wake, now: datetime) -> DeploymentEvent:
+    waits = f", {wake.waiting} waiting" if wake.waiting else ""
+    data = {"waiting": wake.waiting, "replicas": wake.replicas}
+    return _event(deployment, Kind.WOKEN, f"Wakes: {wake.reason}{waits}", now, data)
+
+
+def rollout_started(deployment: Deployment, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.ROLLOUT_STARTED, f"Rolls to {_revision(deployment)}", now)
+
+
+def rollout_done(deployment: Deployment, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.ROLLOUT_DONE, f"Rolled: all replicas run {_revision(deployment)}", now)
+
+
+def rollout_held(deployment: Deployment, reason: str, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.ROLLOUT_HELD, f"The rolling update waits. {reason}", now)
+
+
+def rolled_back_by_itself(
+    deployment: Deployment, failed: int, cause: Mapping[str, Any], now: datetime
+) -> DeploymentEvent:
+    """`deployment.revision` is the new one already."""
+    restores = deployment.revision.restores if deployment.revision else None
+    summary = f"Revision {failed} could not start, rolled back to the configuration of revision {restores}"
+    data = {"failed": failed, "restores": restores, "cause": dict(cause)}
+    return _event(deployment, Kind.ROLLED_BACK_BY_ITSELF, f"{summary}: {cause.get('message', '')}", now, data)
+
+
 def replica_stopped(deployment: Deployment, replica: Replica, gpu: str, at: datetime) -> DeploymentEvent:
     return _of(deployment, replica, Kind.REPLICA_STOPPED, f"stopped, {gpu} released", at)
 
@@ -114,6 +168,14 @@ def replica_failed(deployment: Deployment, replica: Replica, at: datetime) -> De
     cause = replica.cause or {}
     data = {"cause": cause}
     return _of(deployment, replica, Kind.REPLICA_FAILED, f"failed: {cause.get('message', '')}", at, data)
+
+
+def _count(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"
+
+
+def _revision(deployment: Deployment) -> str:
+    return f"revision {deployment.revision.number}" if deployment.revision else "its revision"
 
 
 def _of(

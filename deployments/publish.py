@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,15 @@ from gateway import contract
 
 log = logging.getLogger(__name__)
 Replicas = dict[str, dict[str, str]]
+
+
+@dataclass
+class Published:
+    """Routes as JSON by deployment id, replicas by deployment id and replica id, and the ids of who sleeps."""
+
+    routes: dict[str, str]
+    replicas: Replicas
+    asleep: set[str]
 
 
 def publish_routes(now: datetime) -> None:
@@ -48,10 +58,10 @@ def _publish(ids: Collection[UUID] | None) -> None:
     while True:
         with client.pipeline(transaction=True) as pipeline:
             pipeline.watch(contract.GENERATION)  # type: ignore[no-untyped-call]
-            routes, replicas = _routes(ids), _replicas(ids)
-            before = _published(pipeline, ids, replicas)
+            wanted = Published(_routes(ids), _replicas(ids), _asleep(ids))
+            before = _published(pipeline, ids, wanted)
             pipeline.multi()
-            if not _write(pipeline, ids, routes, replicas, before):
+            if not _write(pipeline, wanted, before):
                 return
             pipeline.incr(contract.GENERATION)
             try:
@@ -61,13 +71,11 @@ def _publish(ids: Collection[UUID] | None) -> None:
             return
 
 
-def _published(
-    pipeline: Any, ids: Collection[UUID] | None, replicas: Replicas
-) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """What stands in Redis now, of the routes and of each deployment's replicas."""
+def _published(pipeline: Any, ids: Collection[UUID] | None, wanted: Published) -> Published:
+    """What stands in Redis now, of the routes, of each deployment's replicas, and who sleeps."""
     if ids is None:
         routes = _texts(pipeline.hgetall(contract.ROUTES))
-        names = sorted(routes.keys() | replicas.keys())
+        names = sorted(routes.keys() | wanted.replicas.keys() | wanted.asleep)
     else:
         names = [str(one) for one in ids]
         values = pipeline.hmget(contract.ROUTES, names)
@@ -75,34 +83,42 @@ def _published(
     with redis_client().pipeline(transaction=False) as reads:
         for name in names:
             reads.hgetall(contract.replicas_key(name))
-        return routes, dict(zip(names, map(_texts, reads.execute()), strict=True))
+            reads.hget(contract.load_key(name), contract.ASLEEP)
+        answers = reads.execute()
+    replicas = dict(zip(names, map(_texts, answers[::2]), strict=True))
+    asleep = {name for name, flag in zip(names, answers[1::2], strict=True) if flag is not None}
+    return Published(routes, replicas, asleep)
 
 
-def _write(
-    pipeline: Any,
-    ids: Collection[UUID] | None,
-    routes: dict[str, str],
-    replicas: Replicas,
-    before: tuple[dict[str, str], dict[str, dict[str, str]]],
-) -> bool:
+def _write(pipeline: Any, wanted: Published, before: Published) -> bool:
     """Queue the differences; True when there are any."""
-    old_routes, old_replicas = before
-    changed = False
-    for name in old_routes.keys() - routes.keys():
+    same = all(old == wanted.replicas.get(name, {}) for name, old in before.replicas.items())
+    changed = not same or (wanted.routes, wanted.asleep) != (before.routes, before.asleep)
+    gone = before.routes.keys() - wanted.routes.keys()
+    for name in gone:
         pipeline.hdel(contract.ROUTES, name)
-        changed = True
-    if new := {name: text for name, text in routes.items() if old_routes.get(name) != text}:
+    if new := {name: text for name, text in wanted.routes.items() if before.routes.get(name) != text}:
         pipeline.hset(contract.ROUTES, mapping=new)
-        changed = True
-    for name, old in old_replicas.items():
-        current = replicas.get(name, {})
-        if old == current:
-            continue
-        changed = True
-        pipeline.delete(contract.replicas_key(name))
-        if current:
+    for name, old in before.replicas.items():
+        current = wanted.replicas.get(name, {})
+        if old != current:
+            pipeline.delete(contract.replicas_key(name))
+        if current and old != current:
             pipeline.hset(contract.replicas_key(name), mapping=current)
+    for name in wanted.asleep - before.asleep:
+        pipeline.hset(contract.load_key(name), contract.ASLEEP, "1")
+    for name in before.asleep - wanted.asleep:
+        pipeline.hdel(contract.load_key(name), contract.ASLEEP)
+    for name in gone:
+        pipeline.delete(contract.load_key(name))
     return changed
+
+
+def _asleep(ids: Collection[UUID] | None) -> set[str]:
+    rows = Deployment.objects.filter(asleep_since__isnull=False, deleted_at=None, terminate_requested_at=None)
+    if ids is not None:
+        rows = rows.filter(pk__in=ids)
+    return {str(pk) for pk in rows.values_list("pk", flat=True)}
 
 
 def _routes(ids: Collection[UUID] | None) -> dict[str, str]:
@@ -127,6 +143,7 @@ def route_of(deployment: Deployment) -> contract.RouteRecord:
         context_length=spec.engine.context_length if spec else 0,
         simulated=deployment.endpoint.cluster.simulated or bool(spec and spec.engine.simulator),
         reason=(deployment.cause or {}).get("message", "") if has_failed else "",
+        adapters=[one.name for one in spec.adapters] if spec else [],
     )
 
 
@@ -140,7 +157,8 @@ def _replicas(ids: Collection[UUID] | None) -> Replicas:
         draining = row.state == ReplicaState.DRAINING
         if row.serving or draining:
             concurrency = row.revision.spec["engine"]["max_concurrency"]
-            record = contract.ReplicaRecord(str(row.pk), row.address, concurrency, draining)
+            adapters = [one["name"] for one in row.revision.spec.get("adapters", ())]
+            record = contract.ReplicaRecord(str(row.pk), row.address, concurrency, draining, adapters)
             found[str(row.deployment_id)][str(row.pk)] = record.to_json()
     return found
 

@@ -152,12 +152,14 @@ class RouteRecord(_Record):
 
 @dataclass(frozen=True)
 class ReplicaRecord(_Record):
-    """One replica that `admit` may choose. `address` is host:port; `draining` replicas get nothing new."""
+    """One replica that `admit` may choose. `address` is host:port; `draining` replicas get nothing new; `adapters`
+    are the names that its engine has loaded, so that a request for another one waits for a replica that has it."""
 
     replica_id: str
     address: str
     max_concurrency: int
     draining: bool = False
+    adapters: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ Actions about one replica name it by id. Each is an intent: `apply` commits it b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.states import ReplicaState
@@ -70,10 +72,67 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """Put a draining replica back to use: it is wanted again before it had to stop."""
+
+    replica_id: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Want `replicas` from now on. `inputs`: every number that the autoscaler looked at, for the timeline."""
+
+    replicas: int
+    reason: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Remember:
+    """Keep the autoscaler's memory until the next pass."""
+
+    memory: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FallAsleep:
+    """Ask the gateways' counters, in one step: if nothing came for `idle_seconds`, let nobody in any more."""
+
+    epoch: str
+    idle_seconds: float
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Start again with `replicas`. `waiting`: requests that wait for it."""
+
+    replicas: int
+    reason: str
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The rolling update cannot go on, and why; empty when it can again."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """The wanted revision cannot start: want the configuration of `revision_id` again."""
+
+    revision_id: str
+    failures: int
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """Latch FAILED: the last failures came too close together."""
 
     failures: int
 
 
-Action = Record | Confirm | Drain | Stop | End | Start | GiveUp
+OfReplica = Record | Confirm | Drain | Resume | Stop | End
+OfDeployment = Scale | Remember | FallAsleep | Wake | Hold | RollBack | GiveUp
+Action = OfReplica | OfDeployment | Start

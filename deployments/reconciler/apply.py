@@ -13,11 +13,12 @@ from uuid import UUID
 
 from django.db import transaction
 
-from deployments import events, hints, pools, publish, queries
+from deployments import events, hints, load, pools, publish, queries
 from deployments.models import Deployment
 from deployments.reconciler import calls, leases, outcome, places
-from deployments.reconciler.actions import Action, Start
+from deployments.reconciler.actions import Action, Confirm, End, FallAsleep, OfReplica, Record, Start, Stop
 from deployments.reconciler.calls import Failpoint
+from deployments.reconciler.decisions import Decisions
 from deployments.reconciler.intents import Intents
 from deployments.reconciler.observe import Batch
 from deployments.reconciler.rows import Journal
@@ -28,26 +29,60 @@ Plans = Mapping[UUID, Sequence[Action]]
 
 def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
     """Raises `rows.LostRow` when a row was changed by somebody else; nothing of that transaction stays."""
-    intents = Intents(batch, Journal(batch.now))
+    journal = Journal(batch.now)
+    intents = Intents(batch, journal)
     intents.read_logs(plans)
+    slept = _flip_to_sleep(plans)
     failpoint("before_intent")
     with transaction.atomic():
-        held = {row.pk: row for row in leases.held(batch.lease)}
-        for pk in held:
-            for action in plans[pk]:
-                intents.write(batch.deployments[pk], action)
-        _start(batch, intents, {pk: plans[pk] for pk, row in held.items() if row.terminate_requested_at is None})
-        intents.journal.save()
+        decisions = Decisions(batch, journal, slept)
+        standing = {pk: _standing(plans[pk], batch.deployments[pk], row) for pk, row in _held(batch).items()}
+        for pk, actions in standing.items():
+            for action in actions:
+                if isinstance(action, OfReplica):
+                    intents.write(batch.deployments[pk], action)
+                elif not isinstance(action, Start):
+                    decisions.write(batch.deployments[pk], action)
+        _start(batch, intents, standing)
+        journal.save()
         intents.save_sightings()
-    publish.publish(intents.journal.rerouted)
+        rerouted = decisions.save()
+    publish.publish(journal.rerouted | rerouted | slept | _contradicted(batch))
     failpoint("after_intent")
     refused = _call(batch, intents, failpoint)
     failpoint("before_outcome")
-    journal = Journal(batch.now)
+    last = Journal(batch.now)
     with transaction.atomic():
-        changed = outcome.write(batch, journal, refused)
+        changed = outcome.write(batch, last, refused)
     failpoint("after_outcome")
-    _tell(batch, intents, changed | intents.journal.touched)
+    _tell(batch, intents, changed | journal.touched)
+
+
+def _flip_to_sleep(plans: Plans) -> set[UUID]:
+    """Ask before the intent: what the counters refuse was never decided; what they grant and a kill forgets is taken
+    back by the next publication."""
+    wishes = {pk: action for pk, plan in plans.items() for action in plan if isinstance(action, FallAsleep)}
+    return {pk for pk, one in wishes.items() if load.fall_asleep(pk, one.epoch, one.idle_seconds) == "asleep"}
+
+
+def _held(batch: Batch) -> dict[UUID, Deployment]:
+    return {row.pk: row for row in leases.held(batch.lease)}
+
+
+def _standing(plan: Sequence[Action], planned: Deployment, now: Deployment) -> Sequence[Action]:
+    """Of a deployment that people changed since it was read only what was seen stands; the next pass decides anew."""
+    if now.version == planned.version:
+        return plan
+    return [action for action in plan if isinstance(action, Record | Confirm | End | Stop)]
+
+
+def _contradicted(batch: Batch) -> set[UUID]:
+    """Deployments that Redis has asleep and their rows awake, or the other way round."""
+    return {
+        pk
+        for pk, snapshot in batch.snapshots.items()
+        if snapshot.load and snapshot.load.asleep != (batch.deployments[pk].asleep_since is not None)
+    }
 
 
 def _start(batch: Batch, intents: Intents, plans: Plans) -> None:

@@ -1,4 +1,4 @@
-"""Not too often: when a replacement may start, and when to give up. Pure.
+"""Not too often: when a replacement may start, and when to give up or roll back. Pure.
 
 Failures belong to one chain while each replica was started within the window of the failure before it and was not
 ready for longer than the window: what takes ten minutes to fail its deadline still counts, what ran for a day starts
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from deployments.reconciler.snapshot import Policy, ReplicaView
+from deployments.reconciler.snapshot import DeploymentView, Policy, ReplicaView
 from deployments.states import ReplicaState
 
 
@@ -28,10 +28,12 @@ class Backoff:
         return self.not_before is not None and now < self.not_before
 
 
-def of(replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backoff:
-    """The back-off that the failed ones among `replicas` have earned."""
+def of(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backoff:
+    """The back-off that the failed ones among `replicas` have earned: those of the wanted configuration, started since
+    people last asked to try."""
+    tried = [one for one in replicas if _counts(deployment, one)]
     failed = sorted(
-        ((one.released_at, one) for one in replicas if one.state is ReplicaState.FAILED and one.released_at),
+        ((one.released_at, one) for one in tried if one.state is ReplicaState.FAILED and one.released_at),
         key=lambda pair: pair[0],
         reverse=True,
     )
@@ -46,6 +48,11 @@ def of(replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backof
     delay = policy.backoff_seconds[min(count, len(policy.backoff_seconds)) - 1]
     not_before = failed[0][0] + timedelta(seconds=delay)
     return Backoff(count, not_before, exhausted=count >= policy.failures_before_failed)
+
+
+def _counts(deployment: DeploymentView, replica: ReplicaView) -> bool:
+    since = deployment.tried_since
+    return replica.spec_hash == deployment.spec_hash and (since is None or replica.created_at >= since)
 
 
 def _ready_time(replica: ReplicaView, ended_at: datetime) -> timedelta:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from deployments import events, pools
 from deployments.causes import Cause
 from deployments.engines.registry import ENGINES
-from deployments.models import Deployment, Replica
+from deployments.models import Deployment, Replica, Revision
 from deployments.reconciler import calls, problems
-from deployments.reconciler.actions import Action, Confirm, Drain, End, GiveUp, Record, Start, Stop
+from deployments.reconciler.actions import Action, Confirm, Drain, End, OfReplica, Record, Resume, Stop
 from deployments.reconciler.observe import Batch
 from deployments.reconciler.rows import Journal
 from deployments.states import LIVE, ReplicaState
@@ -27,6 +28,8 @@ class Intents:
         self.to_start: list[Replica] = []
         self.to_stop: list[Replica] = []
         self.to_forget: list[Replica] = []
+        self.first_ready: dict[UUID, datetime] = {}
+        self.ready_revisions: dict[UUID, datetime] = {}
         self._seen: list[UUID] = []
         self._logs: dict[UUID, str] = {}
 
@@ -39,19 +42,8 @@ class Intents:
                     if replica.state != R.STOPPING or isinstance(action, End):
                         self._logs[replica.pk] = self._log_of(replica)
 
-    def write(self, deployment: Deployment, action: Action) -> None:
-        match action:
-            case Start():
-                pass  # needs the locks of its pool
-            case GiveUp():
-                self._give_up(deployment, action)
-            case _:
-                replica = self.batch.replicas[UUID(action.replica_id)]
-                self._write_one(deployment, replica, action)
-
-    def _write_one(
-        self, deployment: Deployment, replica: Replica, action: Record | Confirm | Drain | Stop | End
-    ) -> None:
+    def write(self, deployment: Deployment, action: OfReplica) -> None:
+        replica = self.batch.replicas[UUID(action.replica_id)]
         match action:
             case Record():
                 self._record(deployment, replica, action)
@@ -59,14 +51,20 @@ class Intents:
                 self.to_start.append(replica)
             case Drain():
                 self._drain(deployment, replica)
+            case Resume():
+                self._resume(deployment, replica)
             case Stop():
                 self._stop(replica, action)
             case End():
                 self._end(deployment, replica, action)
 
     def save_sightings(self) -> None:
-        """`last_seen_at` of everything that was seen alive, in one statement."""
+        """`last_seen_at` of everything that was seen alive, in one statement; and what was ready for the first time."""
         Replica.objects.filter(pk__in=self._seen, state__in=LIVE).update(last_seen_at=self.batch.now)
+        for pk, stamp in self.first_ready.items():
+            Deployment.objects.filter(pk=pk, ready_at=None).update(ready_at=stamp)
+        for pk, stamp in self.ready_revisions.items():
+            Revision.objects.filter(pk=pk, ready_at=None).update(ready_at=stamp)
 
     def _record(self, deployment: Deployment, replica: Replica, action: Record) -> None:
         seen, was_serving, was_ready = action.seen, replica.serving, replica.state == R.READY
@@ -90,7 +88,8 @@ class Intents:
                 self.journal.events.append(events.replica_initializing(deployment, replica, stamp))
             elif state is R.READY:
                 self.journal.change(replica, ready_at=stamp)
-                deployment.ready_at = deployment.ready_at or stamp
+                self.first_ready[deployment.pk] = stamp
+                self.ready_revisions[replica.revision_id] = stamp
                 self.journal.events.append(events.replica_ready(deployment, replica, stamp))
         if was_ready and was_serving != replica.serving and not seen.exited and replica.state == R.READY:
             self.journal.events.append(events.replica_health(deployment, replica, self.batch.now))
@@ -102,6 +101,11 @@ class Intents:
         self.journal.enter(replica, R.DRAINING, now)
         self.journal.change(replica, drain_started_at=now, drain_epoch=self.batch.epoch)
         self.journal.events.append(events.replica_draining(deployment, replica, now))
+
+    def _resume(self, deployment: Deployment, replica: Replica) -> None:
+        self.journal.enter(replica, R.READY, self.batch.now)
+        self.journal.change(replica, drain_started_at=None, drain_epoch="", serving=True)
+        self.journal.events.append(events.replica_resumed(deployment, replica, self.batch.now))
 
     def _stop(self, replica: Replica, action: Stop) -> None:
         if replica.state != R.STOPPING:
@@ -127,14 +131,6 @@ class Intents:
             gpu = self._gpu(deployment, replica)
             self.journal.events.append(events.replica_stopped(deployment, replica, gpu, stamp))
         self.to_forget.append(replica)
-
-    def _give_up(self, deployment: Deployment, action: GiveUp) -> None:
-        mine = [one for one in self.batch.replicas.values() if one.deployment_id == deployment.pk]
-        failed = [one for one in mine if one.state == R.FAILED and one.released_at]
-        latest = max(failed, key=lambda one: one.released_at or one.created_at)
-        deployment.failed_at, deployment.cause = self.batch.now, latest.cause
-        deployment.pending_since, deployment.pending_reason = None, ""
-        self.journal.events.append(events.failed(deployment, latest.cause or {}, action.failures, self.batch.now))
 
     def _cause(self, replica: Replica, action: End) -> Cause:
         text = self._logs[replica.pk]

@@ -18,9 +18,11 @@ from django.db.models import Q
 from deployments import load
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
 from deployments.drivers.registry import driver_for
-from deployments.models import Cluster, ClusterGpu, Deployment, Replica
+from deployments.models import Cluster, ClusterGpu, Deployment, Replica, Revision
+from deployments.reconciler import places
+from deployments.reconciler.autoscaler import Rules
 from deployments.reconciler.leases import Lease
-from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, ReplicaView, Snapshot
+from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, PoolView, ReplicaView, Snapshot
 from deployments.states import LIVE, DeploymentStatus, ReplicaState
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,13 @@ def policy() -> Policy:
         failures_before_failed=settings.FAILURES_BEFORE_FAILED,
         failure_window_seconds=settings.FAILURE_WINDOW_SECONDS,
         drain_seconds=settings.DRAIN_SECONDS,
+        settle_seconds=settings.ROLLOUT_SETTLE_SECONDS,
+        autoscaler=Rules(
+            target_share=settings.AUTOSCALER_TARGET_SHARE,
+            mean_seconds=settings.AUTOSCALER_MEAN_SECONDS,
+            queue_wait_seconds=settings.AUTOSCALER_QUEUE_WAIT_SECONDS,
+            sample_seconds=settings.AUTOSCALER_SAMPLE_SECONDS,
+        ),
     )
 
 
@@ -130,30 +139,71 @@ def _look_up(view: View, replicas: Iterable[Replica]) -> None:
 
 
 def _snapshots(batch: Batch) -> dict[UUID, Snapshot]:
-    in_flight = load.in_flight(row for row in batch.replicas.values() if row.state == ReplicaState.DRAINING)
+    loads = load.read(pk for pk, row in batch.deployments.items() if _load_matters(row))
+    pools = places.look(batch.deployments[pk] for pk in _rolling(batch))
+    good = _good_revisions(batch.deployments.values())
     grouped: dict[UUID, list[ReplicaView]] = {pk: [] for pk in batch.deployments}
     for row in batch.replicas.values():
         grouped[row.deployment_id].append(replica_view(row))
     return {
         pk: Snapshot(
-            deployment=deployment_view(row),
+            deployment=deployment_view(row, good.get(pk)),
             replicas=tuple(grouped[pk]),
             observed=batch.view_of(row).observed,
             listing=batch.view_of(row).listing,
             policy=batch.policy,
             now=batch.now,
-            in_flight=in_flight,
+            load=loads.get(pk),
+            pool=pools.get(pk, PoolView()),
         )
         for pk, row in batch.deployments.items()
     }
 
 
-def deployment_view(row: Deployment) -> DeploymentView:
+def _load_matters(row: Deployment) -> bool:
+    return row.deleted_at is None and row.terminated_at is None
+
+
+def _rolling(batch: Batch) -> set[UUID]:
+    """Deployments with live replicas of another configuration than the wanted one."""
+    wanted = {pk: row.revision.spec_hash for pk, row in batch.deployments.items() if row.revision}
+    live = (row for row in batch.replicas.values() if row.state in LIVE)
+    return {row.deployment_id for row in live if row.revision.spec_hash != wanted.get(row.deployment_id)}
+
+
+def _good_revisions(rows: Iterable[Deployment]) -> dict[UUID, str]:
+    """Of deployments whose wanted revision was never ready: the latest earlier one that was, configured otherwise."""
+    new = {row.pk: row.revision for row in rows if row.revision and row.revision.ready_at is None}
+    found: dict[UUID, str] = {}
+    earlier = Revision.objects.filter(deployment__in=list(new), ready_at__isnull=False, cause__isnull=True)
+    for revision in earlier.order_by("number"):
+        current = new[revision.deployment_id]
+        if revision.number < current.number and revision.spec_hash != current.spec_hash:
+            found[revision.deployment_id] = str(revision.pk)
+    return found
+
+
+def deployment_view(row: Deployment, good_revision_id: str | None = None) -> DeploymentView:
+    assert row.revision, "every deployment has its first revision from the start"
+    sleep_after = row.sleep_after_seconds
     return DeploymentView(
         id=str(row.pk),
+        spec_hash=row.revision.spec_hash,
+        gpu_count=row.revision.spec["gpu_count"],
         desired_replicas=row.desired_replicas,
-        revision_id=str(row.revision_id),
-        gpu_count=row.revision.spec["gpu_count"] if row.revision else 1,
+        max_concurrency=row.revision.spec["engine"]["max_concurrency"],
+        autoscaling_enabled=row.autoscaling_enabled,
+        min_replicas=row.min_replicas,
+        max_replicas=row.max_replicas,
+        scale_down_delay_seconds=row.scale_down_delay_seconds,
+        sleep_after_seconds=row.scale_down_delay_seconds if sleep_after is None else sleep_after,
+        tried_since=row.tried_since,
+        was_ready=row.revision.ready_at is not None,
+        good_revision_id=good_revision_id,
+        asleep_since=row.asleep_since,
+        woken_at=row.woken_at,
+        rollout_hold=row.rollout_hold,
+        memory=row.autoscaler,
         terminate_requested_at=row.terminate_requested_at,
         deleted_at=row.deleted_at,
         failed_at=row.failed_at,
@@ -168,7 +218,7 @@ def replica_view(row: Replica) -> ReplicaView:
     return ReplicaView(
         id=str(row.pk),
         name=row.name,
-        revision_id=str(row.revision_id),
+        spec_hash=row.revision.spec_hash,
         state=ReplicaState(row.state),
         state_since=row.state_since,
         created_at=row.created_at,
@@ -178,6 +228,7 @@ def replica_view(row: Replica) -> ReplicaView:
         unhealthy_since=row.unhealthy_since,
         ready_at=row.ready_at,
         drain_started_at=row.drain_started_at,
+        drain_epoch=row.drain_epoch,
         stop_requested_at=row.stop_requested_at,
         last_seen_at=row.last_seen_at,
         released_at=row.released_at,

@@ -15,6 +15,7 @@ from django.db.models import Count, Q, Sum
 
 from deployments import pools
 from deployments.models import ClusterGpu, Deployment, Replica, ReplicaPhase
+from deployments.reconciler.snapshot import PoolView
 from deployments.states import LIVE, STARTING, ReplicaState
 
 
@@ -49,6 +50,29 @@ def grant(wishes: Mapping[Deployment, int], now: datetime) -> dict[UUID, pools.G
         UUID(pk): one for key, pool in _pools(keys, held).items() for pk, one in pools.allot(pool, waiters[key]).items()
     }
     return {one.pk: granted[one.pk] for one in wishes}
+
+
+def look(deployments: Iterable[Deployment]) -> dict[UUID, PoolView]:
+    """The pool of each deployment as it is now, without a lock: enough to propose, not to insert."""
+    rows = list(deployments)
+    keys = sorted({pool_of(one) for one in rows})
+    if not keys:
+        return {}
+    pools_now = _pools(keys, _held(keys))
+    waiting = Deployment.objects.filter(_in_pools(keys, "endpoint__"), pending_since__isnull=False)
+    waiting = waiting.filter(terminate_requested_at=None, deleted_at=None, failed_at=None).select_related("endpoint")
+    queue = [(pool_of(one), one.pending_since, one.pk) for one in waiting]
+    return {one.pk: _view(pools_now[pool_of(one)], _ahead(one, queue)) for one in rows}
+
+
+def _ahead(deployment: Deployment, queue: Iterable[tuple[PoolKey, datetime | None, UUID]]) -> int:
+    mine, key = deployment.pending_since, pool_of(deployment)
+    others = [since for pool, since, pk in queue if pool == key and pk != deployment.pk and since]
+    return sum(mine is None or since <= mine for since in others)
+
+
+def _view(pool: pools.Pool, ahead: int) -> PoolView:
+    return PoolView(pool.title, pool.total, pool.free, ahead)
 
 
 def insert(deployment: Deployment, count: int, now: datetime) -> list[Replica]:

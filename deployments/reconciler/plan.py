@@ -1,21 +1,21 @@
 """What to do about one deployment, and what to say of it afterwards. Pure.
 
-`plan` reads top to bottom as policy: adopt or reap → record what was seen → how many → not too often. (Replicas that
-nobody wants any more are reaped by `sweep`, which looks at a whole cluster.) `conclude` follows once the actions are
-done: what to tell people → when to look again.
+`plan` reads top to bottom as policy: adopt or reap → record what was seen → how many (`scaling`) → of which revision
+(`rollout`) → not too often (`backoff`). (Replicas that nobody wants any more are reaped by `sweep`, which looks at a
+whole cluster.) `conclude` follows once the actions are done: what to tell people → when to look again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from deployments.reconciler import backoff, fate, status
-from deployments.reconciler.actions import Action, Drain, End, GiveUp, Start, Stop
+from deployments.reconciler import backoff, fate, rollout, scaling, status
+from deployments.reconciler.actions import Action, End, GiveUp, Hold, RollBack, Start, Stop
 from deployments.reconciler.backoff import Backoff
 from deployments.reconciler.snapshot import DeploymentView, Policy, ReplicaView, Snapshot
-from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
+from deployments.states import DeploymentStatus, ReplicaState
 
 
 @dataclass(frozen=True)
@@ -33,56 +33,61 @@ def plan(snapshot: Snapshot) -> tuple[Action, ...]:
     if not snapshot.listing.reachable:
         return ()
     fates = [action for replica in snapshot.live for action in fate.of(snapshot, replica)]
-    leaving = {action.replica_id for action in fates if isinstance(action, End | Stop)}
+    drained = _drained(snapshot, [one for one in snapshot.live if one.id not in _leaving(fates)])
+    leaving = _leaving([*fates, *drained])
     staying = [one for one in snapshot.live if one.id not in leaving]
-    return (*fates, *_drained(snapshot, staying), *_how_many(snapshot, staying, fates))
+    return (*fates, *drained, *_policy(snapshot, staying, fates))
+
+
+def _leaving(actions: Iterable[Action]) -> set[str]:
+    return {action.replica_id for action in actions if isinstance(action, End | Stop)}
 
 
 def _drained(snapshot: Snapshot, staying: Sequence[ReplicaView]) -> list[Action]:
     """Stop what has nothing in flight any more, or has had its time; an unknown load waits for the limit."""
     limit = timedelta(seconds=snapshot.policy.drain_seconds)
-    draining = [one for one in staying if one.state is ReplicaState.DRAINING]
-    return [
-        Stop(one.id, "drained" if snapshot.in_flight.get(one.id) == 0 else "drain_limit")
-        for one in draining
-        if snapshot.in_flight.get(one.id) == 0 or snapshot.now - (one.drain_started_at or snapshot.now) >= limit
-    ]
+    actions: list[Action] = []
+    for one in staying:
+        if one.state is not ReplicaState.DRAINING:
+            continue
+        if snapshot.load and snapshot.load.drained(one.id, one.drain_epoch):
+            actions.append(Stop(one.id, "drained"))
+        elif snapshot.now - (one.drain_started_at or snapshot.now) >= limit:
+            actions.append(Stop(one.id, "drain_limit"))
+    return actions
 
 
-def _how_many(snapshot: Snapshot, staying: Sequence[ReplicaView], fates: Sequence[Action]) -> list[Action]:
+def _policy(snapshot: Snapshot, staying: Sequence[ReplicaView], fates: Sequence[Action]) -> list[Action]:
     deployment, wanted = snapshot.deployment, [one for one in staying if one.is_wanted]
-    earned = backoff.of(_after(snapshot, fates), snapshot.policy, snapshot.now)
+    earned = backoff.of(deployment, _after(snapshot, fates), snapshot.policy, snapshot.now)
     if deployment.is_ending:
-        return [_let_go(one, "terminated") for one in wanted]
-    if deployment.failed_at is not None or earned.exhausted:
-        latch: list[Action] = [] if deployment.failed_at is not None else [GiveUp(earned.failures)]
-        return latch + _release_all(wanted)
-    missing = deployment.desired_replicas - len(wanted)
-    if missing < 0:
-        return [_let_go(one, "surplus") for one in _dispensable(wanted)[:-missing]]
+        return [rollout.let_go(one, "terminated") for one in wanted]
+    if deployment.failed_at is not None:
+        return _release_all(wanted)
+    if earned.exhausted:
+        return _give_up(deployment, wanted, earned)
+    scale = scaling.how_many(snapshot, wanted)
+    steps = rollout.steps(snapshot, staying, scale.replicas)
     is_failing = any(isinstance(action, Stop) and action.problem for action in fates)
-    if missing == 0 or is_failing or earned.holds(snapshot.now):
-        return []
-    return [Start(missing, replacing=earned.failures > 0)]
+    rests = steps.start == 0 or is_failing or earned.holds(snapshot.now)
+    start = [] if rests else [Start(steps.start, replacing=earned.failures > 0)]
+    hold = [Hold(steps.hold)] if steps.hold != deployment.rollout_hold else []
+    return [*scale.actions, *steps.actions, *hold, *start]
+
+
+def _give_up(deployment: DeploymentView, wanted: Sequence[ReplicaView], earned: Backoff) -> list[Action]:
+    """A revision that cannot start gives way to the last one that could; without one the deployment has failed."""
+    is_serving = any(one.state is ReplicaState.READY and one.spec_hash != deployment.spec_hash for one in wanted)
+    if deployment.good_revision_id and (is_serving or not deployment.was_ready):
+        return [RollBack(deployment.good_revision_id, earned.failures)]
+    return [GiveUp(earned.failures), *_release_all(wanted)]
 
 
 def _release_all(wanted: Sequence[ReplicaView]) -> list[Action]:
     """Given up: who still serves goes on serving; when nobody does, the GPUs are released."""
     if any(one.state is ReplicaState.READY for one in wanted):
         return []
-    return [_let_go(one, "deployment_failed") for one in wanted]
-
-
-def _let_go(replica: ReplicaView, reason: str) -> Action:
-    """Who may have requests finishes them first."""
-    return Drain(replica.id) if replica.state is ReplicaState.READY else Stop(replica.id, reason)
-
-
-def _dispensable(wanted: Sequence[ReplicaView]) -> list[ReplicaView]:
-    """Who goes first: the least far on, then the newest."""
-    order = (*STARTING_ORDER, ReplicaState.READY)
-    newest_first = sorted(wanted, key=lambda one: (one.created_at, one.id), reverse=True)
-    return sorted(newest_first, key=lambda one: order.index(one.state))
+    return [rollout.let_go(one, "deployment_failed") for one in wanted]
 
 
 def _after(snapshot: Snapshot, fates: Sequence[Action]) -> list[ReplicaView]:
@@ -99,7 +104,7 @@ def _after(snapshot: Snapshot, fates: Sequence[Action]) -> list[ReplicaView]:
 def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, now: datetime) -> Outcome:
     """From the rows as they are after the actions."""
     current = status.derive(deployment, replicas)
-    earned = backoff.of(replicas, policy, now)
+    earned = backoff.of(deployment, replicas, policy, now)
     due = _next_due(deployment, replicas, policy, earned, now)
     reason = _reason(deployment, replicas, policy, earned, now)
     return Outcome(current, status.phase(current, replicas), reason, due)
@@ -113,8 +118,11 @@ def _next_due(
         return None
     if any(one.state is not ReplicaState.READY or not one.serving for one in live):
         return now + timedelta(seconds=policy.pass_seconds)
+    if len({one.spec_hash for one in live}) > 1:
+        return now + timedelta(seconds=policy.pass_seconds)
     if sum(one.is_wanted for one in live) == deployment.desired_replicas or deployment.failed_at is not None:
-        return now + timedelta(seconds=policy.steady_seconds)
+        is_sampled = deployment.min_replicas < deployment.max_replicas and live
+        return now + timedelta(seconds=policy.autoscaler.sample_seconds if is_sampled else policy.steady_seconds)
     if earned.not_before and earned.holds(now):
         return earned.not_before
     return now + timedelta(seconds=policy.pending_seconds if deployment.pending_since else policy.pass_seconds)

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
+from deployments.demand import Load
 from deployments.drivers.base import ObservedReplica
+from deployments.reconciler.autoscaler import Rules
 from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
 
 
@@ -17,8 +20,11 @@ from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
 class Policy:
     """The settings of the lifecycle.
 
-    `unwatched_seconds`: after so long without a look, who ended by no fault of its own is not a failure. The last
-    three say when to look again: while something moves, while it waits for GPUs, and otherwise.
+    `unwatched_seconds`: after so long without a look, who ended by no fault of its own is not a failure.
+    `settle_seconds`: a new revision takes over from the old one when it has been ready for so long.
+    `unwanted_wake_seconds`: a wake that nobody waits for any more is taken back while it only asks for GPUs.
+    `pass_seconds`, `pending_seconds`, `steady_seconds` say when to look again: while something moves, while it waits
+    for GPUs, and otherwise.
     """
 
     phase_deadline_seconds: Mapping[str, float]
@@ -29,18 +35,21 @@ class Policy:
     drain_seconds: float = 60.0
     stop_grace_seconds: float = 5.0
     unwatched_seconds: float = 60.0
+    settle_seconds: float = 3.0
+    unwanted_wake_seconds: float = 60.0
     pass_seconds: float = 1.0
     pending_seconds: float = 5.0
     steady_seconds: float = 5.0
+    autoscaler: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)
 class ReplicaView:
-    """A replica's row. `failed`: it has a cause, so STOPPING will end in FAILED."""
+    """A replica's row. `spec_hash` is its revision's. `failed`: it has a cause, so STOPPING will end in FAILED."""
 
     id: str
     name: str
-    revision_id: str
+    spec_hash: str
     state: ReplicaState
     state_since: datetime
     created_at: datetime
@@ -50,6 +59,7 @@ class ReplicaView:
     unhealthy_since: datetime | None = None
     ready_at: datetime | None = None
     drain_started_at: datetime | None = None
+    drain_epoch: str = ""
     stop_requested_at: datetime | None = None
     last_seen_at: datetime | None = None
     released_at: datetime | None = None
@@ -70,12 +80,29 @@ class ReplicaView:
 
 @dataclass(frozen=True)
 class DeploymentView:
-    """A deployment's row, desired columns first."""
+    """A deployment's row, desired columns first.
+
+    `spec_hash` is that of the wanted revision, `was_ready` whether a replica of it ever was; `good_revision_id` is the
+    latest earlier one that was ready and is configured otherwise. `memory` is the autoscaler's, as JSON.
+    """
 
     id: str
-    desired_replicas: int
-    revision_id: str
+    spec_hash: str
     gpu_count: int
+    desired_replicas: int = 1
+    max_concurrency: int = 16
+    autoscaling_enabled: bool = False
+    min_replicas: int = 1
+    max_replicas: int = 1
+    scale_down_delay_seconds: float = 300.0
+    sleep_after_seconds: float = 300.0
+    tried_since: datetime | None = None
+    was_ready: bool = False
+    good_revision_id: str | None = None
+    asleep_since: datetime | None = None
+    woken_at: datetime | None = None
+    rollout_hold: str = ""
+    memory: Mapping[str, Any] = field(default_factory=dict)
     terminate_requested_at: datetime | None = None
     deleted_at: datetime | None = None
     failed_at: datetime | None = None
@@ -105,11 +132,21 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class PoolView:
+    """GPUs of the deployment's type in its cluster; `ahead`: deployments that wait for them before this one."""
+
+    title: str = "GPU"
+    total: int = 0
+    free: int = 0
+    ahead: int = 0
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One deployment at one moment.
 
-    `replicas`: live ones, and those that failed lately. `observed`: by name. `in_flight`: requests by replica id for
-    draining replicas; one that is absent is UNKNOWN.
+    `replicas`: live ones, and those that failed lately. `observed`: by name. `load` None: UNKNOWN. `pool` is read only
+    while replicas of another configuration are live.
     """
 
     deployment: DeploymentView
@@ -118,7 +155,8 @@ class Snapshot:
     listing: Listing
     policy: Policy
     now: datetime
-    in_flight: Mapping[str, int] = field(default_factory=dict)
+    load: Load | None = None
+    pool: PoolView = field(default_factory=PoolView)
 
     @property
     def live(self) -> tuple[ReplicaView, ...]:

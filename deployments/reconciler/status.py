@@ -18,11 +18,13 @@ def derive(deployment: DeploymentView, replicas: Iterable[ReplicaView]) -> Deplo
         return S.TERMINATING if live else S.TERMINATED
     if deployment.failed_at is not None and not ready:
         return S.FAILED
+    if deployment.asleep_since is not None and not live:
+        return S.SLEEPING
     if not ready:
         if any(one.is_starting for one in live):
             return S.DEPLOYING
         return S.SCALING if live else S.PENDING
-    if len({one.revision_id for one in live}) > 1:
+    if len({one.spec_hash for one in live}) > 1:
         return S.ROLLING
     return S.RUNNING if len(ready) == deployment.desired_replicas else S.SCALING
 

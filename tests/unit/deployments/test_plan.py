@@ -2,12 +2,12 @@
 
 import pytest
 
-from deployments.reconciler.actions import Confirm, Drain, End, GiveUp, Record, Start, Stop
+from deployments.reconciler.actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
 from deployments.reconciler.fate import UNWATCHED
 from deployments.reconciler.plan import conclude, plan
 from deployments.reconciler.snapshot import Listing
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
-from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_replica, a_snapshot, ago, an_exit, seen
+from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_load, a_replica, a_snapshot, ago, an_exit, seen
 
 R = ReplicaState
 ENDING = a_deployment(terminate_requested_at=ago(1))
@@ -46,8 +46,13 @@ def test_a_surplus_goes_the_least_far_on_first():
 
 def test_what_drains_or_stops_does_not_count():
     replicas = [a_replica("a", R.DRAINING, drain_started_at=ago(5)), a_replica("b", R.STOPPING)]
-    observed = (seen("a", R.READY), seen("b", R.READY))
+    observed = (seen("a", R.READY, healthy=False), seen("b", R.READY))
     assert acts(a_snapshot(*replicas, observed=observed)) == [Stop("b", ""), Start(1)]
+
+
+def test_a_draining_replica_that_is_wanted_again_comes_back_instead_of_a_new_one():
+    replica = a_replica("a", R.DRAINING, drain_started_at=ago(5))
+    assert acts(a_snapshot(replica, observed=(seen("a", R.READY),))) == [Resume("a")]
 
 
 def test_nothing_is_decided_without_word_from_the_cluster():
@@ -69,19 +74,21 @@ def test_termination_drains_what_is_ready():
 
 
 @pytest.mark.parametrize(
-    ("in_flight", "since", "expected"),
+    ("load", "since", "expected"),
     [
-        ({"a": 0}, 1, [Stop("a", "drained")]),
-        ({"a": 2}, 1, []),
-        ({"a": 2}, 60, [Stop("a", "drain_limit")]),
-        ({}, 59, []),
-        ({}, 60, [Stop("a", "drain_limit")]),
+        (a_load(), 1, [Stop("a", "drained")]),
+        (a_load(in_flight={"a": 2}), 1, []),
+        (a_load(in_flight={"a": 2}), 60, [Stop("a", "drain_limit")]),
+        (a_load(serving=frozenset({"a"})), 1, []),
+        (a_load(epoch="another"), 59, []),
+        (None, 59, []),
+        (None, 60, [Stop("a", "drain_limit")]),
     ],
-    ids=["idle", "busy", "busy at the limit", "unknown", "unknown at the limit"],
+    ids=["idle", "busy", "busy at the limit", "still offered", "another Redis", "unknown", "unknown at the limit"],
 )
-def test_a_drain_ends_when_idle_or_at_the_limit(in_flight, since, expected):
-    replica = a_replica("a", R.DRAINING, drain_started_at=ago(since))
-    snapshot = a_snapshot(replica, observed=(seen("a", R.READY),), deployment=ENDING, in_flight=in_flight)
+def test_a_drain_ends_when_idle_or_at_the_limit(load, since, expected):
+    replica = a_replica("a", R.DRAINING, drain_started_at=ago(since), drain_epoch="e1")
+    snapshot = a_snapshot(replica, observed=(seen("a", R.READY),), deployment=ENDING, load=load)
     assert acts(snapshot) == expected
 
 
@@ -293,7 +300,7 @@ def test_the_status_follows_from_the_rows(deployment, states, expected, phase):
 
 
 def test_replicas_of_two_revisions_are_rolling():
-    replicas = [a_replica("a", R.READY), a_replica("b", R.DRAINING, revision_id="v2")]
+    replicas = [a_replica("a", R.READY), a_replica("b", R.DRAINING, spec_hash="v2")]
     assert conclude(a_deployment(), replicas, POLICY, NOW).status == S.ROLLING
 
 

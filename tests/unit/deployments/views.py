@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from deployments.demand import Load
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, ReplicaView, Snapshot
 from deployments.states import ReplicaState
@@ -15,15 +16,17 @@ def ago(seconds: float) -> datetime:
 
 
 def a_deployment(**changes: object) -> DeploymentView:
-    values = {"id": "d", "desired_replicas": 1, "revision_id": "v1", "gpu_count": 1, "observed_at": ago(1)}
-    return DeploymentView(**(values | changes))
+    values = {"id": "d", "desired_replicas": 1, "spec_hash": "v1", "gpu_count": 1, "observed_at": ago(1)}
+    values |= changes
+    bounds = {"min_replicas": values["desired_replicas"], "max_replicas": max(1, values["desired_replicas"])}
+    return DeploymentView(**(bounds | values))
 
 
 def a_replica(id: str, state: ReplicaState, **changes: object) -> ReplicaView:
     values = {
         "id": id,
         "name": f"r-{id}",
-        "revision_id": "v1",
+        "spec_hash": "v1",
         "state": state,
         "state_since": ago(20),
         "created_at": ago(30),
@@ -31,6 +34,11 @@ def a_replica(id: str, state: ReplicaState, **changes: object) -> ReplicaView:
         "serving": state is ReplicaState.READY,
     }
     return ReplicaView(**(values | changes))
+
+
+def a_load(**changes: object) -> Load:
+    """Known, and nobody there."""
+    return Load(**({"epoch": "e1", "in_flight": {}, "serving": frozenset()} | changes))
 
 
 def seen(id: str, state: ReplicaState, **changes: object) -> ObservedReplica:
