@@ -25,6 +25,8 @@ urlpatterns = [
     path("deployments/<uuid:deployment_id>/delete/", deployment.delete, name="delete"),
     path("deployments/<uuid:deployment_id>/playground/", playground.playground, name="playground"),
     path("deployments/<uuid:deployment_id>/logs/", logs.logs, name="logs"),
+    path("deployments/<uuid:deployment_id>/logs/lines.json", logs.download, name="log-lines"),
+    path("deployments/<uuid:deployment_id>/logs/stream/", logs.log_stream, name="log-stream"),
     path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.log_stream, name="log-stream"),
 ]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from accounts.models import User
 from deployments.models import Deployment, DeploymentEvent, Replica
@@ -49,7 +50,11 @@ class Kind(StrEnum):
 
 def short(replica: Replica) -> str:
     """How people see a replica: "r-b05e"."""
-    return f"r-{replica.id.hex[:4]}"
+    return short_id(replica.id)
+
+
+def short_id(replica_id: UUID) -> str:
+    return f"r-{replica_id.hex[:4]}"
 
 
 def actor(user: User | None) -> str:

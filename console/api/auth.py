@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from accounts import services
 from accounts.models import ApiKey, Organization, User
-from accounts.queries import key_of_secret
+from accounts.queries import key_of_secret, usable_keys
 from accounts.roles import Right, Scope, scopes_allow
 from console.access import Actor, actor_of
 from console.api.problems import Problem, missing
@@ -68,6 +68,15 @@ def caller_of(key: ApiKey, slug: str | None) -> Caller:
     if found is None:
         raise missing("organization")
     return Caller(key, actor_of(key.user, found), found)
+
+
+def still(caller: Caller, needed: Scope, now: datetime) -> Caller | None:
+    """The same caller as of `now`, with the rights it has by then; None once its key may not be used for this."""
+    key = usable_keys(now).filter(pk=caller.key.pk).first()
+    if key is None or not scopes_allow(key.scopes, needed):
+        return None
+    scoped_to = caller.actor.scoped_to
+    return caller_of(key, scoped_to.slug if scoped_to else None)
 
 
 def _unauthenticated(detail: str, error: str) -> Problem:

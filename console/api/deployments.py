@@ -59,19 +59,19 @@ def listed(call: Call) -> Answer:
 
 
 def shown(call: Call) -> Answer:
-    return Answer(200, rendered([_named(call)])[0])
+    return Answer(200, rendered([named(call)])[0])
 
 
 def terminated(call: Call) -> Answer:
     _refuse_fields(call.body)
-    deployment = _named(call)
+    deployment = named(call)
     call.caller.require(Right.DEPLOY, "terminate deployments", deployment.organization)
     services.terminate(deployment, by=call.caller.user, now=call.now)
-    return Answer(202, rendered([_named(call)])[0])
+    return Answer(202, rendered([named(call)])[0])
 
 
 def deleted(call: Call) -> Answer:
-    deployment = _named(call)
+    deployment = named(call)
     call.caller.require(Right.DEPLOY, "delete deployments", deployment.organization)
     try:
         services.delete(deployment, by=call.caller.user, now=call.now)
@@ -81,15 +81,13 @@ def deleted(call: Call) -> Answer:
 
 
 def replicas(call: Call) -> Answer:
-    page = pages.read(
-        queries.replica_rows(_named(call)).select_related("cluster", "revision"), pages.NEWEST, call.query
-    )
+    page = pages.read(queries.replica_rows(named(call)).select_related("cluster", "revision"), pages.NEWEST, call.query)
     return Answer(200, page.of([_replica(row) for row in page.rows]))
 
 
 def events(call: Call) -> Answer:
-    page = pages.read(_named(call).events.all(), pages.LATEST, call.query)
-    return Answer(200, page.of([_event(row) for row in page.rows]))
+    page = pages.read(named(call).events.all(), pages.LATEST, call.query)
+    return Answer(200, page.of([event(row) for row in page.rows]))
 
 
 def references(caller: Caller, names: Iterable[str]) -> list[Deployment]:
@@ -123,7 +121,7 @@ def base_url(root: str) -> str:
     return f"{root.rstrip('/').removesuffix('/v1')}/v1"
 
 
-def _named(call: Call) -> Deployment:
+def named(call: Call) -> Deployment:
     try:
         return access.deployment(call.caller.actor, call.path["id"])
     except Http404:
@@ -196,7 +194,7 @@ def _replica(row: Replica) -> dict[str, Any]:
     }
 
 
-def _event(row: DeploymentEvent) -> dict[str, Any]:
+def event(row: DeploymentEvent) -> dict[str, Any]:
     return {
         "id": str(row.pk),
         "at": utc(row.at),

@@ -74,7 +74,11 @@ def _parameters(operation: Operation) -> list[Document]:
         {"name": name, "in": "path", "required": True, "description": _about(operation), "schema": schemas.TEXT}
         for name in re.findall(r"{(\w+)}", operation.path)
     ]
-    return [*path, *query, *([header] if operation.is_repeatable else [])]
+    headers = [
+        {"name": one.name, "in": "header", "description": one.description, "schema": one.schema()}
+        for one in operation.headers
+    ]
+    return [*path, *query, *headers, *([header] if operation.is_repeatable else [])]
 
 
 def _about(operation: Operation) -> str:
@@ -83,6 +87,9 @@ def _about(operation: Operation) -> str:
 
 def _responses(operation: Operation) -> Document:
     answers = {str(status): _response(text, name) for status, (text, name) in operation.answers.items()}
+    if operation.streamed:
+        stream = {"schema": {"type": "string", "description": operation.streamed}}
+        answers["200"]["content"]["text/event-stream"] = stream
     kinds = ["unauthenticated", "scope-missing", "not-found", "invalid-input", "internal", *operation.conflicts]
     if operation.is_repeatable:
         kinds.append("idempotency-key-reused")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -21,21 +21,24 @@ class Call:
     query: Mapping[str, Any]
     body: Any
     now: datetime
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`data` is JSON; None means an empty body."""
+    """`data` is JSON; None means an empty body. A `stream` is server-sent events instead."""
 
     status: int
     data: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: AsyncIterator[bytes] | None = None
 
 
 @dataclass(frozen=True)
 class Operation:
     """One method of one path. `answers` maps statuses to (description, name of a schema or None); `body` names the
-    schema of a body, `conflicts` the kinds of 409."""
+    schema of a body, `conflicts` the kinds of 409; `streamed` says what a stream of server-sent events holds, for
+    operations that may answer with one."""
 
     method: str
     path: str
@@ -49,6 +52,8 @@ class Operation:
     body: str | None = None
     body_required: bool = True
     conflicts: tuple[str, ...] = ()
+    headers: tuple[Parameter, ...] = ()
+    streamed: str = ""
 
     @property
     def scope(self) -> Scope:

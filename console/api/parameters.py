@@ -139,6 +139,13 @@ def read(query: QueryDict, parameters: Sequence[Parameter]) -> Mapping[str, Any]
     return values
 
 
+def read_headers(headers: Mapping[str, str], parameters: Sequence[Parameter]) -> Mapping[str, Any]:
+    """The same of request headers."""
+    given = QueryDict(mutable=True)
+    given.update({one.name: headers[one.name] for one in parameters if one.name in headers})
+    return read(given, parameters)
+
+
 def _single(parameter: Parameter, given: Sequence[str]) -> Any:
     if len(given) > 1:
         raise ValueError("Send this parameter once.")

@@ -60,6 +60,9 @@ KINDS: Mapping[str, Kind] = {
     "unsupported-media-type": Kind(415, "The body is not JSON", "Send Content-Type: application/json."),
     "invalid-input": Kind(422, "The input cannot be used", "Each entry of errors names a field and says what to send."),
     "refused": Kind(400, "The request was refused", "Check the request line and the headers."),
+    "log-unavailable": Kind(
+        503, "The cluster cannot be asked for the log", "Try again in a moment; what has ended keeps its log here."
+    ),
     "internal": Kind(
         500, "Something went wrong here", "Try again; if it happens again, report the request_id to your operator."
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import groupby
 from operator import attrgetter
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -14,8 +14,9 @@ from django.views.decorators.csrf import csrf_exempt
 from console.api import auth, idempotency, parameters, problems, reading
 from console.api.operations import Answer, Call, Operation
 from console.api.problems import Problem
+from console.live import sse
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def urls(operations: tuple[Operation, ...]) -> list[URLPattern]:
@@ -34,7 +35,7 @@ def resource(methods: Mapping[str, Operation]) -> View:
     allow = ", ".join(sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}))
 
     @csrf_exempt
-    def view(request: HttpRequest, **path: str) -> HttpResponse:
+    def view(request: HttpRequest, **path: str) -> HttpResponseBase:
         method = "GET" if request.method == "HEAD" else request.method
         if method == "OPTIONS":
             return HttpResponse(status=204, headers={"Allow": allow})
@@ -49,16 +50,17 @@ def resource(methods: Mapping[str, Operation]) -> View:
     return view
 
 
-def _perform(operation: Operation, request: HttpRequest, path: Mapping[str, str]) -> HttpResponse:
+def _perform(operation: Operation, request: HttpRequest, path: Mapping[str, str]) -> HttpResponseBase:
     now = timezone.now()  # noqa: TID251
     key = auth.authenticate(request, now)
     auth.check_scope(key, operation.scope)
     query = parameters.read(request.GET, operation.all_parameters)
+    headers = parameters.read_headers(request.headers, operation.headers)
     caller = auth.caller_of(key, query["organization"])
     body = reading.body(request, required=operation.body_required) if operation.body else None
     if "\0" in "".join(path.values()):
         raise problems.missing("thing")
-    call = Call(caller, path, query, body, now)
+    call = Call(caller, path, query, body, now, headers)
     repeat_key = idempotency.key_of(request.headers.get(idempotency.HEADER)) if operation.is_repeatable else None
     if repeat_key is None:
         return _respond(operation.perform(call))
@@ -68,8 +70,10 @@ def _perform(operation: Operation, request: HttpRequest, path: Mapping[str, str]
     return _respond(answer, {"Idempotency-Replayed": "true"} if replayed else {})
 
 
-def _respond(answer: Answer, headers: Mapping[str, str] | None = None) -> HttpResponse:
+def _respond(answer: Answer, headers: Mapping[str, str] | None = None) -> HttpResponseBase:
     told = {"Cache-Control": "no-store", **answer.headers, **(headers or {})}
+    if answer.stream is not None:
+        return StreamingHttpResponse(answer.stream, content_type=sse.CONTENT_TYPE, headers=told | sse.HEADERS)
     if answer.data is None:
         return HttpResponse(status=answer.status, headers=told)
     return JsonResponse(answer.data, status=answer.status, headers=told)

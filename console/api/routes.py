@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.api import catalog, deployments, keys, usage
+from console.api import catalog, deployments, event_stream, keys, logs, usage
 from console.api.operations import Operation
 from console.api.pages import BY_ID, BY_NAME, LATEST, NEWEST
 
@@ -36,7 +36,16 @@ OPERATIONS = (
     ),
     Operation(
         "GET", "/deployments/{id}/events", "list_events", "Deployments", "List what happened, latest first",
-        deployments.events, {200: ("One page.", "Events")}, parameters=LATEST.parameters,
+        event_stream.listed, {200: ("One page, or the stream.", "Events")}, headers=(event_stream.LAST_EVENT_ID,),
+        description="With `follow=true` what happens from now on, or after an event, as server-sent events.",
+        parameters=(*LATEST.parameters, *event_stream.PARAMETERS), streamed=event_stream.STREAMED,
+    ),
+    Operation(
+        "GET", "/deployments/{id}/logs", "read_logs", "Deployments", "Read what its replicas wrote, latest lines",
+        logs.listed, {200: ("One page, oldest line first, or the stream.", "LogLines")},
+        description="Of all replicas or one, also of those that have ended. Lines have no control characters and are "
+        "cut after 4,000; `next_cursor` leads to the lines before. With `follow=true` server-sent events.",
+        parameters=logs.PARAMETERS, conflicts=("log-unavailable",), streamed=logs.STREAMED,
     ),
     Operation(
         "GET", "/models", "list_models", "Catalog", "List the models of the catalog", catalog.models,

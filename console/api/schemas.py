@@ -132,6 +132,8 @@ ANSWERS: dict[str, Schema] = {
     "Replicas": page("Replica"),
     "Event": record(id=TEXT, at=TIME, kind=TEXT, actor=TEXT, summary=TEXT, data=FREE),
     "Events": page("Event"),
+    "LogLine": record(at=MAYBE_TIME, replica={**TEXT, "description": "Id of the replica that said it."}, text=TEXT),
+    "LogLines": page("LogLine"),
     "Model": record(
         id=TEXT,
         title=TEXT,

@@ -1,57 +1,77 @@
-"""The end of a replica's log, cleaned for people. Engines write whatever they like: it is text, never markup."""
+"""Following logs. Each follower looks once a second, in a small pool of threads; between two looks it holds none."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC
+from uuid import UUID
 
 from console.live.threads import Threads
-from deployments.drivers.base import DriverError, LogLine
-from deployments.logs import log_lines
-from deployments.models import Replica
+from deployments import logs
+from deployments.drivers.base import DriverError
+from deployments.logs import Follower, Line, Wanted
+from deployments.models import Deployment, Replica
 
-LINES = 500
-LONGEST = 4000
 THREADS = Threads("logs", 4)
-ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]"  # colours, titles, cursor moves
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
+POLL_SECONDS = 1.0
+RECHECK_POLLS = 5
 
 
 @dataclass(frozen=True)
 class Tail:
-    """The last lines, oldest first; `trouble` says in words why they cannot be read now."""
+    """Lines, oldest first; `trouble` says in words why they cannot be read now."""
 
-    lines: list[LogLine] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     trouble: str = ""
 
 
-def read(replica: Replica) -> Tail:
+@dataclass(frozen=True)
+class Subject:
+    """Whose log: of one replica, or of all of the deployment."""
+
+    deployment: Deployment
+    replica: Replica | None = None
+
+    @property
+    def replica_id(self) -> UUID | None:
+        return self.replica.pk if self.replica else None
+
+
+def read(subject: Subject, wanted: Wanted) -> Tail:
     try:
-        lines = [LogLine(line.at, stamped(line)) for line in log_lines(replica, tail=LINES)]
+        if subject.replica:
+            return Tail(logs.read(subject.replica, wanted))
+        return Tail(logs.read_all(subject.deployment, wanted))
+    except DriverError as error:
+        return Tail(trouble=trouble(error))
+
+
+def trouble(error: DriverError) -> str:
+    return f"The log cannot be read now: {error} Try again in a moment."
+
+
+async def follow(allowed: Callable[[], Subject | None], wanted: Wanted) -> AsyncIterator[Tail]:
+    """The last lines at once, then every second what was added, which may be nothing, until the log has ended or
+    `allowed`, asked every five seconds, gives None."""
+    follower: Follower | None = None
+    polls = 0
+    while True:
+        if polls % RECHECK_POLLS == 0:
+            subject = await THREADS.run(allowed)
+            if subject is None:
+                return
+            follower = follower or Follower(subject.deployment, subject.replica_id, wanted)
+        assert follower
+        yield await THREADS.run(_look, follower)
+        if follower.is_over:
+            return
+        polls += 1
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _look(follower: Follower) -> Tail:
+    try:
+        return Tail(follower.look())
     except DriverError as error:
         return Tail(trouble=f"The log cannot be read now: {error} It is tried again every second.")
-    return Tail(lines)
-
-
-def stamped(line: LogLine) -> str:
-    """The text with its time of day in front (UTC), where the cluster knows it."""
-    text = clean(line.text)
-    return f"{line.at.astimezone(UTC):%H:%M:%S}  {text}" if line.at else text
-
-
-def clean(text: str) -> str:
-    """Without terminal escapes and control characters, cut to a length that a page can bear."""
-    text = ESCAPES.sub("", text.rstrip("\r\n").rsplit("\r", 1)[-1])  # a progress bar shows what it wrote last
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-
-
-def added(before: Sequence[LogLine], after: Sequence[LogLine]) -> list[LogLine]:
-    """The lines of `after` that are not the end of `before`: what was written between two looks at the end of a log."""
-    for length in range(min(len(before), len(after)), 0, -1):
-        if before[-length:] == after[:length]:
-            return list(after[length:])
-    return list(after)

@@ -6,6 +6,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+HEARTBEAT = b":\n\n"
+
 
 async def data_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
     """The `data:` of each line of a stream, comments and other fields passed over."""
@@ -17,7 +21,7 @@ async def data_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
                 yield line[5:].strip().decode("utf-8", "replace")
 
 
-def event(data: Any, name: str = "") -> bytes:
+def event(data: Any, name: str = "", event_id: str = "") -> bytes:
     """One event whose data is JSON, which has no line break."""
-    head = f"event: {name}\n" if name else ""
+    head = (f"id: {event_id}\n" if event_id else "") + (f"event: {name}\n" if name else "")
     return f"{head}data: {json.dumps(data, separators=(',', ':'))}\n\n".encode()

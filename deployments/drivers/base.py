@@ -138,8 +138,9 @@ class Driver(Protocol):
     def forget(self, name: str) -> None:
         """Remove the provider's record of a replica that has ended and been recorded."""
 
-    def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
-        """The last `tail` lines, then, with `follow`, what is added until the replica has ended."""
+    def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
+        """The last `tail` lines, of which those before `since` may be left out, then, with `follow`, what is added
+        until the replica has ended. Times never go back within a log."""
 
     def capacity(self) -> Capacity: ...
 

@@ -144,7 +144,7 @@ class MemoryDriver:
             raise DriverError(f"The replica {name} still runs; stop it first.", retryable=True)
         self._replicas.pop(name, None)
 
-    def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
+    def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
         self._reach()
         one = self._replicas.get(name)
         lines = one.script.log[-tail:] if one else ()

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from deployments.drivers.base import Driver, DriverError, ObservedReplica, ReplicaSpec
+from deployments import kept_log
+from deployments.drivers.base import Driver, DriverError, LogLine, ObservedReplica, ReplicaSpec
 from deployments.engines.registry import ENGINES
 from deployments.models import Deployment, Replica
 from deployments.specs import RevisionSpec
 
 log = logging.getLogger(__name__)
-LOG_LINES, LOG_BYTES = 5000, 256 * 1024
+LOG_LINES, LOG_BYTES = 8000, 256 * 1024
 Failpoint = Callable[[str], None]
 
 
@@ -62,11 +63,11 @@ def forget(driver: Driver, name: str) -> None:
 
 
 def log_tail(driver: Driver, seen: ObservedReplica) -> str:
-    """The last 256 KiB of the log, as PostgreSQL can hold them; empty when the cluster has none."""
+    """The last 256 KiB of the log with their times (kept_log.py); empty when the cluster has none."""
     try:
-        text = "\n".join(line.text for line in driver.logs(seen.name, follow=False, tail=LOG_LINES))
+        lines = list(driver.logs(seen.name, follow=False, tail=LOG_LINES))
     except DriverError as error:
         log.warning("The log of replica %s cannot be read: %s", seen.name, error)
-        text = ""
-    tail = (text or seen.log_tail).replace("\x00", "\ufffd").encode(errors="replace")[-LOG_BYTES:]
-    return tail.decode(errors="ignore")
+        lines = []
+    rest = [LogLine(None, text) for text in seen.log_tail.split("\n")] if seen.log_tail else []
+    return kept_log.pack(lines or rest, LOG_BYTES)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from deployments import events, pools
+from deployments import events, kept_log, pools
 from deployments.causes import Cause
 from deployments.engines.registry import ENGINES
 from deployments.models import Deployment, Replica, Revision
@@ -113,7 +113,8 @@ class Intents:
             self.journal.change(replica, serving=False, stop_reason=action.reason, stop_requested_at=self.batch.now)
             self.journal.keep_log(replica, self._logs[replica.pk])
             if action.problem:
-                self.journal.blame(replica, problems.of(action.problem, self.batch.policy, self._logs[replica.pk]))
+                said = kept_log.plain(self._logs[replica.pk])
+                self.journal.blame(replica, problems.of(action.problem, self.batch.policy, said))
         self.to_stop.append(replica)
 
     def _end(self, deployment: Deployment, replica: Replica, action: End) -> None:
@@ -133,7 +134,7 @@ class Intents:
         self.to_forget.append(replica)
 
     def _cause(self, replica: Replica, action: End) -> Cause:
-        text = self._logs[replica.pk]
+        text = kept_log.plain(self._logs[replica.pk])
         if action.exited is None:
             return problems.vanished(text)
         engine = ENGINES.get(replica.revision.spec["engine"]["name"])

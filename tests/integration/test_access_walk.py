@@ -29,6 +29,8 @@ OBJECTS = {
     "deployments/<uuid:deployment_id>/delete/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/playground/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/logs/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/logs/lines.json": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/logs/stream/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/": {
         "deployment_id": ["deployment", "own deployment"],
         "replica_id": ["replica"],
@@ -38,6 +40,7 @@ OBJECTS = {
     "api/v1/deployments/<str:id>/terminate": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/replicas": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/events": {"id": ["deployment", "name"]},
+    "api/v1/deployments/<str:id>/logs": {"id": ["deployment", "name"]},
     "api/v1/api-keys/<str:id>": {"id": ["key"]},
 }
 # Addresses that show what somebody may see; the value is how to ask.

@@ -114,12 +114,14 @@ class LocalDriver:
             oldest = min(forgotten, key=lambda path: path.stat().st_mtime)
             shutil.rmtree(oldest, ignore_errors=True)
 
-    def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
+    def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
         def has_ended() -> bool:
-            seen = self.find(name) if follow else None
+            seen = self.find(name)
             return seen is None or seen.exited is not None
 
-        lines = logfile.follow(self._folder(name).log_path, tail, has_ended)
+        path = self._folder(name).log_path
+        with _files_of(name):
+            lines = logfile.follow(path, tail, has_ended) if follow else logfile.last(path, tail, since)
         return (LogLine(*logfile.split(line)) for line in lines)
 
     def capacity(self) -> Capacity:

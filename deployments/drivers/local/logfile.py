@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,7 @@ from typing import BinaryIO
 MOST_BYTES = 8 * 1024 * 1024
 LONGEST_LINE = 16 * 1024
 POLL_SECONDS = 0.2
+BLOCK_BYTES = 64 * 1024
 
 
 class LogWriter:
@@ -24,6 +26,7 @@ class LogWriter:
         self._most_bytes = most_bytes
         self._file = path.open("ab")
         self._rest = b""
+        self._latest = clock()
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take output as it comes; returns the lines that it completed, which are not written yet."""
@@ -43,7 +46,8 @@ class LogWriter:
             self._file.close()
             self._path.replace(f"{self._path}.1")
             self._file = self._path.open("ab")
-        self._file.write(self._clock().isoformat().encode() + b" " + line.rstrip(b"\r") + b"\n")
+        self._latest = max(self._latest, self._clock())  # a clock that is set back does not put lines out of order
+        self._file.write(self._latest.isoformat().encode() + b" " + line.rstrip(b"\r") + b"\n")
         self._file.flush()
 
 
@@ -57,9 +61,40 @@ def split(line: bytes) -> tuple[datetime | None, str]:
         return None, text
 
 
-def last(path: Path, count: int) -> list[bytes]:
-    """The last `count` complete lines, of this file and the one before it."""
-    return list(follow(path, count, lambda: True))
+def last(path: Path, count: int, since: datetime | None = None) -> list[bytes]:
+    """The last `count` complete lines from `since` on, of this file and the one before it. Reads no more than that."""
+    found: list[bytes] = []
+    for line in _newest_first(path):
+        at = split(line)[0] if since else None
+        if len(found) == count or (since and at and at < since):
+            break
+        found.append(line)
+    return found[::-1]
+
+
+def _newest_first(path: Path) -> Iterator[bytes]:
+    """Complete lines, the last one first, without their ends."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(file) for name in (path, f"{path}.1") if (file := _open(Path(name)))]
+        if len(files) == 2 and os.path.sameopenfile(files[0].fileno(), files[1].fileno()):
+            files.pop()  # renamed between the two looks
+        for file in files:
+            yield from _backwards(file)
+
+
+def _backwards(file: BinaryIO) -> Iterator[bytes]:
+    end, rest, is_complete = file.seek(0, os.SEEK_END), b"", False
+    while end > 0:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        rest, *lines = (file.read(end - start) + rest).split(b"\n")
+        for line in reversed(lines):
+            if is_complete:
+                yield line
+            is_complete = True  # what follows the last line end is still being written
+        end = start
+    if is_complete:
+        yield rest
 
 
 def follow(path: Path, count: int, has_ended: Callable[[], bool]) -> Iterator[bytes]:

@@ -175,7 +175,8 @@ def test_an_anonymous_visitor_is_sent_to_sign_in(owner, now):
 def test_an_ended_replicas_log_is_its_stored_end_as_text(owner, now):
     deployment = rows.in_status(owner, DeploymentStatus.FAILED, now)
     text = page(signed_in(owner), deployment, f"logs/?replica={deployment.replicas.get().pk}")
-    assert "one\ntwo &lt;script&gt;" in text
+    assert "<span>one</span>" in text
+    assert "<span>two &lt;script&gt;</span>" in text
     assert "data-log-stream" not in text
 
 

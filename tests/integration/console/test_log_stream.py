@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from deployments.drivers.base import Launch, ReplicaSpec
+from deployments.events import short
 from deployments.models import Cluster, Deployment, Replica
 from deployments.reconciler.observe import configured_drivers
 from deployments.states import DeploymentStatus, ReplicaState
@@ -53,7 +54,8 @@ async def test_a_living_replicas_log_is_followed_until_it_has_ended():
         name, data = read(await anext(events))
         assert name == "lines"
         assert data["anew"]
-        assert data["lines"][0].endswith("simulated in memory")
+        assert data["lines"][0]["parts"] == [["simulated in memory", False]]
+        assert data["lines"][0]["replica"] == short(replica)
         ended = Replica.objects.filter(pk=replica.pk)
         await ended.aupdate(state=ReplicaState.STOPPED, log_tail="simulated in memory\nlast words")
         async for event in events:

@@ -68,7 +68,7 @@ class ScriptedCluster:
         self.calls.append(("forget", name))
         self.replicas.pop(name, None)
 
-    def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
+    def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
         yield LogLine(self.now, f"log of {name}")
         yield LogLine(self.now, "last line\x00")
 

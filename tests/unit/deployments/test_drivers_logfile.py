@@ -1,6 +1,7 @@
 """The log of a replica: bounded, with times, read from the end."""
 
-from datetime import UTC, datetime
+import itertools
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deployments.drivers.local import logfile
@@ -61,3 +62,49 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
 
 def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
     assert logfile.last(tmp_path / "log", 5) == []
+
+
+def at(second: int) -> datetime:
+    return NOON + timedelta(seconds=second)
+
+
+def test_the_end_of_a_long_log_is_read_backwards(tmp_path: Path) -> None:
+    seconds = itertools.count()
+    writer = LogWriter(tmp_path / "log", lambda: at(next(seconds)))
+    for number in range(3000):
+        writer.write(b"x" * (number % 97) + f" {number}".encode())
+    every = texts(tmp_path / "log", 5000)
+    assert [line.split()[-1] for line in every] == [str(number) for number in range(3000)]
+    assert texts(tmp_path / "log", 7) == every[-7:]
+
+
+def test_lines_before_a_time_are_left_out(tmp_path: Path) -> None:
+    seconds = iter([0, 0, 1, 1, 2])
+    writer = LogWriter(tmp_path / "log", lambda: at(next(seconds)))
+    for text in (b"a", b"b", b"c", b"d"):
+        writer.write(text)
+    since = [logfile.split(line)[1] for line in logfile.last(tmp_path / "log", 10, at(1))]
+    assert since == ["b", "c", "d"]
+
+
+def test_times_never_go_back_within_a_log(tmp_path: Path) -> None:
+    clock = iter([at(0), at(5), at(-3600), at(6)])
+    writer = LogWriter(tmp_path / "log", lambda: next(clock))
+    for text in (b"a", b"b", b"c"):
+        writer.write(text)
+    assert [logfile.split(line) for line in logfile.last(tmp_path / "log", 5)] == [
+        (at(5), "a"), (at(5), "b"), (at(6), "c"),
+    ]  # fmt: skip
+
+
+def test_a_megabyte_without_a_line_end_becomes_lines_of_bearable_length(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "log", lambda: NOON)
+    data = b"\xff\x00<b>" * (2**20 // 5)
+    for start in range(0, len(data), 65536):
+        for line in writer.feed(data[start : start + 65536]):
+            writer.write(line)
+    for line in writer.flush():
+        writer.write(line)
+    found = texts(tmp_path / "log")
+    assert "".join(found) == data.decode(errors="replace")
+    assert max(len(line) for line in found) <= 80 * 1024
