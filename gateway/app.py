@@ -17,6 +17,7 @@ from gateway.ledger import AWAY, Ledger
 from gateway.limits import Limits
 from gateway.presence import Presence
 from gateway.proxy import Parts
+from gateway.reports import Reports
 from gateway.snapshot import Follower
 from gateway.spool import Spool
 from gateway.upstream import Upstream
@@ -36,6 +37,7 @@ class Gateway:
         self.is_draining = False
         self.parts: Parts | None = None
         self.presence: Presence | None = None
+        self.reports: Reports | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -50,11 +52,13 @@ class Gateway:
         ledger = Ledger(limits, Spool(self.config.spool_dir, self.gateway_id))
         follower = Follower(client)
         presence = self.presence = Presence(limits, ledger)
+        room = WaitingRoom(self.config)
+        self.reports = Reports(limits, room)
         self.parts = Parts(
             limits=limits,
             ledger=ledger,
             follower=follower,
-            waiting=WaitingRoom(self.config),
+            waiting=room,
             upstream=Upstream(self.config),
             stopping=asyncio.get_running_loop().create_future(),
         )
@@ -77,13 +81,14 @@ class Gateway:
 
     async def stop(self) -> None:
         """Settle or spool what has ended, and leave the list of gateways if nothing stays open."""
-        if self.parts is None:
+        if self.parts is None or self.reports is None:
             return
         await self.parts.ledger.finish()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(*AWAY):
+            await self.reports.finish()
             await self.parts.ledger.replay()
             if not self.parts.ledger.open:
                 await self.parts.limits.leave()

@@ -92,10 +92,11 @@ class Application:
             return await reply.whole(
                 200, openai.models_body(router.callable_routes(key, parts.follower.current.routes))
             )
-        found = await proxy.route_of(request.path.removeprefix(f"{MODELS}/"), key, parts.follower)
+        model = request.path.removeprefix(f"{MODELS}/")
+        found = await proxy.route_of(model, key, parts.follower)
         if isinstance(found, Refusal):
             return await reply.refuse(found)
-        await reply.whole(200, openai.model_body(found))
+        await reply.whole(200, openai.model_body(found, router.adapter_of(model)))
 
     async def _infer(self, parts: proxy.Parts, route: Route, request: Request, reply: Answer, key: KeyRecord) -> None:
         body = await request.body(self._gateway.config.body_bytes)

@@ -16,7 +16,8 @@ class Config:
     """All that comes from outside.
 
     `queue_seconds` and `cold_start_seconds` bound how long a request is held while all slots are taken, and while no
-    replica is ready; `queue_length` bounds how many one gateway holds for one deployment.
+    replica is ready; `queue_length` bounds how many one gateway holds for one deployment, `queue_bytes` the bodies of
+    all that it holds.
     """
 
     data_dir: Path
@@ -25,6 +26,7 @@ class Config:
     redis_url: str = "redis://127.0.0.1:6379/0"
     drain_seconds: float = 60.0
     queue_length: int = 1000
+    queue_bytes: int = 256 * 1024 * 1024
     queue_seconds: float = 60.0
     cold_start_seconds: float = 300.0
     body_bytes: int = 10 * 1024 * 1024
@@ -48,6 +50,7 @@ def read(variables: Mapping[str, str]) -> Config:
         redis_url=variables.get("REDIS_URL") or default.redis_url,
         drain_seconds=_number(variables, drain, default.drain_seconds),
         queue_length=int(_number(variables, "GATEWAY_QUEUE_LENGTH", default.queue_length)),
+        queue_bytes=int(_number(variables, "GATEWAY_QUEUE_BYTES", default.queue_bytes)),
         queue_seconds=_number(variables, "GATEWAY_QUEUE_SECONDS", default.queue_seconds),
         cold_start_seconds=_number(variables, "GATEWAY_COLD_START_SECONDS", default.cold_start_seconds),
         body_bytes=int(_number(variables, "GATEWAY_BODY_BYTES", default.body_bytes)),

@@ -17,6 +17,7 @@ Redis keys
                                       "waiting gateway_id" → Waiting: how many that gateway holds, absolute
     mc:gateways                 zset  gateway_id → last heartbeat          every 5 s; dead after GATEWAY_DEAD_SECONDS
     mc:gateway:{id}:requests    set   request ids admitted by that gateway, for the reaper
+    mc:gateway:{id}:waiting     set   deployment ids in whose load hash that gateway has a field, for the reaper
     mc:req:{request_id}         str   Admitted; written by `admit`, removed by `settle`
     mc:usage                    stream {"event": UsageEvent}               trimmed below the committed position only
     mc:hints                    list  Hint: "look at this deployment"      read by the watch process
@@ -93,6 +94,10 @@ def waiting_field(gateway_id: str) -> str:
 
 def gateway_requests_key(gateway_id: str) -> str:
     return f"mc:gateway:{gateway_id}:requests"
+
+
+def gateway_waiting_key(gateway_id: str) -> str:
+    return f"mc:gateway:{gateway_id}:waiting"
 
 
 def request_key(request_id: str) -> str:

@@ -62,7 +62,8 @@ class Request:
 
 @dataclass
 class Answer:
-    """The one answer to a request: its head with the headers that every answer has, and its body."""
+    """The one answer to a request: its head with the headers that every answer has, and its body. `told_id` is the
+    request id that stood in the head once it is sent."""
 
     send: Send
     request_id: str
@@ -72,13 +73,14 @@ class Answer:
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
     has_ended: bool = False
+    told_id: str = ""
 
     @property
     def has_begun(self) -> bool:
         return self.status != 0
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        self.status = status
+        self.status, self.told_id = status, self.request_id
         head = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._all(headers).items()]
         await self.send({"type": "http.response.start", "status": status, "headers": head})
 

@@ -28,6 +28,13 @@ class NoSlot(Enum):
 
     FULL = "full"
     NOTHING_READY = "nothing_ready"
+    ASLEEP = "asleep"
+    UNREACHED = "unreached"
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether a replica has to start first."""
+        return self in {NoSlot.NOTHING_READY, NoSlot.ASLEEP}
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,13 @@ class Limits:
     def __init__(self, client: Redis, gateway_id: str) -> None:
         self.client = client
         self.gateway_id = gateway_id
-        names = ("admit", "settle", "restore", "heartbeat", "reap")
+        names = ("admit", "settle", "restore", "heartbeat", "reap", "report")
         self._scripts = {name: client.register_script((SCRIPTS / f"{name}.lua").read_text()) for name in names}
 
     async def admit(self, request: Admitted, excluded: Iterable[str]) -> Slot | NoSlot:
         """Reserve a slot for `request` and fill in its `request_id`, `admitted_at` and `replica_id`. An `admitted_at`
-        that is set already (a request that is sent again) stays; every attempt has an id of its own."""
+        (of a request that is sent again) or a `request_id` (that its caller knows already) stays; no two attempts may
+        have the same id."""
         answer = await self._try_admit(request, excluded)
         if answer[0] == "unregistered":
             await self.heartbeat()
@@ -68,6 +76,7 @@ class Limits:
                 contract.slots_key(request.deployment_id),
                 contract.GATEWAYS,
                 contract.gateway_requests_key(self.gateway_id),
+                contract.load_key(request.deployment_id),
             ],
             args=[
                 request.to_json(),
@@ -113,12 +122,29 @@ class Limits:
 
     async def reap(self, dead: str) -> None:
         """Settle what a dead gateway left open, and forget the gateway."""
-        before, _, after = contract.slots_key("\0").partition("\0")
-        keys = [contract.GATEWAYS, contract.gateway_requests_key(dead), contract.USAGE]
-        request_key = contract.request_key("")
-        args: list[str | float] = [dead, contract.GATEWAY_DEAD_SECONDS, REAP_BATCH, request_key, before, after]
+        slots, load = contract.slots_key("\0").split("\0"), contract.load_key("\0").split("\0")
+        keys = [
+            contract.GATEWAYS,
+            contract.gateway_requests_key(dead),
+            contract.USAGE,
+            contract.gateway_waiting_key(dead),
+        ]
+        known: list[str | float] = [dead, contract.GATEWAY_DEAD_SECONDS, REAP_BATCH, contract.request_key("")]
+        args = [*known, *slots, *load, contract.waiting_field(dead)]
         while int(await self._scripts["reap"](keys=keys, args=args)):
             continue
+
+    async def report(self, deployment_id: str, count: int, oldest_seconds: float) -> None:
+        """Say how many requests this gateway holds for a deployment, the first of them for so long."""
+        await self._scripts["report"](
+            keys=[contract.load_key(deployment_id), contract.gateway_waiting_key(self.gateway_id)],
+            args=[contract.waiting_field(self.gateway_id), deployment_id, count, round(oldest_seconds * 1000)],
+        )
+
+    async def hold_nothing(self) -> None:
+        """Take back whatever this gateway said of requests that it holds."""
+        for deployment_id in await self.client.smembers(contract.gateway_waiting_key(self.gateway_id)):
+            await self.report(str(deployment_id), 0, 0.0)
 
     async def leave(self) -> None:
         """Take this gateway out of the list; nothing of it may be open."""

@@ -16,6 +16,7 @@ from gateway.contract import RouteRecord
 VERSION = "2020-10-01"
 JSON_TYPE = "application/json"
 SSE_TYPE = "text/event-stream; charset=utf-8"
+STREAM_HEADERS = {"content-type": SSE_TYPE, "cache-control": "no-cache", "x-accel-buffering": "no"}
 DONE_EVENT = b"data: [DONE]\n\n"
 MAX_RETRY_AFTER_SECONDS = 120
 
@@ -129,9 +130,28 @@ def unavailable(message: str, retry_after_seconds: float = 5) -> Refusal:
     return Refusal(503, message, SERVER, "service_unavailable", retry_after_seconds=retry_after_seconds)
 
 
+def comment(text: str) -> bytes:
+    """A line of a stream that clients skip; it keeps the connection alive, and people who look can read it."""
+    return f": {text}\n\n".encode()
+
+
 def upstream_lost(status: int = 503) -> Refusal:
     message = "The replica that answered this request was lost. What was sent so far is incomplete; try again."
     return Refusal(status, message, SERVER, "upstream_lost", retry_after_seconds=5 if status == 503 else None)
+
+
+def unreachable() -> Refusal:
+    message = "No replica of this deployment can be reached. Try again shortly."
+    return Refusal(503, message, SERVER, "upstream_lost", retry_after_seconds=5)
+
+
+def no_stream() -> Refusal:
+    return Refusal(500, "The engine did not answer with a stream. Ask without `stream`, or try again.", SERVER)
+
+
+def restarting() -> Refusal:
+    """For a request that still waited when the gateway had to stop."""
+    return unavailable("The gateway is being restarted, and this request was still waiting. Try again.", 2)
 
 
 def upstream_timeout() -> Refusal:
@@ -180,19 +200,27 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def model_object(route: RouteRecord) -> dict[str, Any]:
+def model_object(route: RouteRecord, adapter: str = "") -> dict[str, Any]:
+    """A deployment, or one of its adapters, as vLLM lists them: `root` and `parent` name the base."""
     return {
-        "id": route.name,
+        "id": f"{route.name}:{adapter}" if adapter else route.name,
         "object": "model",
         "created": int(route.created_at),
         "owned_by": route.organization_slug,
+        "root": route.name,
+        "parent": route.name if adapter else None,
     }
 
 
-def model_body(route: RouteRecord) -> bytes:
-    return json.dumps(model_object(route)).encode()
+def model_body(route: RouteRecord, adapter: str = "") -> bytes:
+    return json.dumps(model_object(route, adapter)).encode()
 
 
 def models_body(routes: Iterable[RouteRecord]) -> bytes:
-    data = [model_object(route) for route in sorted(routes, key=lambda route: route.name)]
+    """All of them with their adapters, by name."""
+    data = [
+        model_object(route, adapter)
+        for route in sorted(routes, key=lambda route: route.name)
+        for adapter in ("", *sorted(route.adapters))
+    ]
     return json.dumps({"object": "list", "data": data}).encode()

@@ -7,8 +7,9 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from gateway import admission, openai, router, telemetry, usage
+from gateway import admission, identifiers, openai, router, telemetry, usage
 from gateway.admission import Call
+from gateway.comments import Comments
 from gateway.contract import Admitted, KeyRecord, RouteRecord
 from gateway.http import Answer, ClientLeft, GatewayStops, Request, unless_cut
 from gateway.ledger import AWAY, Ledger
@@ -16,11 +17,13 @@ from gateway.limits import Limits, NoSlot, Slot
 from gateway.openai import Refusal
 from gateway.relay import Relay
 from gateway.snapshot import Follower
-from gateway.upstream import TooSlow, Unreached, Upstream, headers_for
-from gateway.waiting import WaitingRoom
+from gateway.upstream import Refused, TooSlow, Unreached, Upstream, headers_for
+from gateway.waiting import Turn, WaitingRoom
 
 log = logging.getLogger(__name__)
 MAX_RESENDS = 2
+# How long a request passes over a replica that it could not reach. A dead one is out of the routes by then.
+PASS_OVER_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ async def answer(parts: Parts, request: Request, reply: Answer, key: KeyRecord, 
     refusal = router.refusal_of_state(found) or admission.refusal_of_length(call, found.context_length)
     if refusal:
         return await reply.refuse(refusal)
-    await Exchange(parts, request, reply, key, call, found).run()
+    patience = admission.patience(request.headers.get(admission.PATIENCE_HEADER), parts.waiting.cold_start_seconds)
+    if isinstance(patience, Refusal):
+        return await reply.refuse(patience)
+    await Exchange(parts, request, reply, key, call, found, patience).run()
 
 
 async def route_of(model: str, key: KeyRecord, follower: Follower) -> RouteRecord | Refusal:
@@ -58,7 +64,14 @@ class Exchange:
     """The request once its deployment is known. At most one attempt is open at a time."""
 
     def __init__(
-        self, parts: Parts, request: Request, reply: Answer, key: KeyRecord, call: Call, found: RouteRecord
+        self,
+        parts: Parts,
+        request: Request,
+        reply: Answer,
+        key: KeyRecord,
+        call: Call,
+        found: RouteRecord,
+        patience: float,
     ) -> None:
         self._parts = parts
         self._request = request
@@ -66,11 +79,12 @@ class Exchange:
         self._call = call
         self._route = found
         self._wanted = _wanted(parts.limits.gateway_id, key, call, found)
-        self._excluded: set[str] = set()
+        self._passed_over: dict[str, float] = {}
         self._slot: Slot | None = None
         self._admitted_at = 0.0
-        self._has_hinted = False
         self._relay = self._new_relay()
+        comments = Comments(reply, is_stream=call.stream)
+        self._turn = Turn(found.deployment_id, len(call.body), patience, self._admit, comments.held)
 
     async def run(self) -> None:
         """Answer, and settle whatever was admitted, however it ends."""
@@ -82,38 +96,55 @@ class Exchange:
             self._relay.outcome = usage.CLIENT_LEFT
         except GatewayStops:
             self._relay.outcome = usage.INTERRUPTED
-            await self._reply.refuse(openai.shutting_down())
+            await self._reply.refuse(openai.shutting_down() if self._slot else openai.restarting())
         finally:
             self._settle()
 
     async def _attempts(self) -> None:
-        body = self._call.upstream_body()
-        for resend in range(MAX_RESENDS + 1):
-            outcome = await self._parts.waiting.admit(self._route.deployment_id, self._admit)
-            if isinstance(outcome, Refusal):
-                self._relay.refused(outcome)
+        """Until an attempt has its answer. One that a replica may have seen is repeated at most twice; one that no
+        replica took, as long as a request may wait for a slot."""
+        resends = 0
+        while isinstance(slot := await self._parts.waiting.admit(self._turn), Slot):
+            await self._tell_id(slot)
+            lost = await self._attempt(slot)
+            if lost is None:
                 return
-            try:
-                path, headers = self._call.route.value, headers_for(outcome.admitted.request_id, self._request.headers)
-                async with self._parts.upstream.post(outcome.address, path, body, headers) as answering:
-                    await self._relay.run(answering)
-                    return
-            except TooSlow:
-                self._relay.refused(openai.upstream_timeout())
+            log.warning("Replica %s cannot be reached: %s", slot.admitted.replica_id, lost)
+            await self._hint()
+            resends += not isinstance(lost, Refused)
+            if resends > MAX_RESENDS:
+                self._relay.refused(openai.upstream_lost())
                 return
-            except Unreached as error:
-                log.warning("Replica %s cannot be reached: %s", outcome.admitted.replica_id, error)
-                await self._hint()
-                if resend == MAX_RESENDS:
-                    self._relay.refused(openai.upstream_lost())
-                    return
-                await self._release(outcome)
+            await self._release(slot)
+        self._relay.refused(slot)
+
+    async def _attempt(self, slot: Slot) -> Unreached | None:
+        """None when there was an answer or a refusal; else why nothing of an answer came."""
+        headers = headers_for(slot.admitted.request_id, self._request.headers)
+        upstream = self._parts.upstream.post(slot.address, self._call.route.value, self._call.upstream_body(), headers)
+        try:
+            async with upstream as answering:
+                await self._relay.run(answering)
+        except TooSlow:
+            self._relay.refused(openai.upstream_timeout())
+        except Unreached as error:
+            return error
+        return None
+
+    async def _tell_id(self, slot: Slot) -> None:
+        """The ledger's id, where the head of the answer could only hold that of an attempt before."""
+        if self._reply.has_begun and self._reply.told_id != slot.admitted.request_id:
+            text = identifiers.public(slot.admitted.request_id)
+            log.info("Request %s goes on as %s", identifiers.public(self._reply.told_id), text)
+            await self._reply.write(openai.comment(f"x-request-id: {text}"))
 
     async def _admit(self) -> Slot | NoSlot | Refusal:
         """Ask for a slot. When cancelled, a slot that is granted all the same is given back."""
         if refusal := self._refusal_by_now():
             return refusal
-        asking = asyncio.create_task(self._parts.limits.admit(self._wanted, self._excluded))
+        now = time.monotonic()
+        excluded = [replica_id for replica_id, until in self._passed_over.items() if until > now]
+        asking = asyncio.create_task(self._parts.limits.admit(self._named(), excluded))
         try:
             outcome = await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -124,9 +155,12 @@ class Exchange:
             return openai.unavailable("The gateway cannot admit requests right now. Try again in a few seconds.")
         if isinstance(outcome, Slot):
             self._take(outcome)
-        elif outcome is NoSlot.NOTHING_READY and not self._has_hinted:
-            await self._hint()
         return outcome
+
+    def _named(self) -> Admitted:
+        """The note, with the id that the caller was told already unless another attempt had it."""
+        is_free = self._reply.has_begun and not self._admitted_at
+        return replace(self._wanted, request_id=self._reply.request_id) if is_free else self._wanted
 
     def _refusal_by_now(self) -> Refusal | None:
         """A deployment may fail or be terminated while its requests are held."""
@@ -149,13 +183,12 @@ class Exchange:
             self._parts.ledger.settle_soon(slot.admitted, None)
 
     async def _release(self, slot: Slot) -> None:
-        """End an attempt that is not counted; the replica is left out of the next one."""
+        """End an attempt that is not counted; the next one passes the replica over."""
         self._slot = None
-        self._excluded.add(slot.admitted.replica_id)
+        self._passed_over[slot.admitted.replica_id] = time.monotonic() + PASS_OVER_SECONDS
         await self._parts.ledger.settle(slot.admitted, None)
 
     async def _hint(self) -> None:
-        self._has_hinted = True
         try:
             await self._parts.limits.hint(self._route.deployment_id)
         except AWAY:

@@ -20,7 +20,6 @@ from gateway.usage import (
     counts_of_answer,
 )
 
-STREAM_HEADERS = {"content-type": openai.SSE_TYPE, "cache-control": "no-cache", "x-accel-buffering": "no"}
 ERROR_BYTES = 64 * 1024
 
 
@@ -52,6 +51,8 @@ class Relay:
             await self._normalise(upstream)
         elif upstream.is_stream:
             await self._stream(upstream)
+        elif self._answer.has_begun:
+            self.refused(openai.no_stream())
         else:
             await self._whole(upstream)
 
@@ -75,7 +76,8 @@ class Relay:
 
     async def _stream(self, upstream: Answering) -> None:
         self.ttft_seconds = time.perf_counter() - self._answer.started
-        await self._answer.begin(200, STREAM_HEADERS)
+        if not self._answer.has_begun:
+            await self._answer.begin(200, openai.STREAM_HEADERS)
         try:
             is_done = await self._events(upstream)
         except (Lost, EventTooLong):

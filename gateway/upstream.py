@@ -22,7 +22,11 @@ ANSWER_BYTES = 64 * 1024 * 1024
 
 
 class Unreached(Exception):
-    """The replica did not take the request, or died before the first byte of its answer."""
+    """The replica died before the first byte of its answer."""
+
+
+class Refused(Unreached):
+    """The replica took no connection, so it has seen nothing of the request."""
 
 
 class Lost(Exception):
@@ -98,13 +102,15 @@ class Upstream:
     @asynccontextmanager
     async def post(self, address: str, path: str, body: bytes, headers: Mapping[str, str]) -> AsyncIterator[Answering]:
         """The answer of a replica once its first byte is here; leaving the block early cancels it there. Raises
-        Unreached or TooSlow."""
+        Unreached (or its kind Refused) or TooSlow."""
         try:
             response = await self._session.post(
                 f"http://{address}{path}", data=body, headers=headers, allow_redirects=False
             )
         except aiohttp.ServerTimeoutError as error:
             raise _slow(error) from error
+        except aiohttp.ClientConnectorError as error:
+            raise Refused(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreached(str(error)) from error
         async with response:

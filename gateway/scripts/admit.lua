@@ -1,11 +1,20 @@
--- Reserve a slot on the least loaded replica and note the request, or change nothing.
--- KEYS: replicas, slots, gateways, requests of this gateway
+-- Reserve a slot on the least loaded replica and note the request, or change nothing but the load hash.
+-- KEYS: replicas, slots, gateways, requests of this gateway, load
 -- ARGV: Admitted as JSON, tail of the UUIDv7, tie breaker, excluded replica ids as a JSON object, request key prefix,
 --       milliseconds of the first admission ('' = now)
--- Returns {state} or {'admitted', Admitted as JSON, address}; state: unregistered | nothing_ready | full
+-- Returns {state} or {'admitted', Admitted as JSON, address}; state: unregistered | asleep | nothing_ready | full |
+-- unreached (only excluded replicas are left). A request_id that is set already stays.
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', KEYS[5], 'at', now)
+
 local note = cjson.decode(ARGV[1])
 if not redis.call('ZSCORE', KEYS[3], note.gateway_id) then
     return {'unregistered'}
+end
+if redis.call('HEXISTS', KEYS[5], 'asleep') == 1 then
+    redis.call('HSETNX', KEYS[5], 'wake', now)
+    return {'asleep'}
 end
 
 local busy = {}
@@ -15,36 +24,40 @@ for i = 1, #slots, 2 do
     busy[replica_id] = (busy[replica_id] or 0) + tonumber(slots[i + 1])
 end
 
-local excluded, ready, best, least = cjson.decode(ARGV[4]), 0, {}, nil
+local excluded, ready, reachable, best, least = cjson.decode(ARGV[4]), 0, 0, {}, nil
 local replicas = redis.call('HGETALL', KEYS[1])
 for i = 1, #replicas, 2 do
     local replica = cjson.decode(replicas[i + 1])
-    if not replica.draining and not excluded[replica.replica_id] then
+    if not replica.draining then
         ready = ready + 1
         local taken = busy[replica.replica_id] or 0
         local load = taken / replica.max_concurrency
-        if taken < replica.max_concurrency and (least == nil or load <= least) then
-            if load ~= least then
-                best, least = {}, load
+        if not excluded[replica.replica_id] then
+            reachable = reachable + 1
+            if taken < replica.max_concurrency and (least == nil or load <= least) then
+                if load ~= least then
+                    best, least = {}, load
+                end
+                best[#best + 1] = replica
             end
-            best[#best + 1] = replica
         end
     end
 end
 if ready == 0 then
+    redis.call('HSETNX', KEYS[5], 'wake', now)
     return {'nothing_ready'}
+elseif reachable == 0 then
+    return {'unreached'}
 elseif #best == 0 then
     return {'full'}
 end
 
 local chosen = best[tonumber(ARGV[3]) % #best + 1]
-local milliseconds = tonumber(ARGV[6])
-if milliseconds == nil then
-    local time = redis.call('TIME')
-    milliseconds = time[1] * 1000 + math.floor(time[2] / 1000)
+local milliseconds = tonumber(ARGV[6]) or tonumber(now)
+if note.request_id == '' then
+    local stamp = string.format('%012x', milliseconds)
+    note.request_id = string.sub(stamp, 1, 8) .. '-' .. string.sub(stamp, 9) .. '-' .. ARGV[2]
 end
-local stamp = string.format('%012x', milliseconds)
-note.request_id = string.sub(stamp, 1, 8) .. '-' .. string.sub(stamp, 9) .. '-' .. ARGV[2]
 note.admitted_at = milliseconds / 1000
 note.replica_id = chosen.replica_id
 local text = cjson.encode(note)

@@ -1,7 +1,8 @@
--- Settle open requests of a dead gateway as interrupted, with the estimate of their input, and free their slots.
--- KEYS: gateways, requests of the dead gateway, usage stream
+-- Settle open requests of a dead gateway as interrupted, with the estimate of their input, and free their slots; at last
+-- take back what it said of the requests that it held.
+-- KEYS: gateways, requests of the dead gateway, usage stream, deployments for which it held requests
 -- ARGV: id of the dead gateway, seconds after which it is dead, how many at most, request key prefix,
---       prefix and suffix of the slots key
+--       prefix and suffix of the slots key, prefix and suffix of the load key, its field there
 -- Returns how many were left to do; at 0 the gateway is forgotten
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -29,6 +30,10 @@ for _, id in ipairs(redis.call('SRANDMEMBER', KEYS[2], tonumber(ARGV[3]))) do
 end
 local left = redis.call('SCARD', KEYS[2])
 if left == 0 then
+    for _, deployment_id in ipairs(redis.call('SMEMBERS', KEYS[4])) do
+        redis.call('HDEL', ARGV[7] .. deployment_id .. ARGV[8], ARGV[9])
+    end
+    redis.call('DEL', KEYS[4])
     redis.call('ZREM', KEYS[1], ARGV[1])
 end
 return left

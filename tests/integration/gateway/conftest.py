@@ -34,10 +34,10 @@ def secret(number: int) -> str:
 
 
 @asynccontextmanager
-async def served(application: Any, **settings: Any) -> AsyncIterator[str]:
+async def served(application: Any, port: int = 0, **settings: Any) -> AsyncIterator[str]:
     """host:port of an ASGI program under uvicorn."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(application, log_config=None, log_level="critical", access_log=False, **settings)
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -61,6 +61,16 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 8.0) -
         while not (value := await condition()):  # noqa: ASYNC110 - other processes have no events either
             await asyncio.sleep(0.01)
     return value
+
+
+async def held(world: World, deployment: RouteRecord, count: int) -> None:
+    """Wait until the gateways together hold exactly `count` requests for the deployment."""
+
+    async def holds() -> bool:
+        rooms = [gateway.parts.waiting for gateway in world.gateways if gateway.parts]
+        return sum(room.waiting(deployment.deployment_id) for room in rooms) == count
+
+    await until(holds)
 
 
 @dataclass

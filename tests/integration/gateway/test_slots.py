@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from console.machine.embedded import free_port
 from gateway import contract
-from tests.integration.gateway.conftest import World, chat, until
+from tests.integration.gateway.conftest import World, chat, held, served, until
+from tests.integration.gateway.upstream import Replica
 
 
 async def test_two_gateways_never_exceed_the_slots_of_a_replica(world: World):
@@ -151,16 +153,61 @@ async def test_a_replica_that_cannot_be_reached_costs_nothing_and_another_answer
     assert contract.Hint(deployment.deployment_id).to_json() in hints
 
 
-async def test_a_request_is_sent_again_at_most_twice(world: World):
+async def test_a_request_that_replicas_have_seen_is_sent_again_at_most_twice(world: World):
     deployment = await world.deployment()
-    for port in (1, 2, 3, 4):
-        await world.announce(deployment, f"127.0.0.1:{port}")
+    seen = []
+
+    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(writer.get_extra_info("sockname"))
+        writer.close()
+
+    for _ in range(4):
+        server = await world.stack.enter_async_context(await asyncio.start_server(hang_up, "127.0.0.1", 0))
+        await world.announce(deployment, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
     url = await world.gateway()
     status, _, body = await world.post(url, chat())
     assert (status, b"upstream_lost" in body) == (503, True)
+    assert len(set(seen)) == len(seen) == 3
     event = await world.event()
     assert (event.outcome, event.input_tokens, event.output_tokens) == ("upstream_error", 0, 0)
     assert await world.slots(deployment) == {}
+
+
+async def test_a_request_that_no_replica_took_waits_until_one_does(world: World):
+    deployment = await world.deployment()
+    dead = await world.announce(deployment, "127.0.0.1:9")
+    url = await world.gateway()
+    task = asyncio.create_task(world.post(url, chat()))
+    await held(world, deployment, 1)
+    assert not await world.store.hexists(contract.load_key(deployment.deployment_id), contract.WAKE)
+    await world.store.hdel(contract.replicas_key(deployment.deployment_id), dead.replica_id)
+    replica = await world.replica(deployment)
+    assert (await task)[0] == 200
+    assert len(replica.requests) == 1
+    assert (await world.event()).outcome == "completed"
+
+
+async def test_when_no_replica_can_be_reached_for_as_long_as_a_line_may_take_the_request_is_refused(world: World):
+    deployment = await world.deployment()
+    await world.announce(deployment, "127.0.0.1:9")
+    url = await world.gateway(queue_seconds=0.3)
+    status, headers, body = await world.post(url, chat())
+    assert (status, b"upstream_lost" in body) == (503, True)
+    assert "retry-after" in headers
+    assert await world.slots(deployment) == {}
+
+
+async def test_a_replica_that_failed_once_is_asked_again_when_it_is_the_only_one(world: World):
+    deployment = await world.deployment()
+    port = free_port()
+    await world.announce(deployment, f"127.0.0.1:{port}")
+    url = await world.gateway()
+    task = asyncio.create_task(world.post(url, chat()))
+    await held(world, deployment, 1)
+    replica = Replica()
+    await world.stack.enter_async_context(served(replica, port=port, lifespan="off", timeout_graceful_shutdown=1))
+    assert (await task)[0] == 200
+    assert len(replica.requests) == 1
 
 
 async def test_an_engine_that_sends_nothing_is_given_up_after_the_limit(world: World):
