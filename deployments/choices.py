@@ -13,11 +13,12 @@ LONGEST_DELAY_SECONDS, LONGEST_SLEEP_SECONDS = 86_400, 7 * 86_400
 RANGE = ("min_replicas", "max_replicas", "scale_down_delay_seconds", "sleep_after_seconds")
 
 
-def autoscaling(fields: Fields, options: Options) -> Autoscaling:
-    """The replica range, or with `enabled: false` the fixed number `replicas`, which alone says so too."""
+def autoscaling(fields: Fields, options: Options, in_force: Autoscaling | None = None) -> Autoscaling:
+    """The replica range, or with `enabled: false` the fixed number `replicas`, which alone says so too. Delays that
+    are `in_force` may stay below a floor that rose since."""
     chosen = fields.child("autoscaling")
     enabled = chosen.boolean("enabled", not chosen.has("replicas"))
-    result = _range(chosen, options) if enabled else _fixed(chosen)
+    result = _range(chosen, options, in_force) if enabled else _fixed(chosen)
     chosen.finish()
     return result
 
@@ -29,7 +30,7 @@ def _fixed(chosen: Fields) -> Autoscaling:
     return Autoscaling.fixed(chosen.integer("replicas", 1, lowest=1, highest=MOST_REPLICAS) or 1)
 
 
-def _range(chosen: Fields, options: Options) -> Autoscaling:
+def _range(chosen: Fields, options: Options, in_force: Autoscaling | None) -> Autoscaling:
     if chosen.has("replicas"):
         _not_applicable(chosen, "replicas", "A fixed number goes with enabled: false; send min and max_replicas here.")
     usual, floor = Autoscaling(), options.delay_floor_seconds
@@ -43,10 +44,12 @@ def _range(chosen: Fields, options: Options) -> Autoscaling:
         max(usual.scale_down_delay_seconds, floor),
         lowest=floor,
         highest=LONGEST_DELAY_SECONDS,
+        kept=in_force.scale_down_delay_seconds if in_force else None,
     )
     sleep = None
     if not chosen.is_null("sleep_after_seconds"):
-        sleep = chosen.integer("sleep_after_seconds", None, lowest=floor, highest=LONGEST_SLEEP_SECONDS)
+        kept = in_force.sleep_after_seconds if in_force else None
+        sleep = chosen.integer("sleep_after_seconds", None, lowest=floor, highest=LONGEST_SLEEP_SECONDS, kept=kept)
     high = most if most is not None else max(usual.max_replicas, low)
     return Autoscaling(True, low, high, usual.scale_down_delay_seconds if delay is None else delay, sleep)
 
@@ -57,7 +60,7 @@ def _not_applicable(chosen: Fields, name: str, message: str) -> None:
 
 
 def adapters(fields: Fields) -> tuple[Adapter, ...]:
-    """LoRA adapters on the base model, each with a name of its own."""
+    """LoRA adapters on the base model, each with a name of its own, by which they are sorted: order means nothing."""
     found: list[Adapter] = []
     for item in fields.objects("adapters", most=MOST_ADAPTERS):
         adapter = _adapter(item)
@@ -67,7 +70,7 @@ def adapters(fields: Fields) -> tuple[Adapter, ...]:
             )
         elif adapter:
             found.append(adapter)
-    return tuple(found)
+    return tuple(sorted(found, key=lambda one: one.name))
 
 
 def _adapter(item: Fields) -> Adapter | None:

@@ -6,14 +6,17 @@ the actor of what the product did by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from accounts.models import User
-from deployments.models import Deployment, DeploymentEvent, Replica
+from deployments import diffs
+from deployments.diffs import Change
+from deployments.models import Deployment, DeploymentEvent, Replica, Revision
 from deployments.reconciler.actions import Scale, Wake
 
 CONSOLE = "console"
@@ -46,6 +49,22 @@ class Kind(StrEnum):
     TERMINATE_REQUESTED = "terminate_requested"
     TERMINATED = "terminated"
     DELETED = "deleted"
+    EDITED = "edited"
+    ROLLED_BACK = "rolled_back"
+    RETRIED = "retried"
+    REDEPLOYED = "redeployed"
+
+
+# What changes the configuration or the wish, and with it the deployment's version.
+CHANGES = (
+    Kind.CREATED,
+    Kind.EDITED,
+    Kind.ROLLED_BACK,
+    Kind.RETRIED,
+    Kind.REDEPLOYED,
+    Kind.TERMINATE_REQUESTED,
+    Kind.ROLLED_BACK_BY_ITSELF,
+)
 
 
 def short(replica: Replica) -> str:
@@ -81,6 +100,38 @@ def terminated(deployment: Deployment, now: datetime) -> DeploymentEvent:
 
 def deleted(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
     return _event(deployment, Kind.DELETED, f"{actor(by)} deleted the deployment", now, by=by)
+
+
+def edited(
+    deployment: Deployment, changes: Sequence[Change], revision: Revision | None, by: User | None, now: datetime
+) -> DeploymentEvent:
+    what = f"{actor(by)} changed {diffs.sentence(changes)}"
+    summary = f"Revision {revision.number}: {what}" if revision else what
+    return _event(deployment, Kind.EDITED, summary, now, _changed(changes, revision), by)
+
+
+def rolled_back(
+    deployment: Deployment, changes: Sequence[Change], revision: Revision, by: User | None, now: datetime
+) -> DeploymentEvent:
+    """`revision` is the new one; it says which one it restores."""
+    what = f"{actor(by)} rolled back to revision {revision.restores}"
+    summary = f"Revision {revision.number}: {what}, {diffs.sentence(changes)}"
+    data = {**_changed(changes, revision), "restores": revision.restores}
+    return _event(deployment, Kind.ROLLED_BACK, summary, now, data, by)
+
+
+def _changed(changes: Sequence[Change], revision: Revision | None) -> dict[str, Any]:
+    return {"changes": [asdict(one) for one in changes], "revision": revision.number if revision else None}
+
+
+def retried(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
+    return _event(deployment, Kind.RETRIED, f"{actor(by)} asked to try again", now, by=by)
+
+
+def redeployed(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
+    count = deployment.desired_replicas
+    wanted = "1 replica" if count == 1 else f"{count} replicas"
+    return _event(deployment, Kind.REDEPLOYED, f"{actor(by)} redeployed it, {wanted} wanted", now, by=by)
 
 
 def failed(deployment: Deployment, cause: Mapping[str, Any], failures: int, now: datetime) -> DeploymentEvent:

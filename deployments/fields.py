@@ -81,8 +81,11 @@ class Fields:
             return default
         return float(value) if self._is_within(name, value, lowest, highest) else default
 
-    def integer(self, name: str, default: int | None, *, lowest: int, highest: int | None = None) -> int | None:
-        """A whole number within the bounds; `highest` None leaves the upper bound to the caller."""
+    def integer(
+        self, name: str, default: int | None, *, lowest: int, highest: int | None = None, kept: int | None = None
+    ) -> int | None:
+        """A whole number within the bounds; `highest` None leaves the upper bound to the caller. `kept` is taken
+        wherever the bounds are."""
         value = self._take(name)
         if value is _ABSENT:
             return default
@@ -90,6 +93,8 @@ class Fields:
         if isinstance(value, bool) or not whole:
             self.refuse(name, "wrong_type", "Send a whole number here.")
             return default
+        if kept is not None and value == kept:
+            return kept
         return int(value) if self._is_within(name, value, lowest, highest) else default
 
     def choice(self, name: str, among: Collection[str], *, nullable: bool = False) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from deployments import choices, specs
@@ -30,8 +31,11 @@ PREDIBASE_TYPES = {
 _PREDIBASE = re.compile(r"(.+)_([1-9]\d?)00")
 
 
-def parse(body: Mapping[str, Any], options: Options) -> specs.DeploymentSpec:
-    """Raises `specs.InvalidSpec` with one error for each thing wrong."""
+def parse(
+    body: Mapping[str, Any], options: Options, in_force: specs.DeploymentSpec | None = None
+) -> specs.DeploymentSpec:
+    """Raises `specs.InvalidSpec` with one error for each thing wrong; what is `in_force` already may stay."""
+    options = _with_what_is_in_force(options, in_force) if in_force else options
     fields = Fields(body)
     if not fields.is_object:
         raise specs.InvalidSpec(fields.errors)
@@ -43,7 +47,7 @@ def parse(body: Mapping[str, Any], options: Options) -> specs.DeploymentSpec:
     adapters = choices.adapters(fields)
     engine = _engine(fields, options, endpoint, model)
     gpu = _gpu(fields, options, endpoint, model, engine)
-    autoscaling = choices.autoscaling(fields, options)
+    autoscaling = choices.autoscaling(fields, options, in_force.autoscaling if in_force else None)
     fields.finish()
     if fields.errors or not (name and endpoint and model and engine and gpu):
         raise specs.InvalidSpec(fields.errors)
@@ -56,6 +60,27 @@ def parse(body: Mapping[str, Any], options: Options) -> specs.DeploymentSpec:
         description=description or "",
         labels=labels,
     )
+
+
+def _with_what_is_in_force(options: Options, in_force: specs.DeploymentSpec) -> Options:
+    """The model as the deployment knows it, its engine and its GPUs stay choices of their own."""
+    spec, endpoint = in_force.revision, options.endpoints.get(in_force.endpoint)
+    endpoints = dict(options.endpoints)
+    if endpoint:
+        most = max(endpoint.gpus.get(in_force.gpu_type, 0), spec.gpu_count)
+        endpoints[endpoint.name] = replace(endpoint, gpus={**endpoint.gpus, in_force.gpu_type: most})
+    return replace(
+        options,
+        models={**options.models, spec.model.id: spec.model},
+        engines={**options.engines, spec.engine.name: "available"},
+        endpoints=endpoints,
+    )
+
+
+def says_count(type_id: object) -> bool:
+    """Whether the name of a GPU type is one of Predibase's, which say how many."""
+    match = _PREDIBASE.fullmatch(type_id) if isinstance(type_id, str) else None
+    return match is not None and match[1] in PREDIBASE_TYPES
 
 
 def _name(fields: Fields) -> str | None:

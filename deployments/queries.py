@@ -6,15 +6,28 @@ import statistics
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
+from deployments import events
 from deployments.engines.registry import ENGINES
-from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica, ReplicaPhase
-from deployments.specs import EndpointOption, ModelRef, Options
-from deployments.states import LIVE, STARTING_ORDER, DeploymentStatus, ReplicaState
+from deployments.models import (
+    CatalogModel,
+    Cluster,
+    ClusterGpu,
+    Deployment,
+    Endpoint,
+    GpuType,
+    Replica,
+    ReplicaPhase,
+    Revision,
+)
+from deployments.reconciler.snapshot import Policy
+from deployments.specs import Autoscaling, DeploymentSpec, EndpointOption, ModelRef, Options, RevisionSpec
+from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 STARTS_MEASURED = 100
 
@@ -60,6 +73,57 @@ def spec_options() -> Options:
 
 def model_ref(model: CatalogModel) -> ModelRef:
     return ModelRef("catalog", model.pk, model.repository, model.weight_bytes, model.context_length)
+
+
+def spec_of(deployment: Deployment) -> DeploymentSpec:
+    """The configuration in force, as it would be asked for again."""
+    assert deployment.revision, "every deployment has its first revision from the start"
+    return DeploymentSpec(
+        name=deployment.name,
+        endpoint=deployment.endpoint.name,
+        gpu_type=deployment.gpu_type_id,
+        revision=RevisionSpec.from_json(deployment.revision.spec),
+        autoscaling=autoscaling_of(deployment),
+        description=deployment.description,
+        labels=deployment.labels,
+    )
+
+
+def autoscaling_of(deployment: Deployment) -> Autoscaling:
+    if not deployment.autoscaling_enabled:
+        return Autoscaling.fixed(deployment.max_replicas)
+    return Autoscaling(
+        True,
+        deployment.min_replicas,
+        deployment.max_replicas,
+        deployment.scale_down_delay_seconds,
+        deployment.sleep_after_seconds,
+    )
+
+
+def revisions(deployment: Deployment) -> QuerySet[Revision]:
+    """Newest first."""
+    return deployment.revisions.select_related("created_by").order_by("-number")
+
+
+def last_change(deployment: Deployment) -> tuple[str, datetime]:
+    """Who changed what is wanted last, and when."""
+    kinds = [kind.value for kind in events.CHANGES]
+    event = deployment.events.filter(kind__in=kinds).order_by("-id").first()
+    return (event.actor, event.at) if event else (events.CONSOLE, deployment.updated_at)
+
+
+def waits_after_failure(deployment: Deployment, now: datetime) -> bool:
+    """Whether something of it failed lately and not all that is wanted runs again."""
+    assert deployment.revision, "every deployment has its first revision from the start"
+    since = now - timedelta(seconds=Policy.failure_window_seconds)
+    failed = deployment.replicas.filter(
+        state=ReplicaState.FAILED, released_at__gt=max(since, deployment.tried_since or since)
+    )
+    running = deployment.replicas.filter(
+        state__in=[*STARTING, ReplicaState.READY], revision__spec_hash=deployment.revision.spec_hash
+    )
+    return failed.exists() and running.count() < deployment.desired_replicas
 
 
 def capacity(cluster: Cluster) -> list[GpuFree]:

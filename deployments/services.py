@@ -10,17 +10,27 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from accounts.models import Organization, User
-from deployments import events, publish
+from deployments import events, publish, writing
+from deployments.editing import Edited as Edited
+from deployments.editing import Immutable as Immutable
+from deployments.editing import UnknownRevision as UnknownRevision
+from deployments.editing import edit as edit
+from deployments.editing import rollback as rollback
 from deployments.fields import FieldError
 from deployments.hints import hint as hint
-from deployments.models import Deployment, Endpoint, Revision
+from deployments.models import Deployment, Endpoint
 from deployments.reconciler import switch_off as end
 from deployments.reference import ensure_local_cluster as ensure_local_cluster
 from deployments.reference import load_reference_data as load_reference_data
-from deployments.specs import DeploymentSpec, RevisionSpec
+from deployments.restarting import redeploy as redeploy
+from deployments.restarting import retry as retry
+from deployments.specs import DeploymentSpec
 from deployments.states import DeploymentStatus
+from deployments.writing import NotNow as NotNow
+from deployments.writing import VersionConflict as VersionConflict
 
 DELETABLE = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
 
@@ -74,11 +84,7 @@ def _insert(organization: Organization, spec: DeploymentSpec, asked: str, by: Us
         request_hash=asked,
         gpu_type_id=spec.gpu_type,
         desired_replicas=spec.autoscaling.first_replicas,
-        autoscaling_enabled=spec.autoscaling.enabled,
-        min_replicas=spec.autoscaling.min_replicas,
-        max_replicas=spec.autoscaling.max_replicas,
-        scale_down_delay_seconds=spec.autoscaling.scale_down_delay_seconds,
-        sleep_after_seconds=spec.autoscaling.sleep_after_seconds,
+        **writing.range_columns(spec.autoscaling),
         created_by=by,
         created_at=now,
         updated_at=now,
@@ -86,23 +92,11 @@ def _insert(organization: Organization, spec: DeploymentSpec, asked: str, by: Us
         pending_since=now,
         next_due_at=now,
     )
-    deployment.revision = _revision(deployment, spec.revision, 1, by, now)
+    deployment.revision = writing.add_revision(deployment, spec.revision, by, now)
     deployment.save(update_fields=["revision"])
     events.created(deployment, by, now).save()
-    _tell(deployment, now)
+    writing.tell(deployment, now)
     return deployment
-
-
-def _revision(deployment: Deployment, spec: RevisionSpec, number: int, by: User | None, now: datetime) -> Revision:
-    return Revision.objects.create(
-        organization_id=deployment.organization_id,
-        deployment=deployment,
-        number=number,
-        spec=spec.to_json(),
-        spec_hash=spec.spec_hash,
-        created_by=by,
-        created_at=now,
-    )
 
 
 @transaction.atomic
@@ -111,6 +105,7 @@ def terminate(deployment: Deployment, *, by: User | None, now: datetime) -> None
     asked = Deployment.objects.filter(pk=deployment.pk, terminate_requested_at=None, deleted_at=None).update(
         terminate_requested_at=now,
         terminated_by=by,
+        version=F("version") + 1,
         updated_at=now,
         status=DeploymentStatus.TERMINATING,
         status_since=now,
@@ -120,7 +115,7 @@ def terminate(deployment: Deployment, *, by: User | None, now: datetime) -> None
     )
     if asked:
         events.terminate_requested(deployment, by, now).save()
-        _tell(deployment, now)
+        writing.tell(deployment, now)
     deployment.refresh_from_db()
 
 
@@ -141,9 +136,3 @@ def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
 def switch_off(now: datetime) -> list[str]:
     """Stop the replicas of local clusters when the console ends; what people want stays as it is."""
     return end.switch_off(now)
-
-
-def _tell(deployment: Deployment, now: datetime) -> None:
-    hint([deployment.pk], now)
-    transaction.on_commit(lambda: publish.publish([deployment.pk]), robust=True)
-    transaction.on_commit(lambda: publish.ui_changed([deployment]), robust=True)

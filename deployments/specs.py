@@ -154,8 +154,12 @@ class Options:
     delay_floor_seconds: int = 300
 
 
-def parse(body: Mapping[str, Any], options: Options) -> DeploymentSpec:
-    """Read a deployment as people and programs send it. Raises `InvalidSpec`."""
+def parse(body: Mapping[str, Any], options: Options, in_force: DeploymentSpec | None = None) -> DeploymentSpec:
+    """Read a deployment as people and programs send it. Raises `InvalidSpec`.
+
+    `in_force` is the configuration that an edit starts from: what it has may stay, even where it could not be chosen
+    any more (a model that left the catalog, a floor that rose, an inventory that shrank).
+    """
     from deployments import parsing  # it builds the values of this module
 
-    return parsing.parse(body, options)
+    return parsing.parse(body, options, in_force)
