@@ -73,8 +73,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Memory:
-    """`samples`: (at, load), at most `mean_seconds` old. `peaks`: (at, replicas) within the scale-down delay, each
-    lower than the one before: what comes later and higher replaces what it exceeds. `since`: when the data began."""
+    """What the controller knows from before; nothing at first.
+
+    `since`: when the data of this `epoch` began. `samples`: (at, load), at most `mean_seconds` old and one before.
+    `peaks`: (at, replicas) within the scale-down delay, each lower than the one before it: what comes later and is no
+    lower replaces it.
+    """
 
     epoch: str = ""
     since: datetime | None = None
@@ -138,20 +142,31 @@ def decide(range: Range, seen: Seen, memory: Memory, rules: Rules, now: datetime
     now = _to_milliseconds(now)
     memory = _continued(memory, seen.epoch, rules, now)
     now = max(now, _latest(memory, now))
-    need = _need(range, seen, current, _recent(memory.samples, now, rules), rules, now)
+    need = _need(range, seen, current, memory.samples, rules, now)
     memory = _remember(memory, range, seen.load, need, rules, now)
     replicas = _next(range, seen, current, need, memory, now)
     reason = _reason(range, seen, current, replicas, need, memory, rules)
     return Decision(replicas, memory, reason, _inputs(range, seen, memory, now) | _outputs(need))
 
 
-def mean(samples: Sequence[Sample]) -> float:
-    """The time-weighted mean; between two samples the load goes straight from the one to the other."""
-    seconds = (samples[-1][0] - samples[0][0]).total_seconds()
+def mean(samples: Sequence[Sample], since: datetime) -> float:
+    """The time-weighted mean from `since`, or from the first sample if that is later, to the last one.
+
+    Between two samples the load goes straight from the one to the other.
+    """
+    line = [*_edge(samples, since), *(sample for sample in samples if sample[0] >= since)]
+    seconds = (line[-1][0] - line[0][0]).total_seconds()
     if seconds <= 0:
-        return samples[-1][1]
-    pairs = pairwise(samples)
-    return sum((end - start).total_seconds() * (one + two) / 2 for (start, one), (end, two) in pairs) / seconds
+        return line[-1][1]
+    return sum((end - start).total_seconds() * (one + two) / 2 for (start, one), (end, two) in pairwise(line)) / seconds
+
+
+def _edge(samples: Sequence[Sample], since: datetime) -> list[Sample]:
+    """The load at `since`, where samples lie on both sides of it."""
+    for (start, one), (end, two) in pairwise(samples):
+        if start < since < end:
+            return [(since, one + (two - one) * ((since - start) / (end - start)))]
+    return []
 
 
 # What is remembered
@@ -174,13 +189,13 @@ def _latest(memory: Memory, otherwise: datetime) -> datetime:
     return memory.samples[-1][0] if memory.samples else otherwise
 
 
-def _recent(samples: Sequence[Sample], now: datetime, rules: Rules) -> tuple[Sample, ...]:
-    since = now - timedelta(seconds=rules.mean_seconds)
-    return tuple(sample for sample in samples if sample[0] >= since)
+def _recent(samples: tuple[Sample, ...], since: datetime) -> tuple[Sample, ...]:
+    """Those since then, and the one before, which says how the first interval began."""
+    return samples[max(0, sum(at < since for at, _ in samples) - 1) :]
 
 
 def _remember(memory: Memory, range: Range, load: float, need: _Need, rules: Rules, now: datetime) -> Memory:
-    samples = _recent(memory.samples, now, rules)
+    samples = _recent(memory.samples, now - timedelta(seconds=rules.mean_seconds))
     if not samples or (now - samples[-1][0]).total_seconds() >= rules.sample_seconds:
         samples = (*samples, (now, round(load, 2)))
     since = now - timedelta(seconds=range.scale_down_delay_seconds)
@@ -195,7 +210,7 @@ def _need(range: Range, seen: Seen, current: int, samples: tuple[Sample, ...], r
     load = seen.load or 0.0
     target = seen.max_concurrency * rules.target_share
     is_backlog = seen.oldest_waiting_seconds > rules.queue_wait_seconds
-    average = mean((*samples, (now, load)))
+    average = mean((*samples, (now, load)), now - timedelta(seconds=rules.mean_seconds))
     counted = load if is_backlog else average
     want = _ceil(counted / target)
     if is_backlog:
