@@ -7,7 +7,7 @@ request slips in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from deployments.reconciler import autoscaler
@@ -29,14 +29,11 @@ def how_many(snapshot: Snapshot, wanted: Sequence[ReplicaView]) -> HowMany:
     """For a deployment that is neither ending nor given up; `wanted` are its starting and ready replicas."""
     if snapshot.deployment.asleep_since is not None:
         return _asleep(snapshot)
+    before = Memory.from_json(snapshot.deployment.memory)
     decision = autoscaler.decide(
-        _range(snapshot.deployment),
-        _seen(snapshot, wanted),
-        Memory.from_json(snapshot.deployment.memory),
-        snapshot.policy.autoscaler,
-        snapshot.now,
+        _range(snapshot.deployment), _seen(snapshot, wanted), before, snapshot.policy.autoscaler, snapshot.now
     )
-    memory = _listening(snapshot, decision.memory)
+    memory = _listening(snapshot, before, decision.memory)
     actions = [*_written(snapshot.deployment, decision, memory), *_sleep(snapshot, wanted, memory)]
     return HowMany(decision.replicas, tuple(actions))
 
@@ -69,11 +66,11 @@ def _seen(snapshot: Snapshot, wanted: Sequence[ReplicaView]) -> Seen:
     )
 
 
-def _listening(snapshot: Snapshot, memory: Memory) -> Memory:
-    """Silence counts from when this Redis began to be heard, also where the range leaves nothing to scale."""
-    if snapshot.load is None or memory.epoch == snapshot.load.epoch:
-        return memory
-    return replace(memory, epoch=snapshot.load.epoch, since=snapshot.now)
+def _listening(snapshot: Snapshot, before: Memory, after: Memory) -> Memory:
+    """Who may sleep must know since when this Redis was heard, also where the range leaves nothing to scale."""
+    if snapshot.deployment.min_replicas > 0 or after.since is not None or snapshot.load is None:
+        return after
+    return before if before.epoch == snapshot.load.epoch else Memory(snapshot.load.epoch, snapshot.now)
 
 
 def _written(deployment: DeploymentView, decision: Decision, memory: Memory) -> list[Action]:

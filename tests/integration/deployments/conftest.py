@@ -9,7 +9,7 @@ import redis
 from accounts import services as accounts
 from accounts.models import Organization, User
 from accounts.roles import Role
-from deployments import queries, services, specs
+from deployments import bodies, queries, services, specs
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica
 from deployments.reconciler import passes
 from deployments.reconciler.calls import Failpoint
@@ -111,6 +111,20 @@ class Console:
         return services.create_deployment(
             organization=self.organization, spec=spec, body=body, by=self.user, now=self.now
         )[0]
+
+    def create_range(self, least: int, most: int, **rest: object) -> Deployment:
+        """A deployment that scales, after 300 s without need downwards or to sleep."""
+        body = {"name": "chat", "model": {"source": "catalog", "id": "small"}, **rest}
+        body["autoscaling"] = {"min_replicas": least, "max_replicas": most}
+        spec = specs.parse(body, self.options)
+        return services.create_deployment(
+            organization=self.organization, spec=spec, body=body, by=self.user, now=self.now
+        )[0]
+
+    def edit(self, deployment: Deployment, **changes: object) -> None:
+        body = bodies.merged(bodies.body_of(queries.spec_of(deployment)), changes)
+        spec = specs.parse(body, self.options)
+        services.edit(deployment, spec=spec, expected_version=None, by=self.user, now=self.now)
 
     def terminate(self, deployment: Deployment) -> None:
         services.terminate(deployment, by=self.user, now=self.now)

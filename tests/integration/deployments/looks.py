@@ -26,3 +26,19 @@ def a_gateway_is_alive(store):
     store.set(contract.EPOCH, "one")
     seconds, _ = store.time()
     store.zadd(contract.GATEWAYS, {"g1": seconds})
+
+
+def a_request_arrives(store, deployment):
+    """What `admit` notes of a request that finds nothing to serve it."""
+    store.hset(contract.load_key(str(deployment.pk)), contract.WAKE, "1")
+
+
+def requests_wait(store, deployment, count, seconds=0.0):
+    """The gateway holds `count` requests, the oldest for so long."""
+    now, _ = store.time()
+    waiting = contract.Waiting(count, now - seconds)
+    store.hset(contract.load_key(str(deployment.pk)), contract.waiting_field("g1"), waiting.to_json())
+
+
+def requests_run(store, deployment, replica, count):
+    store.hset(contract.slots_key(str(deployment.pk)), f"{replica.pk} g1", count)
