@@ -45,7 +45,7 @@ def download_failed(code: int | None, log_tail: str) -> Cause:
         "download_failed",
         f"The model could not be downloaded: the download {how_it_ended(code)}.",
         last_lines(log_tail) or "The download said nothing.",
-        "Check that the model's source can be reached from the cluster and that the disk has room, then deploy again.",
+        "Check that the model's source can be reached from the cluster and that the disk has room, then press Retry.",
     )
 
 
@@ -54,7 +54,7 @@ def out_of_memory(evidence: str) -> Cause:
         "out_of_memory",
         "The engine ran out of GPU memory: model, KV cache and working memory do not fit.",
         evidence,
-        "Choose a GPU type with more memory or more GPUs, or lower the context length or the max concurrency.",
+        "Edit: more GPUs per replica, a shorter context or a lower max concurrency. Clone it for another GPU type.",
     )
 
 
@@ -63,7 +63,16 @@ def engine_exited(code: int | None, log_tail: str) -> Cause:
         "engine_exited",
         f"The engine {how_it_ended(code)}.",
         last_lines(log_tail) or "The engine said nothing.",
-        "Read the end of the replica's log; correct the engine's settings if they are named there, then deploy again.",
+        "Read the end of the replica's log. If it names a setting, correct it with Edit; otherwise press Retry.",
+    )
+
+
+def adapter_failed(evidence: str) -> Cause:
+    return Cause(
+        "adapter_failed",
+        "An adapter could not be loaded, so the engine did not start.",
+        evidence,
+        "Correct or remove the adapter that the evidence names with Edit. If only its source was away, press Retry.",
     )
 
 
@@ -72,5 +81,5 @@ def executable_missing(title: str, log_tail: str) -> Cause:
         "executable_missing",
         f"{title} is not installed on the node, so no replica can start there.",
         last_lines(log_tail, 1) or "The program was not found.",
-        f"Install {title} on the node so that its command is on the PATH, or choose another engine.",
+        f"Install {title} on the node, with its command on the PATH, and press Retry, or choose another engine.",
     )

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import aiohttp
 import openai
 import pytest
 
-from deployments.engines.simulator import tokens
+from deployments.engines.simulator import embeddings, tokens
 
 CHAT: list[Any] = [{"role": "user", "content": "Say something."}]
 PROMPT_TOKENS = tokens.count(tokens.chat_prompt(CHAT))
@@ -24,7 +25,7 @@ PROMPT_TOKENS = tokens.count(tokens.chat_prompt(CHAT))
 
 @dataclass
 class Running:
-    """A simulator that serves `chat` and `demo/chat`, two requests at a time, one token every 2 ms."""
+    """A simulator that serves `chat` and `demo/chat` with two adapters, two requests at a time, a token every 2 ms."""
 
     url: str
     folder: Path
@@ -36,6 +37,15 @@ class Running:
 
     def client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+
+
+def adapters(*names: str) -> list[str]:
+    modules = (
+        {"name": f"{base}:{name}", "path": f"demo/{name}-lora", "base_model_name": base}
+        for base in ("chat", "demo/chat")
+        for name in names
+    )
+    return ["--lora-modules", *map(json.dumps, modules)]
 
 
 def start(folder: Path, *more: str) -> Running:
@@ -54,7 +64,8 @@ def start(folder: Path, *more: str) -> Running:
 
 @pytest.fixture(scope="module")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = start(tmp_path_factory.mktemp("simulator"))
+    model = ["--model", "meta-llama/Llama-3.1-8B-Instruct"]
+    running = start(tmp_path_factory.mktemp("simulator"), *model, *adapters("sql", "mail"))
     asyncio.run(until_health_is(running, 200))
     yield running
     running.process.terminate()
@@ -163,7 +174,56 @@ async def test_errors_have_vllms_shape(simulator: Running) -> None:
     with pytest.raises(openai.BadRequestError) as too_long:
         await client.completions.create(model="chat", prompt="a", max_tokens=20_000)
     assert "maximum context length is 20000 tokens" in too_long.value.message
-    assert [model.id async for model in client.models.list()] == ["chat", "demo/chat"]
+
+
+async def test_models_and_their_adapters_are_listed_with_root_and_parent(simulator: Running) -> None:
+    rows = [model.to_dict() async for model in simulator.client().models.list()]
+    base = "meta-llama/Llama-3.1-8B-Instruct"
+    assert [(row["id"], row["root"], row["parent"]) for row in rows] == [
+        ("chat", base, None),
+        ("demo/chat", base, None),
+        ("chat:sql", "demo/sql-lora", "chat"),
+        ("chat:mail", "demo/mail-lora", "chat"),
+        ("demo/chat:sql", "demo/sql-lora", "demo/chat"),
+        ("demo/chat:mail", "demo/mail-lora", "demo/chat"),
+    ]
+    assert [row["max_model_len"] for row in rows] == [20_000, 20_000, None, None, None, None]
+
+
+@pytest.mark.parametrize("model", ["chat:sql", "demo/chat:mail"])
+async def test_an_adapter_answers_by_name_and_says_so(simulator: Running, model: str) -> None:
+    name = model.partition(":")[2]
+    answer = await simulator.client().chat.completions.create(
+        model=model, messages=CHAT, max_tokens=20, extra_headers={"x-request-id": model}
+    )
+    said = answer.choices[0].message.content
+    assert said == tokens.answer(20, name)
+    assert said.startswith(f"Simulated answer of adapter {name} ")
+    assert (answer.model, answer.usage and answer.usage.completion_tokens) == (model, 20)
+    assert (await until_noted(simulator, model))["model"] == model
+
+
+async def test_an_adapter_that_is_not_served_is_no_model(simulator: Running) -> None:
+    with pytest.raises(openai.NotFoundError):
+        await simulator.client().completions.create(model="chat:other", prompt="a")
+
+
+@pytest.mark.parametrize("encoding_format", [{}, {"encoding_format": "float"}])
+async def test_embeddings_come_as_the_official_client_wants_them(
+    simulator: Running, encoding_format: dict[str, Any]
+) -> None:
+    request_id = f"embed-{len(encoding_format)}"
+    answer = await simulator.client().embeddings.create(
+        model="demo/chat",
+        input="first",
+        dimensions=8,
+        extra_headers={"x-request-id": request_id},
+        **encoding_format,
+    )
+    assert answer.data[0].embedding == list(struct.unpack("<8f", embeddings.packed("first", dimensions=8)))
+    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (2, 2)
+    entry = await until_noted(simulator, request_id)
+    assert (entry["route"], entry["prompt_tokens"], entry["completion_tokens"]) == ("/v1/embeddings", 2, 0)
 
 
 async def test_no_prompt_is_written_down(simulator: Running) -> None:
@@ -172,16 +232,92 @@ async def test_no_prompt_is_written_down(simulator: Running) -> None:
     assert "confidential" not in written
 
 
-async def test_what_a_shutdown_cuts_off_is_written_down_as_aborted(tmp_path: Path) -> None:
-    running = start(tmp_path)
-    await until_health_is(running, 200)
+async def streaming(running: Running, request_id: str, max_tokens: int) -> Any:
+    """A stream that has begun."""
     stream = await running.client().completions.create(
-        model="chat", prompt="go on", max_tokens=10_000, stream=True, extra_headers={"x-request-id": "cut"}
+        model="chat", prompt="go on", max_tokens=max_tokens, stream=True, extra_headers={"x-request-id": request_id}
     )
     await anext(stream)
+    return stream
+
+
+async def until_nobody_is_let_in(running: Running) -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0.01)
+    raise AssertionError("new connections were still accepted")
+
+
+async def test_a_shutdown_lets_nobody_in_and_what_is_in_flight_end(tmp_path: Path) -> None:
+    running = start(tmp_path)
+    await until_health_is(running, 200)
+    streams = [await streaming(running, f"last-{number}", 400) for number in range(2)]
+    queued = asyncio.create_task(streaming(running, "queued", 10))
+    await until_it_waits(running, 1)
     running.process.terminate()
-    await asyncio.to_thread(running.process.wait, 10)
-    assert running.entries()["cut"]["outcome"] == "aborted"
+    await until_nobody_is_let_in(running)
+    assert running.process.poll() is None
+    for stream in (*streams, await queued):
+        assert [chunk.choices[0].finish_reason async for chunk in stream][-1] == "length"
+    assert await asyncio.to_thread(running.process.wait, 10) == 0
+    ends = {name: (entry["completion_tokens"], entry["outcome"]) for name, entry in running.entries().items()}
+    assert ends == {"last-0": (400, "finished"), "last-1": (400, "finished"), "queued": (10, "finished")}
+
+
+async def test_what_outlasts_the_grace_is_cut_off_and_written_down(tmp_path: Path) -> None:
+    running = start(tmp_path, "--grace-seconds", "1")
+    await until_health_is(running, 200)
+    body = {"model": "chat", "prompt": "go on", "max_tokens": 10_000, "stream": True}
+    asked = {"url": f"{running.url}/v1/completions", "headers": {"x-request-id": "cut"}, "json": body}
+    async with aiohttp.ClientSession() as session, session.post(**asked) as response:
+        await response.content.readuntil(b"\n\n")
+        begun = time.monotonic()
+        running.process.terminate()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.content.read()
+    assert await asyncio.to_thread(running.process.wait, 10) == 0
+    assert time.monotonic() - begun >= 1
+    entry = running.entries()["cut"]
+    assert entry["outcome"] == "aborted"
+    assert entry["completion_tokens"] < 10_000
+
+
+async def until_it_waits(running: Running, requests: int) -> None:
+    wanted = f'vllm:num_requests_waiting{{engine="0",model_name="chat"}} {requests:.1f}'
+    async with aiohttp.ClientSession() as session:
+        for _ in range(500):
+            async with session.get(f"{running.url}/metrics") as response:
+                if wanted in await response.text():
+                    return
+            await asyncio.sleep(0.01)
+    raise AssertionError(f"{requests} requests never waited")
+
+
+async def test_hundreds_of_streams_at_once_keep_their_pace(tmp_path: Path) -> None:
+    running = start(tmp_path, "--max-concurrency", "300", "--itl-ms", "15")
+    await until_health_is(running, 200)
+    body = {"model": "chat", "prompt": "a", "max_tokens": 100, "stream": True}
+    connector = aiohttp.TCPConnector(limit=0)
+
+    async def stream(session: aiohttp.ClientSession) -> tuple[int, float]:
+        async with session.post(f"{running.url}/v1/completions", json=body) as response:
+            await response.content.readuntil(b"\n\n")
+            begun = time.monotonic()
+            rest = await response.content.read()
+            return 1 + rest.count(b"data: {"), time.monotonic() - begun
+
+    async with aiohttp.ClientSession(connector=connector) as session:
+        ended = await asyncio.gather(*(stream(session) for _ in range(300)))
+    assert {count for count, _ in ended} == {100}
+    lengths = sorted(seconds for _, seconds in ended)
+    assert lengths[150] == pytest.approx(99 * 0.015, rel=0.3)
+    running.process.terminate()
+    assert await asyncio.to_thread(running.process.wait, 10) == 0
 
 
 async def test_an_engine_that_is_never_healthy_answers_its_probe_with_503(tmp_path: Path) -> None:

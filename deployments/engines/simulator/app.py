@@ -5,29 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
-from deployments.engines.simulator import answers, gauges
+from deployments.engines.simulator import embeddings, gauges
 from deployments.engines.simulator.desk import Desk
 from deployments.engines.simulator.gauges import Gauges
 from deployments.engines.simulator.requests import Refused, read
+from deployments.engines.simulator.served import Served as Served
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 JSON, STREAM = b"application/json", b"text/event-stream; charset=utf-8"
 VERSION = "simulator"
-
-
-@dataclass(frozen=True)
-class Served:
-    """What it serves: every name answers for the same model; `created` is seconds since the epoch."""
-
-    names: tuple[str, ...]
-    max_model_len: int
-    created: int
 
 
 class App:
@@ -65,12 +56,9 @@ class App:
             case ("GET", "/version"):
                 await _respond(send, 200, json.dumps({"version": VERSION}).encode())
             case ("GET", "/v1/models"):
-                served = self.served
-                await _respond(send, 200, answers.models(served.names, served.max_model_len, served.created))
-            case ("POST", "/v1/chat/completions"):
-                await self._generate(scope, receive, send, chat=True)
-            case ("POST", "/v1/completions"):
-                await self._generate(scope, receive, send, chat=False)
+                await _respond(send, 200, self.served.models())
+            case ("POST", "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings"):
+                await self._answer(scope, receive, send)
             case _:
                 raise Refused(404, "NotFoundError", "Not Found")
 
@@ -79,14 +67,14 @@ class App:
             self.probed.set()
         await _respond(send, 200 if self.ready.is_set() else 503, b"")
 
-    async def _generate(self, scope: Message, receive: Receive, send: Send, *, chat: bool) -> None:
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Work on a request until it is answered or its client has left."""
         if not self.ready.is_set():
             raise Refused(503, "ServiceUnavailableError", "The engine is still initializing.")
         body = await _body(receive)
-        wanted = read(body, chat=chat, served_names=self.served.names, max_model_len=self.served.max_model_len)
+        reply = _Reply(send)
         request_id = _header(scope, b"x-request-id") or secrets.token_hex(16)
-        reply = _Reply(send, STREAM if wanted.stream else JSON)
-        work = asyncio.ensure_future(self._desk.answer(wanted, request_id, reply.write))
+        work = asyncio.ensure_future(self._begin(scope["path"], body, request_id, reply))
         self._works.add(work)
         work.add_done_callback(self._works.discard)
         leaving = asyncio.ensure_future(_left(receive))
@@ -100,20 +88,30 @@ class App:
             work.result()
             await reply.close()
 
+    def _begin(self, path: str, body: bytes, request_id: str, reply: _Reply) -> Coroutine[Any, Any, None]:
+        """Raises `Refused`."""
+        names, longest = self.served.all_names, self.served.max_model_len
+        if path == "/v1/embeddings":
+            asked = embeddings.read(body, served_names=names, max_model_len=longest)
+            return self._desk.embed(asked, request_id, reply.write)
+        wanted = read(body, chat=path == "/v1/chat/completions", served_names=names, max_model_len=longest)
+        reply.content_type = STREAM if wanted.stream else JSON
+        return self._desk.answer(wanted, request_id, reply.write)
+
 
 class _Reply:
     """The response of one request; its head goes out with the first bytes."""
 
-    def __init__(self, send: Send, content_type: bytes) -> None:
+    def __init__(self, send: Send) -> None:
+        self.content_type = JSON
         self._send = send
-        self._content_type = content_type
         self._begun = False
 
     async def write(self, data: bytes) -> None:
         if not self._begun:
             self._begun = True
-            length = [] if self._content_type is STREAM else [(b"content-length", str(len(data)).encode())]
-            headers = [(b"content-type", self._content_type), *length]
+            length = [] if self.content_type is STREAM else [(b"content-length", str(len(data)).encode())]
+            headers = [(b"content-type", self.content_type), *length]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 

@@ -37,8 +37,9 @@ def _serve(
     spec: RevisionSpec, settings: SimulatorSettings, served_names: tuple[str, ...], gpu_count: int
 ) -> tuple[str, ...]:
     fault = settings.fail if settings.fail != "download" else None
+    adapters = base.lora_modules(spec, served_names)
     return (
-        *("--port", "{port}"),
+        *("--port", "{port}", "--model", spec.model.repository),
         *(part for name in served_names for part in ("--served-name", name)),
         *("--initialize-seconds", f"{settings.initialize_seconds:g}"),
         *("--ttft-ms", f"{settings.ttft_ms:g}"),
@@ -46,6 +47,7 @@ def _serve(
         *("--max-model-len", str(spec.engine.context_length)),
         *("--max-concurrency", str(spec.engine.max_concurrency)),
         *("--gpu-count", str(gpu_count)),
+        *(("--lora-modules", *adapters) if adapters else ()),
         *(("--fail", fault) if fault else ()),
     )
 

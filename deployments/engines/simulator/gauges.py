@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 # vLLM's own buckets, in seconds.
 TTFT = (
@@ -46,7 +53,8 @@ class Gauges:
         self.prompt_tokens = self._counter("vllm:prompt_tokens", "Prompt tokens processed.", model)
         self.generation_tokens = self._counter("vllm:generation_tokens", "Tokens generated.", model)
         self.ttft = self._histogram("vllm:time_to_first_token_seconds", "Time to first token.", model, TTFT)
-        self.itl = self._histogram("vllm:inter_token_latency_seconds", "Time between tokens.", model, ITL)
+        self.itl = TokenGaps("vllm:inter_token_latency_seconds", "Time between tokens.", model, ITL)
+        self._registry.register(self.itl)
         self.whole = self._histogram("vllm:e2e_request_latency_seconds", "Whole requests.", model, WHOLE)
         self.queue = self._histogram("vllm:request_queue_time_seconds", "Time spent waiting.", model, WHOLE)
         success = Counter(
@@ -69,3 +77,24 @@ class Gauges:
     def _histogram(self, name: str, text: str, model: str, buckets: tuple[float, ...]) -> Histogram:
         labels = ("engine", "model_name")
         return Histogram(name, text, labels, registry=self._registry, buckets=buckets).labels("0", model)
+
+
+class TokenGaps(Collector):
+    """A histogram that takes many equal values at once: it is asked at every token of every stream."""
+
+    def __init__(self, name: str, text: str, model: str, buckets: tuple[float, ...]) -> None:
+        self._told = (name, text, model)
+        self._bounds = (*buckets, float("inf"))
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
+
+    def observe(self, seconds: float, *, times: int) -> None:
+        self._counts[bisect_left(self._bounds, seconds)] += times
+        self._sum += seconds * times
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        name, text, model = self._told
+        family = HistogramMetricFamily(name, text, labels=("engine", "model_name"))
+        below = zip(map(floatToGoString, self._bounds), accumulate(self._counts), strict=True)
+        family.add_metric(("0", model), [(bound, float(count)) for bound, count in below], self._sum)
+        yield family

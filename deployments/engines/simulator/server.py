@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import uvicorn
-import uvloop
 
-from deployments.engines.simulator.app import App, Served
+from deployments.engines.simulator.app import App
 from deployments.engines.simulator.desk import Desk, Pace
 from deployments.engines.simulator.gauges import Gauges
 from deployments.engines.simulator.journal import Journal, now, say
+from deployments.engines.simulator.served import Adapter, Served
 
 SERVE_FAULTS = ("initialize", "out_of_memory", "crash", "never_healthy")
-STREAMS_END_SECONDS = 3
 CRASH_SECONDS = 1.0
 STEPS = ("Loading model weights", "Allocating the KV cache", "Warming up")
 NO_MEMORY = (
@@ -31,7 +30,10 @@ NO_MEMORY = (
 
 @dataclass(frozen=True)
 class Serving:
-    """The options of `serve`. Seconds; `fail` is one of SERVE_FAULTS or None."""
+    """The options of `serve`. Seconds; `fail` is one of SERVE_FAULTS or None.
+
+    `grace_seconds`: how long what is in flight may go on after SIGTERM; `root`: where the model came from.
+    """
 
     host: str
     port: int
@@ -41,16 +43,21 @@ class Serving:
     max_model_len: int
     gpu_count: int = 1
     fail: str | None = None
+    grace_seconds: int = 4
+    adapters: tuple[Adapter, ...] = ()
+    root: str = ""
 
 
 def serve(serving: Serving, environment: Mapping[str, str]) -> None:
-    """Serve until SIGTERM; open streams then have STREAMS_END_SECONDS."""
-    uvloop.run(_serve(serving, Journal(environment.get("CONSOLE_REPLICA_DIR"))))
+    """Serve until SIGTERM: nobody new is let in then, and what is in flight ends or is cut off after the grace."""
+    # uvloop accepts one connection per turn of its loop: beside hundreds of streams newcomers would wait for seconds.
+    asyncio.run(_serve(serving, Journal(environment.get("CONSOLE_REPLICA_DIR"))))
 
 
 async def _serve(serving: Serving, journal: Journal) -> None:
     figures = Gauges(serving.served_names[0])
-    served = Served(serving.served_names, serving.max_model_len, int(now().timestamp()))
+    created = int(now().timestamp())
+    served = Served(serving.served_names, serving.max_model_len, created, serving.adapters, serving.root)
     app = App(served, Desk(serving.pace, figures, journal), figures)
     config = uvicorn.Config(
         app,
@@ -60,7 +67,7 @@ async def _serve(serving: Serving, journal: Journal) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=STREAMS_END_SECONDS,
+        timeout_graceful_shutdown=serving.grace_seconds,
     )
     server = _Server(config)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
@@ -87,6 +94,8 @@ async def _live(serving: Serving, app: App) -> None:
     """Initialize, become ready, and fail where told to."""
     names = ", ".join(serving.served_names)
     say(f"Simulated engine for {names}: {serving.gpu_count} GPU(s), context length {serving.max_model_len} tokens.")
+    for one in serving.adapters:
+        say(f"Adapter {one.name} from {one.path} (simulated).")
     for step in STEPS:
         say(f"{step} (simulated) ...")
         await asyncio.sleep(serving.initialize_seconds / len(STEPS))

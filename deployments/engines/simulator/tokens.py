@@ -3,12 +3,14 @@
 A text has ceil(UTF-8 bytes / 4) tokens. A chat prompt is the text `<|role|>\\ncontent\\n` of every message, then
 `<|assistant|>\\n`; the parts of type text of a content list are joined. A completion prompt is its text; a list of
 token ids has its length. Every output token is a piece of four ASCII characters, and an answer of n tokens is the
-first n pieces.
+first n pieces: `Simulated answer`, from an adapter ` of adapter NAME` filled up with spaces to whole pieces, then the
+rest, round and round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 OPENING = ("Simu", "late", "d an", "swer")
@@ -47,11 +49,19 @@ def count_prompt(prompt: str | list[int]) -> int:
     return count(prompt) if isinstance(prompt, str) else len(prompt)
 
 
-def piece(place: int) -> str:
+@cache
+def opening(adapter: str = "") -> tuple[str, ...]:
+    """The first pieces of every answer; they name the adapter that gives it."""
+    said = f" of adapter {adapter}" if adapter else ""
+    return OPENING + tuple(said[start : start + 4].ljust(4) for start in range(0, len(said), 4))
+
+
+def piece(place: int, adapter: str = "") -> str:
     """The output token at `place`, counted from 0."""
-    return OPENING[place] if place < len(OPENING) else REST[(place - len(OPENING)) % len(REST)]
+    first = opening(adapter)
+    return first[place] if place < len(first) else REST[(place - len(first)) % len(REST)]
 
 
-def answer(length: int) -> str:
+def answer(length: int, adapter: str = "") -> str:
     """The text of `length` output tokens."""
-    return "".join(piece(place) for place in range(length))
+    return "".join(piece(place, adapter) for place in range(length))

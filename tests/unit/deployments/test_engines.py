@@ -1,6 +1,7 @@
 """How engines are launched, and what their end means."""
 
 import dataclasses
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -8,12 +9,13 @@ import pytest
 from deployments import causes
 from deployments.drivers.base import ExitRecord
 from deployments.engines.registry import ENGINES
-from deployments.specs import FAULTS, EngineSettings, ModelRef, RevisionSpec, SimulatorSettings
+from deployments.specs import FAULTS, Adapter, EngineSettings, ModelRef, RevisionSpec, SimulatorSettings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LLAMA = ModelRef("catalog", "llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", 16_060_522_496, 131_072)
 VLLM = RevisionSpec(LLAMA, EngineSettings("vllm", 8192), gpu_count=1)
 NAMES = ("chat", "demo/chat")
+SQL, MAIL = Adapter("sql", "demo/llama-sql-lora"), Adapter("mail", "demo/llama-mail-lora")
 
 
 def launched(spec: RevisionSpec) -> tuple[str, ...]:
@@ -59,6 +61,39 @@ def test_vllm_is_given_nothing_else() -> None:
     ]
 
 
+def after(command: tuple[str, ...], flag: str) -> tuple[str, ...]:
+    """The values of a flag, up to the next one."""
+    values = command[command.index(flag) + 1 :]
+    end = next((place for place, part in enumerate(values) if part.startswith("--")), len(values))
+    return values[:end]
+
+
+def test_vllm_serves_each_adapter_under_each_public_name() -> None:
+    command = launched(dataclasses.replace(VLLM, adapters=(SQL, MAIL)))
+    assert "--enable-lora" in command
+    assert [json.loads(one) for one in after(command, "--lora-modules")] == [
+        {"name": "chat:sql", "path": "demo/llama-sql-lora", "base_model_name": "chat"},
+        {"name": "chat:mail", "path": "demo/llama-mail-lora", "base_model_name": "chat"},
+        {"name": "demo/chat:sql", "path": "demo/llama-sql-lora", "base_model_name": "demo/chat"},
+        {"name": "demo/chat:mail", "path": "demo/llama-mail-lora", "base_model_name": "demo/chat"},
+    ]
+
+
+@pytest.mark.parametrize(("adapters", "at_once", "kept"), [(1, "2", "2"), (4, "8", "8"), (20, "8", "40")])
+def test_vllm_keeps_every_adapter_and_sets_gpu_memory_aside_for_a_few(adapters: int, at_once: str, kept: str) -> None:
+    many = tuple(Adapter(f"a{number}", "demo/lora") for number in range(adapters))
+    command = launched(dataclasses.replace(VLLM, adapters=many))
+    assert after(command, "--max-loras") == (at_once,)
+    assert after(command, "--max-cpu-loras") == (kept,)
+    assert after(command, "--max-lora-rank") == ("64",)
+
+
+def test_a_pinned_adapter_is_never_silently_another_one() -> None:
+    pinned = dataclasses.replace(SQL, revision="v2")
+    command = launched(dataclasses.replace(VLLM, adapters=(pinned,)))
+    assert json.loads(after(command, "--lora-modules")[0])["path"] == "demo/llama-sql-lora@v2"
+
+
 def test_vllm_is_probed_at_its_health_path_and_runs_from_an_image() -> None:
     launch = ENGINES["vllm"].launch(VLLM, NAMES, 1)
     assert (launch.health_path, launch.metrics_path, launch.download) == ("/health", "/metrics", None)
@@ -69,10 +104,19 @@ def test_vllm_is_probed_at_its_health_path_and_runs_from_an_image() -> None:
 def test_the_simulator_serves_every_name_at_the_asked_pace() -> None:
     command = launched(simulated(ttft_ms=5.0, itl_ms=0.5, initialize_seconds=0.0))
     assert command[command.index("serve") + 1 :] == (
-        *("--port", "{port}", "--served-name", "chat", "--served-name", "demo/chat"),
+        *("--port", "{port}", "--model", LLAMA.repository, "--served-name", "chat", "--served-name", "demo/chat"),
         *("--initialize-seconds", "0", "--ttft-ms", "5", "--itl-ms", "0.5"),
         *("--max-model-len", "4096", "--max-concurrency", "4", "--gpu-count", "2"),
     )
+
+
+def test_the_simulator_is_told_of_adapters_as_vllm_is() -> None:
+    spec = simulated()
+    adapted = launched(dataclasses.replace(spec, adapters=(SQL,)))
+    assert after(adapted, "--lora-modules") == after(
+        launched(dataclasses.replace(VLLM, adapters=(SQL,))), "--lora-modules"
+    )
+    assert "--lora-modules" not in launched(spec)
 
 
 def test_the_simulator_downloads_as_many_bytes_as_the_model_has() -> None:
@@ -89,6 +133,9 @@ def test_a_fault_is_handed_to_the_step_that_fails(fault: str) -> None:
     assert launch.command[-2:] == ("--fail", fault) or fault == "download"
 
 
+NO_ADAPTER = "ValueError: Call to add_lora method failed: Loading lora chat:sql failed: No adapter found for demo/x"
+RANK = "ValueError: LoRA rank 128 is greater than max_lora_rank 64."
+ADAPTER_MEMORY = "Exception: Call to add_lora method failed: CUDA out of memory. Tried to allocate 2.00 GiB."
 TRACE = "INFO loading\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\nINFO bye"
 
 
@@ -97,6 +144,9 @@ TRACE = "INFO loading\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allo
     [
         pytest.param(("download", 1), "no route", "download_failed", "no route", id="the download failed"),
         pytest.param(("engine", 1), TRACE, "out_of_memory", TRACE.splitlines()[1], id="out of GPU memory"),
+        pytest.param(("engine", 1), f"a\n{NO_ADAPTER}\nb", "adapter_failed", NO_ADAPTER, id="an adapter is not there"),
+        pytest.param(("engine", 1), f"{RANK}\nbye", "adapter_failed", RANK, id="an adapter of too high a rank"),
+        pytest.param(("engine", 1), ADAPTER_MEMORY, "out_of_memory", ADAPTER_MEMORY, id="no memory for an adapter"),
         pytest.param(("engine", 1), "a\n\nb", "engine_exited", "a\nb", id="any other exit"),
         pytest.param(("engine", -9), "", "engine_exited", "The engine said nothing.", id="killed, said nothing"),
         pytest.param(("engine", 127), "x\nvllm: not found", "executable_missing", "vllm: not found", id="no program"),

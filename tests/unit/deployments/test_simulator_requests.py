@@ -105,6 +105,31 @@ def test_usage_is_told_as_the_options_say(options: dict[str, bool], usage: dict[
     assert end["usage"] == {"prompt_tokens": 7, "total_tokens": 71, "completion_tokens": 64}
 
 
+def test_a_chunk_in_the_middle_is_that_of_its_place() -> None:
+    answer = Answer(wanted(CHAT | {"max_tokens": 40, "stream": True, "n": 2}), "chatcmpl-1", 5)
+    for place, index in ((1, 0), (2, 1), (17, 0), (38, 1)):
+        (choice,) = parsed(answer.chunk(place, index, 9))["choices"]
+        assert choice == {
+            "index": index,
+            "delta": {"content": tokens.piece(place)},
+            "logprobs": None,
+            "finish_reason": None,
+        }
+
+
+def test_an_adapter_answers_by_its_own_name() -> None:
+    asked = read(
+        json.dumps(TEXT | {"model": "chat:sql", "max_tokens": 12}).encode(),
+        chat=False,
+        served_names=("chat", "chat:sql"),
+        max_model_len=100,
+    )
+    body = json.loads(Answer(asked, "cmpl-1", 5).body())
+    assert (asked.adapter, body["model"]) == ("sql", "chat:sql")
+    assert body["choices"][0]["text"] == tokens.answer(12, "sql")
+    assert body["choices"][0]["text"].startswith("Simulated answer of adapter sql ")
+
+
 def test_a_whole_answer_has_every_choice_and_counts_them_together() -> None:
     body = json.loads(Answer(wanted(TEXT | {"n": 3, "max_tokens": 4}, chat=False), "cmpl-1", 5).body())
     assert [choice["text"] for choice in body["choices"]] == [tokens.answer(4)] * 3

@@ -50,5 +50,21 @@ def test_an_answer_of_n_tokens_counts_as_n(length: int) -> None:
     assert tokens.answer(length).startswith("Simulated answer"[: 4 * length])
 
 
+@pytest.mark.parametrize(
+    ("adapter", "text"),
+    [
+        pytest.param(
+            "sql", "Simulated answer of adapter sql  to your prompt: no model ran", id="filled up with a space"
+        ),
+        pytest.param("mail", "Simulated answer of adapter mail to your prompt: no model ran", id="whole pieces"),
+        pytest.param("a.b-c_1", "Simulated answer of adapter a.b-c_1  to your prompt: no mode", id="two pieces"),
+    ],
+)
+def test_an_adapter_says_its_name_and_counts_like_any_text(adapter: str, text: str) -> None:
+    said = tokens.answer(15, adapter)
+    assert said == text[:60]
+    assert [tokens.count(tokens.answer(length, adapter)) for length in range(1, 40)] == list(range(1, 40))
+
+
 def test_every_piece_is_four_ascii_characters() -> None:
     assert {len(piece.encode("ascii")) for piece in tokens.OPENING + tokens.REST} == {4}
