@@ -189,6 +189,6 @@ async def build(redis_url: str, folder: Path) -> World:
     store = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
     stack.push_async_callback(store.aclose)
     made = World(store, folder, stack, redis_url)
-    made.session = await stack.enter_async_context(aiohttp.ClientSession())
+    made.session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
     await made.add_key(1)
     return made
