@@ -2,15 +2,16 @@
 # make check   format, lint, types, layers, migrations, unit and architecture tests (under a minute)
 # make test    unit, architecture, contract, integration and process tests
 # make e2e     the story in Chromium          make screenshots   docs/images
-# make kills   SIGKILL at seeded moments      make bench         the figures of benchmarks/
-# make lock    pin requirements/*.txt anew    make clean         remove .venv (never var/)
+# make kills   SIGKILL at seeded moments      make survive       rolls, waking, nights: in real time
+# make bench   the figures of benchmarks/     make lock          pin requirements/*.txt anew
+# make clean   remove .venv (never var/)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
-.PHONY: help run check test e2e kills bench screenshots lock clean
+.PHONY: help run check test e2e kills survive bench screenshots lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -26,7 +27,7 @@ check: $(VENV)/dev.installed
 	$(PYTEST) -q tests/unit tests/architecture
 
 test: $(VENV)/dev.installed
-	$(PYTEST) -q -n 2 --dist loadscope -m "not processes and not browser and not kills"
+	$(PYTEST) -q -n 2 --dist loadscope -m "not processes and not browser and not kills and not survive"
 	$(PYTEST) -q -m "processes and not kills" tests/e2e
 
 e2e: $(VENV)/dev.installed
@@ -34,6 +35,9 @@ e2e: $(VENV)/dev.installed
 
 kills: $(VENV)/dev.installed
 	$(PYTEST) -q -m kills tests/e2e
+
+survive: $(VENV)/dev.installed
+	$(PYTEST) -q -m survive tests/e2e
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.list_page

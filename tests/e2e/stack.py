@@ -1,6 +1,8 @@
 """A real console for a test: `manage.py up` in a data folder and on ports of its own, and ways to look at it from
 outside. The process table, the shims' logs and the engines' own request logs are the oracles, not its database."""
 
+import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -34,7 +36,8 @@ def until(what: str, look: Callable[[], Found], seconds: float = 30.0) -> Found:
 class Stack:
     """One console. `start` may be called again after `terminate` or `kill`: same folder, same ports."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        """`settings`: variables of the environment, such as DRAIN_SECONDS."""
         self.parent = Path(tempfile.mkdtemp(prefix="console-e2e-"))
         self.parent.chmod(0o755)
         self.folder = self.parent / "var"
@@ -42,7 +45,8 @@ class Stack:
         unset = ("DATABASE_URL", "REDIS_URL", "CONSOLE_SECRET_KEY", "CONSOLE_REPLICA_ID")
         outside = {name: value for name, value in os.environ.items() if name not in unset}
         ports = {name: str(free_port()) for name in names}
-        self.environment = {**outside, **ports, "CONSOLE_DATA_DIR": str(self.folder)}
+        self.environment = {**outside, **ports, **settings, "CONSOLE_DATA_DIR": str(self.folder)}
+        self.patience_seconds = 0.0
         self.process: subprocess.Popen[bytes] | None = None
         self.run: dict[str, Any] = {}
 
@@ -80,9 +84,15 @@ class Stack:
         """End everything, replicas that live on included."""
         if self.process and self.process.poll() is None:
             self.end()
-        for pid in [*self.engines(), *self.shims()]:
-            os.kill(pid, signal.SIGKILL)
+        self.cut_replicas()
         shutil.rmtree(self.parent, ignore_errors=True)
+
+    def cut_replicas(self) -> None:
+        """SIGKILL to every shim and engine, as a power cut ends them."""
+        for pid in [*self.shims(), *self.engines()]:
+            with contextlib.suppress(ProcessLookupError):  # an engine dies with its shim
+                os.kill(pid, signal.SIGKILL)
+        until("no replica is left", lambda: not self.engines() and not self.shims(), 10)
 
     # what it answers
 
@@ -100,20 +110,48 @@ class Stack:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null")
 
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer to a call that may be repeated; while the console is away or says 5xx, it is asked again for
+        `patience_seconds`."""
+        seen: list[tuple[int, Any]] = []
+
+        def answered() -> bool:
+            try:
+                seen.append(self.api(method, path, body))
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                seen.append((0, repr(error)))
+            return 0 < seen[-1][0] < 500
+
+        deadline = time.monotonic() + self.patience_seconds
+        while not answered() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert 200 <= seen[-1][0] < 300, f"{method} {path}: {seen[-3:]}"
+        return seen[-1][1]
+
     def deploy(self, name: str, replicas: int = 1, gpu: str = "a10g-24gb", **simulator: Any) -> dict[str, Any]:
+        return self.deploy_with({"enabled": False, "replicas": replicas}, name, gpu, **simulator)
+
+    def deploy_with(
+        self, autoscaling: dict[str, Any], name: str, gpu: str = "a10g-24gb", concurrency: int = 16, **simulator: Any
+    ) -> dict[str, Any]:
         settings = {"download_seconds": 0.3, "initialize_seconds": 0.3, "ttft_ms": 10, "itl_ms": 2} | simulator
-        status, deployment = self.api("POST", "/deployments", {
+        made: dict[str, Any] = self.ask("POST", "/deployments", {
             "name": name,
             "model": {"source": "catalog", "id": "llama-3.1-8b-instruct"},
-            "engine": {"name": "simulator", "simulator": settings},
+            "engine": {"name": "simulator", "max_concurrency": concurrency, "simulator": settings},
             "gpu": {"type": gpu, "count": 1},
-            "autoscaling": {"enabled": False, "replicas": replicas},
+            "autoscaling": autoscaling,
         })  # fmt: skip
-        assert status == 201, deployment
-        return deployment
+        return made
 
     def deployment(self, name: str) -> dict[str, Any]:
-        return self.api("GET", f"/deployments/{name}")[1]
+        seen: dict[str, Any] = self.ask("GET", f"/deployments/{name}")
+        return seen
+
+    def events(self, name: str, kind: str = "") -> list[dict[str, Any]]:
+        """Of one kind, or all; newest first."""
+        rows = self.ask("GET", f"/deployments/{name}/events?limit=200")["data"]
+        return [row for row in rows if not kind or row["kind"] == kind]
 
     def reaches(self, name: str, *statuses: str, seconds: float = 40.0) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
@@ -123,8 +161,8 @@ class Stack:
         try:
             return until(f"{name} is {' or '.join(statuses)}", look, seconds)
         except AssertionError as error:
-            events = self.api("GET", f"/deployments/{name}/events")[1]["data"]
-            seen = {"deployment": self.deployment(name), "events": [(one["at"], one["summary"]) for one in events]}
+            events = [(one["at"], one["summary"]) for one in self.events(name)]
+            seen = {"deployment": self.deployment(name), "events": events}
             raise AssertionError(f"{error}; {json.dumps(seen, indent=1)}\n{self.output[-3000:]}") from None
 
     def usage(self) -> dict[str, tuple[int, int, int]]:
@@ -155,21 +193,17 @@ class Stack:
         return {pid: one["CONSOLE_REPLICA_ID"] for pid, one in self._with_environment("CONSOLE_REPLICA_ID").items()}
 
     def shims(self) -> list[int]:
-        return [
-            pid
-            for pid in self._with_environment()
-            if b"drivers.local.shim" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        return [pid for pid in self._with_environment() if "drivers.local.shim" in _command_line(pid)]
 
     def replica_folders(self) -> list[Path]:
         return sorted((self.folder / "clusters" / "local").glob("*/"))
 
     def generated(self) -> list[dict[str, Any]]:
         """Every request that an engine wrote down."""
-        return _json_lines(self.replica_folders(), "requests.jsonl")
+        return [entry for folder in self.replica_folders() for entry in json_lines(folder / "requests.jsonl")]
 
     def shim_log(self) -> list[dict[str, Any]]:
-        return _json_lines(self.replica_folders(), "shim.log")
+        return [note for folder in self.replica_folders() for note in json_lines(folder / "shim.log")]
 
     def kill_process(self, name: str) -> int:
         """SIGKILL one of the console's processes; its pid."""
@@ -178,6 +212,23 @@ class Stack:
         return pid
 
 
-def _json_lines(folders: list[Path], name: str) -> list[dict[str, Any]]:
-    lines = (line for one in folders if (one / name).exists() for line in (one / name).read_text().splitlines())
-    return [json.loads(line) for line in lines]
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """Empty for a file that is not there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _command_line(pid: int) -> str:
+    """Empty for a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
+def lives(pid: int) -> bool:
+    """Whether it runs; a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

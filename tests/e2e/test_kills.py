@@ -1,130 +1,182 @@
-"""SIGKILL of worker, watch, beat and gateway, one after another at seeded moments, while deployments start and stop.
+"""SIGKILL at seeded moments while deployments start, stop and are called: of the console's processes, its servers, its
+supervisor, and of single replicas. `oracles` says what must hold when all is quiet again.
 
-The oracle is not our own database: every process with CONSOLE_REPLICA_ID in its environment has a live row and every
-live row a process; the shim's log says what ran; the ledger's tokens equal the engines' own log.
-KILLS_MOMENTS (20) and KILLS_SEED (1) choose how many moments and which.
+KILLS_MOMENTS (100) and KILLS_SEED (1) choose how many moments and which. Of a seed, fewer moments are the first ones.
 """
 
+import json
 import os
 import random
+import signal
 import threading
+import time
+from pathlib import Path
+from typing import Any
 
-import openai
-import psycopg
 import pytest
 
-from tests.e2e.stack import Stack, until
+from tests.e2e import oracles
+from tests.e2e.clients import Callers
+from tests.e2e.oracles import Kill
+from tests.e2e.stack import Stack, lives, until
 
 pytestmark = pytest.mark.kills
-MOMENTS, SEED = int(os.environ.get("KILLS_MOMENTS", "20")), int(os.environ.get("KILLS_SEED", "1"))
-VICTIMS = ("worker", "watch", "beat", "gateway")
+MOMENTS, SEED = int(os.environ.get("KILLS_MOMENTS", "100")), int(os.environ.get("KILLS_SEED", "1"))
+VICTIMS = ("worker", "watch", "beat", "gateway", "web", "valkey", "postgresql", "up", "replica")
 OUTPUT_TOKENS = 20
+CALLERS = 4
+MOST_ALIVE = 8
+KILLS_OF_ONE_DEPLOYMENT = 2  # after three failures in ten minutes it is given up, as it should be
 GPU_TYPES = (  # 8 of each: nobody has to wait for capacity
     "l4-24gb", "l40s-48gb", "a100-40gb", "a100-80gb", "h100-pcie-80gb", "h100-sxm-80gb", "h200-141gb", "b200-180gb",
     "rtx-4090", "rtx-6000-ada", "mi300x-192gb",
 )  # fmt: skip
-MESSAGES = [{"role": "user", "content": "Count with me"}]
-LIVE = {"REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY", "DRAINING", "STOPPING"}
 
 
-class Callers:
-    """Clients that call `model` all the time; refusals and cuts are expected while processes are being killed."""
-
-    def __init__(self, stack: Stack, model: str, count: int = 2) -> None:
-        self.stop = threading.Event()
-        self.completed = 0
-        address, key = f"{stack.run['gateway_url']}/v1", stack.run["demo"]["api_keys"]["inference"]
-        self.client = openai.OpenAI(base_url=address, api_key=key, max_retries=0, timeout=30)
-        self.threads = [threading.Thread(target=self._call, args=(model,), daemon=True) for _ in range(count)]
-        for thread in self.threads:
-            thread.start()
-
-    def _call(self, model: str) -> None:
-        while not self.stop.is_set():
-            try:
-                stream = self.client.chat.completions.create(
-                    model=model, messages=MESSAGES, max_tokens=OUTPUT_TOKENS, stream=True
-                )
-                self.completed += sum(1 for chunk in stream if chunk.choices and chunk.choices[0].finish_reason)
-            except (openai.APIError, OSError):
-                self.stop.wait(0.1)
-
-    def end(self) -> None:
-        self.stop.set()
-        for thread in self.threads:
-            thread.join(40)
+@pytest.fixture
+def stack():
+    one = Stack(DRAIN_SECONDS="10")
+    try:
+        one.start()
+        one.patience_seconds = 60
+        yield one
+    finally:
+        one.remove()
 
 
-def test_no_kill_leaves_an_orphan_a_ghost_or_a_lost_token(stack):
+class Killer:
+    """Chooses whom to kill, each victim once in a round, and keeps the list."""
+
+    def __init__(self, stack: Stack, chance: random.Random) -> None:
+        self.stack, self.chance = stack, chance
+        self.kills: list[Kill] = []
+        self._round: list[str] = []
+        self._hit: dict[str, int] = {}
+
+    def strike(self) -> Kill:
+        if not self._round:
+            self._round = self.chance.sample(VICTIMS, len(VICTIMS))
+        victim = self._round.pop()
+        if victim == "replica":
+            kill = self._strike_replica()
+        elif victim == "up":
+            kill = self._strike_up()
+        else:
+            kill = self._strike_process(victim)
+        self.kills.append(kill)
+        return kill
+
+    def _strike_process(self, name: str) -> Kill:
+        until(f"{name} runs", lambda: lives(self.stack.read_run_file()["processes"].get(name, 0)), 40)
+        at = time.time()
+        self.stack.kill_process(name)
+        return Kill(name, at)
+
+    def _strike_up(self) -> Kill:
+        processes = [pid for name, pid in self.stack.read_run_file()["processes"].items() if name != "up"]
+        replicas = set(self.stack.shims())
+        at = time.time()
+        self.stack.end(signal.SIGKILL)
+        until("its processes died with it", lambda: not [pid for pid in processes if lives(pid)], 10)
+        assert replicas & set(self.stack.shims()) or not replicas, "the replicas died with it"
+        self.stack.start()
+        return Kill("up", at)
+
+    def _strike_replica(self) -> Kill:
+        """The engine, the download or the shim of a replica whose deployment can stand it."""
+        found: list[tuple[str, int, str, str]] = []
+
+        def look() -> bool:
+            found[:] = [one for one in _programs(self.stack) if self._hit.get(one[3], 0) < KILLS_OF_ONE_DEPLOYMENT]
+            return bool(found)
+
+        until("there is a replica to kill", look, 60)
+        what, pid, replica_id, deployment_id = self.chance.choice(sorted(found))
+        self._hit[deployment_id] = self._hit.get(deployment_id, 0) + 1
+        at = time.time()
+        os.kill(pid, signal.SIGKILL)
+        return Kill(what, at, replica_id)
+
+
+def _programs(stack: Stack) -> list[tuple[str, int, str, str]]:
+    """("engine" | "shim", process id, replica id, deployment id) of every replica that runs and is to run on."""
+    found, deployments = [], {}
+    for folder in stack.replica_folders():
+        intent, state = _record(folder / "intent.json"), _record(folder / "state.json")
+        if intent and state and not state.get("exited") and not (folder / "stop.json").exists():
+            deployments[intent["replica_id"]] = intent["deployment_id"]
+            found.append(("shim", state["shim"]["pid"], intent["replica_id"], intent["deployment_id"]))
+    engines = ((pid, one) for pid, one in stack.engines().items() if one in deployments)
+    found += [("engine", pid, one, deployments[one]) for pid, one in engines]
+    return [one for one in found if lives(one[1])]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """A file of a replica's folder; empty when it was forgotten meanwhile."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return record
+
+
+class Churn:
+    """Deployments that come and go; `wanted` says which are to live."""
+
+    def __init__(self, stack: Stack, chance: random.Random) -> None:
+        self.stack, self.chance = stack, chance
+        self.wanted: dict[str, bool] = {}
+
+    @property
+    def alive(self) -> list[str]:
+        return [name for name, is_wanted in self.wanted.items() if is_wanted]
+
+    @property
+    def gone(self) -> list[str]:
+        return [name for name, is_wanted in self.wanted.items() if not is_wanted]
+
+    def turn(self) -> None:
+        """A deployment more, and usually one less."""
+        number = len(self.wanted)
+        name, replicas = f"churn-{number}", self.chance.choice((1, 2))
+        seconds = {"download_seconds": 0.5, "initialize_seconds": 0.5}
+        self.stack.deploy(name, replicas, GPU_TYPES[number % len(GPU_TYPES)], **seconds)
+        self.wanted[name] = True
+        if len(self.alive) > MOST_ALIVE or (number and self.chance.random() < 0.7):
+            leaver = self.chance.choice(self.alive)
+            self.wanted[leaver] = False
+            self.stack.ask("POST", f"/deployments/{leaver}/terminate")
+
+
+def test_no_kill_leaves_an_orphan_a_ghost_a_lost_token_or_a_client_in_the_dark(stack):
     chance = random.Random(SEED)
-    stack.deploy("steady")
+    stack.deploy("steady", 2)
     stack.reaches("steady", "RUNNING")
-    callers = Callers(stack, "steady")
-    wanted: dict[str, bool] = {}
-    for moment in range(MOMENTS):
-        name = f"churn-{moment}"
-        gpu = GPU_TYPES[moment % len(GPU_TYPES)]
-        stack.deploy(name, chance.choice((1, 2)), gpu, download_seconds=0.5, initialize_seconds=0.5)
-        wanted[name] = True
-        if moment and chance.random() < 0.7:
-            gone = chance.choice([one for one, lives in wanted.items() if lives])
-            assert stack.api("POST", f"/deployments/{gone}/terminate")[0] == 202
-            wanted[gone] = False
+    callers = _callers(stack)
+    churn, killer = Churn(stack, chance), Killer(stack, chance)
+    for _ in range(MOMENTS):
+        churn.turn()
+        callers.models[1:] = churn.alive[-2:]
         _pause(chance.uniform(0.0, 1.5))
-        victim = VICTIMS[moment % len(VICTIMS)]
-        pid = stack.kill_process(victim)
-        until(f"{victim} runs again", lambda v=victim, p=pid: stack.read_run_file()["processes"].get(v, p) != p, 20)
-    for name, lives in wanted.items():
-        stack.reaches(name, "RUNNING" if lives else "TERMINATED", seconds=90)
-    callers.end()
-    assert callers.completed > MOMENTS
+        killer.strike()
+    for name, is_wanted in churn.wanted.items():
+        stack.reaches(name, "RUNNING" if is_wanted else "TERMINATED", seconds=120)
+    stack.reaches("steady", "RUNNING")
+    seen = callers.end()
+    assert sum(one.ending == "done" for one in seen) > MOMENTS
 
-    until("processes and live rows are the same replicas", lambda: _processes(stack) == _live_rows(stack), 30)
-    assert _processes(stack)
-    _ledger_equals_the_engines_log(stack, len(callers.threads))
-    _no_engine_ran_twice(stack)
+    oracles.no_orphan_and_no_ghost(stack)
+    oracles.no_engine_ran_twice(stack)
+    oracles.stamps_are_those_of_the_shims(stack, killer.kills)
+    oracles.requests_are_counted_once(stack, seen, killer.kills)
+    oracles.clients_were_told(seen, killer.kills, OUTPUT_TOKENS, may_be_gone=churn.gone)
+
+
+def _callers(stack: Stack) -> Callers:
+    address, key = f"{stack.run['gateway_url']}/v1", stack.run["demo"]["api_keys"]["inference"]
+    return Callers(address, key, ["steady"], tokens=OUTPUT_TOKENS, count=CALLERS)
 
 
 def _pause(seconds: float) -> None:
     """The seeded moment at which the next process dies."""
     threading.Event().wait(seconds)
-
-
-def _processes(stack: Stack) -> set[str]:
-    return set(stack.engines().values())
-
-
-def _live_rows(stack: Stack) -> set[str]:
-    deployments = stack.api("GET", "/deployments?limit=200")[1]["data"]
-    replicas = (stack.api("GET", f"/deployments/{one['id']}/replicas?limit=200")[1]["data"] for one in deployments)
-    return {row["id"] for rows in replicas for row in rows if row["state"] in LIVE}
-
-
-def _ledger_equals_the_engines_log(stack: Stack, callers: int) -> None:
-    """A request that a killed gateway left behind is settled as interrupted, with estimates; all others exactly."""
-    engine = [one for one in stack.generated() if one["model"] == "steady"]
-    until("every request is counted", lambda: len(_ledger(stack)) >= len(engine), 40)
-    ledger = _ledger(stack)
-    assert len(ledger) == len(engine)
-    prompt_tokens = {one["prompt_tokens"] for one in engine}
-    exact = [(tokens_in, tokens_out) for outcome, estimated, tokens_in, tokens_out in ledger if not estimated]
-    assert set(exact) <= {(prompt, OUTPUT_TOKENS) for prompt in prompt_tokens}
-    interrupted = [row for row in ledger if row[1]]
-    gateway_kills = sum(VICTIMS[moment % len(VICTIMS)] == "gateway" for moment in range(MOMENTS))
-    assert {row[0] for row in interrupted} <= {"interrupted", "client_left", "upstream_error"}
-    assert len(interrupted) <= gateway_kills * callers
-    aborted = sum(one["outcome"] != "finished" for one in engine)
-    assert aborted <= len(interrupted)
-
-
-def _ledger(stack: Stack) -> list[tuple[str, bool, int, int]]:
-    query = "SELECT outcome, estimated, input_tokens, output_tokens FROM billing_usage_event WHERE model = 'steady'"
-    with psycopg.connect(stack.run["database_url"]) as connection:
-        return connection.execute(query).fetchall()
-
-
-def _no_engine_ran_twice(stack: Stack) -> None:
-    """By each shim's log at most one engine was spawned per replica, and all that ended were noted."""
-    for folder in stack.replica_folders():
-        lines = (folder / "shim.log").read_text() if (folder / "shim.log").exists() else ""
-        assert lines.count('"what": "spawned", "step": "engine"') <= 1, folder.name
