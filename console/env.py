@@ -22,6 +22,11 @@ LIFECYCLE_SECONDS = {
     "UNHEALTHY_DEADLINE_SECONDS": 60,
     "DRAIN_SECONDS": 60,
 }
+# The slowest that a model's weights may come in, MiB per second: deadlines grow by what they take; with 0 they do not.
+LIFECYCLE_RATES = {
+    "DOWNLOAD_FLOOR_MIB_PER_SECOND": 20,
+    "INITIALIZE_FLOOR_MIB_PER_SECOND": 40,
+}
 
 
 class InvalidEnvironment(Exception):
@@ -47,6 +52,7 @@ class Environment:
     allowed_hosts: tuple[str, ...]
     https: bool
     lifecycle_seconds: Mapping[str, int]
+    lifecycle_rates: Mapping[str, int]
 
     @property
     def reachable_host(self) -> str:
@@ -83,6 +89,7 @@ def read(variables: Mapping[str, str]) -> Environment:
         allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
         https=_switch(variables, "CONSOLE_HTTPS", default=False),
         lifecycle_seconds={name: _integer(variables, name, usual) for name, usual in LIFECYCLE_SECONDS.items()},
+        lifecycle_rates={name: _integer(variables, name, usual) for name, usual in LIFECYCLE_RATES.items()},
     )
 
 

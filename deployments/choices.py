@@ -10,6 +10,7 @@ from deployments.specs import Adapter, Autoscaling, Options
 
 MOST_REPLICAS, MOST_ADAPTERS = 64, 32
 LONGEST_DELAY_SECONDS, LONGEST_SLEEP_SECONDS = 86_400, 7 * 86_400
+PINS_NO_ADAPTER = ("vllm",)  # engines that fetch the default branch of an adapter's repository, whatever is asked
 RANGE = ("min_replicas", "max_replicas", "scale_down_delay_seconds", "sleep_after_seconds")
 
 
@@ -59,11 +60,11 @@ def _not_applicable(chosen: Fields, name: str, message: str) -> None:
     chosen.is_null(name)  # taken: one message is enough
 
 
-def adapters(fields: Fields) -> tuple[Adapter, ...]:
+def adapters(fields: Fields, engine_name: str | None) -> tuple[Adapter, ...]:
     """LoRA adapters on the base model, each with a name of its own, by which they are sorted: order means nothing."""
     found: list[Adapter] = []
     for item in fields.objects("adapters", most=MOST_ADAPTERS):
-        adapter = _adapter(item)
+        adapter = _adapter(item, can_pin=engine_name not in PINS_NO_ADAPTER)
         if adapter and adapter.name in {one.name for one in found}:
             item.refuse(
                 "name", "name_taken", f"Another adapter is named {adapter.name!r} already; choose another name."
@@ -73,7 +74,7 @@ def adapters(fields: Fields) -> tuple[Adapter, ...]:
     return tuple(sorted(found, key=lambda one: one.name))
 
 
-def _adapter(item: Fields) -> Adapter | None:
+def _adapter(item: Fields, *, can_pin: bool) -> Adapter | None:
     if item.is_object and not item.has("repository"):
         item.refuse("repository", "required", "Name the adapter's repository on Hugging Face: owner/name.")
     repository = item.text("repository", None, longest=200)
@@ -86,6 +87,9 @@ def _adapter(item: Fields) -> Adapter | None:
         item.refuse("name", "invalid_name", message)
         name = None
     revision = item.text("revision", "", longest=100)
+    if revision and not can_pin:
+        message = "vLLM loads the default branch only: remove this, or name a repository that holds the version."
+        item.refuse("revision", "not_applicable", message)
     item.finish()
     return Adapter(name, repository, revision or "") if name and repository else None
 

@@ -20,6 +20,7 @@ from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
 class Policy:
     """The settings of the lifecycle.
 
+    `floor_mib_per_second`: by phase, the slowest that weights may move; deadlines grow by it.
     `unwatched_seconds`: after so long without a look, who ended by no fault of its own is not a failure.
     `settle_seconds`: a new revision takes over from the old one when it has been ready for so long.
     `unwanted_wake_seconds`: a wake that nobody waits for any more is taken back while it only asks for GPUs.
@@ -41,6 +42,7 @@ class Policy:
     pending_seconds: float = 5.0
     steady_seconds: float = 5.0
     autoscaler: Rules = field(default_factory=Rules)
+    floor_mib_per_second: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,11 @@ def test_predibase_ids_are_aliases_of_type_and_count(alias, expected):
     assert (spec.gpu_type, spec.revision.gpu_count) == expected
 
 
+def test_the_simulator_takes_an_adapter_of_one_revision():
+    adapters = [{"repository": "lab/sql", "revision": "v2"}]
+    assert specs.parse(LEAST | {"adapters": adapters}, OPTIONS).revision.adapters == (Adapter("sql", "lab/sql", "v2"),)
+
+
 def test_every_value_that_was_sent_is_kept():
     body = LEAST | {
         "endpoint": "default",
@@ -154,6 +159,11 @@ WRONG = [
         "a path for a repository",
         LEAST | {"adapters": [{"repository": "../../etc"}]},
         [("adapters.0.repository", "invalid_repository")],
+    ),
+    (
+        "a pinned adapter with an engine that cannot pin",
+        LEAST | {"endpoint": "real", "adapters": [{"repository": "lab/sql", "revision": "v2"}]},
+        [("adapters.0.revision", "not_applicable")],
     ),
     ("unknown engine", LEAST | {"engine": {"name": "tgi"}}, [("engine.name", "unknown_engine")]),
     ("coming soon", LEAST | {"engine": {"name": "dynamo"}}, [("engine.name", "engine_unavailable")]),
