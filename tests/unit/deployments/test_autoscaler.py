@@ -178,6 +178,11 @@ def test_a_clock_that_hops_back_a_second_between_workers_loses_nothing():
     assert (found.since, found.samples) == (memory.since, memory.samples)
 
 
+def test_a_clock_that_hops_back_stands_still_in_the_mean():
+    memory = Memory("e", ago(2), ((ago(2), 0.0), (NOW, 100.0)))
+    assert decide(ONE_TO_EIGHT, seen(100, 5), memory, RULES, ago(1.9)).inputs["mean_load"] == 50
+
+
 # What people set
 
 

@@ -7,9 +7,15 @@ from deployments.presets import PRESETS, matching
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0, 4, "lowest_cost"), (1, 4, "always_available"), (4, 4, "no_scaling_delay"), (2, 4, None), (1, 1, "always_available")],
-    ids=["sleeps", "one always", "fixed", "of one's own", "one, fixed"],
-)  # fmt: skip
+    [
+        (0, 4, "lowest_cost"),
+        (1, 4, "always_available"),
+        (4, 4, "no_scaling_delay"),
+        (1, 1, "always_available"),
+        (2, 4, None),
+    ],
+    ids=["sleeps", "one always", "fixed", "one, fixed", "of one's own"],
+)
 def test_a_range_names_its_preset(low, high, expected):
     found = matching(low, high)
     assert (found.id if found else None) == expected
