@@ -39,6 +39,40 @@ async def test_answers_and_streams_arrive_in_the_synchronous_client(world: World
     assert await asyncio.to_thread(talk) == ("w0 w1", 4)
 
 
+async def test_embeddings_arrive_and_their_input_is_counted(world: World):
+    url = await world.gateway()
+    replica = await world.replica(await world.deployment(adapters=["law"]))
+    client = world.client(url)
+    answer = await client.embeddings.create(model="chat:law", input=["one", "two"], encoding_format="float")
+    assert [one.embedding for one in answer.data] == [[0.5, 0.25]] * 2
+    event = await world.event()
+    assert (event.input_tokens, event.output_tokens, event.estimated, event.model) == (7, 0, False, "chat:law")
+    with pytest.raises(openai.BadRequestError):
+        await client.embeddings.create(model="chat", input="")
+    assert len(replica.requests) == 1
+
+
+async def test_an_adapter_is_called_by_its_own_name_and_the_body_is_not_rewritten(world: World):
+    url = await world.gateway()
+    replica = await world.replica(await world.deployment(adapters=["law"]))
+    body = b'{"model" : "acme/chat:law","messages":[{"role":"user","content":"hi"}]}'
+    assert (await world.post(url, body))[0] == 200
+    assert (replica.requests[0]["model"], replica.headers[0]["content-length"]) == ("acme/chat:law", str(len(body)))
+    assert (await world.event()).model == "acme/chat:law"
+    with pytest.raises(openai.NotFoundError):
+        await world.client(url).chat.completions.create(**chat(model="chat:tax"))
+    assert len(replica.requests) == 1
+
+
+async def test_a_body_that_would_make_the_engine_fetch_never_reaches_it(world: World):
+    url = await world.gateway()
+    replica = await world.replica(await world.deployment())
+    part = {"type": "image_url", "image_url": {"url": "http://169.254.169.254/latest"}}
+    with pytest.raises(openai.BadRequestError, match="data:"):
+        await world.client(url).chat.completions.create(model="chat", messages=[{"role": "user", "content": [part]}])
+    assert replica.requests == []
+
+
 async def test_a_lost_stream_raises_in_the_client(world: World):
     url = await world.gateway()
     await world.replica(await world.deployment())

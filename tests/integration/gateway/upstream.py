@@ -50,6 +50,8 @@ class Replica:
             self.open -= 1
 
     async def _answer(self, fields: dict[str, Any], receive: Any, send: Any) -> None:
+        if "input" in fields:
+            return await _whole(send, 200, embeddings(fields))
         prompt = fields["messages"][-1]["content"] if "messages" in fields else fields["prompt"]
         words = dict(re.findall(r"(\w+)=([\d.]+)", str(prompt)))
         if status := words.get("status"):
@@ -86,6 +88,13 @@ class Replica:
             await send({"type": "http.response.body", "body": event, "more_body": True})
             await asyncio.sleep(float(words.get("pause", 0)))
         await send({"type": "http.response.body", "body": b""})
+
+
+def embeddings(fields: dict[str, Any]) -> dict[str, Any]:
+    given = fields["input"] if isinstance(fields["input"], list) else [fields["input"]]
+    data = [{"object": "embedding", "index": index, "embedding": [0.5, 0.25]} for index in range(len(given))]
+    used = {"prompt_tokens": INPUT_TOKENS, "total_tokens": INPUT_TOKENS}
+    return {"object": "list", "model": fields["model"], "data": data, "usage": used}
 
 
 def usage(output: int) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def test_a_key_with_a_wrong_checksum_is_not_even_looked_up():
 
 
 def deployment(name: str, organization_id: str = "o", state: str = "open") -> RouteRecord:
-    return RouteRecord(f"id-{name}", organization_id, "acme", name, state, 1.0, 100, simulated=True)
+    id_, adapters = f"id-{name}", ["law", "v1.0"]
+    return RouteRecord(id_, organization_id, "acme", name, state, 1.0, 100, simulated=True, adapters=adapters)
 
 
 ROUTES = {(one.organization_id, one.name): one for one in (deployment("chat"), deployment("theirs", "other"))}
@@ -73,6 +74,18 @@ MODELS = {
     "unknown": ("nope", key(), 404),
     "listed for the key": ("chat", key(deployments=["id-chat"]), None),
     "not listed for the key": ("chat", key(deployments=[]), 403),
+    "adapter": ("chat:law", key(), None),
+    "adapter with the own slug": ("acme/chat:v1.0", key(), None),
+    "unknown adapter": ("chat:tax", key(), 404),
+    "no adapter behind the colon": ("chat:", key(), 404),
+    "adapter of an adapter": ("chat:law:law", key(), 404),
+    "adapter of an unknown one": ("nope:law", key(), 404),
+    "another organization's adapter": ("theirs:law", key(), 404),
+    "adapter as a path": ("chat:../law", key(), 404),
+    "path": ("../../etc/passwd", key(), 404),
+    "URL": ("https://example.com/chat", key(), 404),
+    "adapter, not listed for the key": ("chat:law", key(deployments=[]), 403),
+    "unknown adapter, not listed for the key": ("chat:tax", key(deployments=[]), 404),
     "not visible is 404 even when listed": ("theirs", key(deployments=["id-theirs"]), 404),
 }
 
@@ -81,6 +94,39 @@ MODELS = {
 def test_which_deployment_a_model_name_means(model, caller, status):
     found = router.route(model, caller, ROUTES)
     assert (found.status if isinstance(found, Refusal) else None) == status
+
+
+def test_models_are_listed_with_their_adapters():
+    listed = json.loads(openai.models_body([deployment("chat")]))["data"]
+    assert [(one["id"], one["root"], one["parent"]) for one in listed] == [
+        ("chat", "chat", None),
+        ("chat:law", "chat", "chat"),
+        ("chat:v1.0", "chat", "chat"),
+    ]
+    assert json.loads(openai.model_body(deployment("chat"), router.adapter_of("acme/chat:law"))) == listed[1]
+
+
+def test_an_unknown_adapter_has_the_bytes_of_an_unknown_model():
+    refusals = [router.route("chat:tax", key(), routes) for routes in (ROUTES, {})]
+    assert [one.body() for one in refusals if isinstance(one, Refusal)] == [
+        openai.model_not_found("chat:tax").body()
+    ] * 2
+
+
+PATIENCE = {"absent": (None, 300), "shorter": ("10", 10), "part of a second": (" 0.5", 0.5), "none": ("0", 0),
+            "longer": ("900", 300), "endless": ("inf", 300)}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "seconds"), PATIENCE.values(), ids=PATIENCE.keys())
+def test_a_caller_may_wait_less_for_a_start_but_not_longer(given, seconds):
+    assert admission.patience(given, 300) == seconds
+
+
+@pytest.mark.parametrize("given", ["", "soon", "-1", "nan", "10s", "1,5"])
+def test_a_patience_that_is_no_number_of_seconds_is_refused(given):
+    refusal = admission.patience(given, 300)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, "X-Scale-Up-Timeout" in refusal.message) == (400, True)
 
 
 def test_a_model_name_that_is_no_text_at_all_still_gets_an_answer():
@@ -166,6 +212,54 @@ def test_a_completion_needs_a_prompt(prompt):
     refusal = admission.parse(Route.COMPLETIONS, json.dumps(fields).encode())
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.param) == (400, "prompt")
+
+
+INPUTS = {
+    "text": ("four", 1),
+    "texts": (["four", "é"], 2),
+    "token ids": ([1, 2, 3], 3),
+    "lists of token ids": ([[1, 2], [3]], 3),
+    "empty": ("", None),
+    "no input": ("absent", None),
+    "null": (None, None),
+    "number": (5, None),
+    "object": ({"text": "x"}, None),
+    "empty list": ([], None),
+    "one of them empty": (["x", ""], None),
+    "an empty list of ids": ([[]], None),
+    "true is no token": ([True], None),
+    "text among ids": ([[1], "x", 2], None),
+    "fractions": ([1.5], None),
+}
+
+
+@pytest.mark.parametrize(("given", "tokens"), INPUTS.values(), ids=INPUTS.keys())
+def test_what_may_be_embedded_and_how_much_it_is(given, tokens):
+    fields = {"model": "m", **({} if given == "absent" else {"input": given})}
+    call = admission.parse(Route.EMBEDDINGS, json.dumps(fields).encode())
+    if tokens is None:
+        assert isinstance(call, Refusal)
+        assert (call.status, call.param) == (400, "input")
+    else:
+        assert isinstance(call, Call)
+        assert (call.input_estimate, call.stream) == (tokens, False)
+
+
+@pytest.mark.parametrize(
+    ("more", "status"), [({"stream": True}, 400), ({"dimensions": 0}, 422), ({"dimensions": 8}, 0)]
+)
+def test_embeddings_are_no_stream_and_have_a_size(more, status):
+    call = admission.parse(Route.EMBEDDINGS, json.dumps({"model": "m", "input": "x", **more}).encode())
+    assert (call.status if isinstance(call, Refusal) else 0) == status
+
+
+@pytest.mark.parametrize("route", [Route.COMPLETIONS, Route.EMBEDDINGS])
+def test_each_of_several_prompts_has_the_context_for_itself(route):
+    given = json.dumps({"model": "m", route.prompt_field: ["x" * 800] * 5}).encode()
+    call = admission.parse(route, given)
+    assert isinstance(call, Call)
+    assert admission.refusal_of_length(call, 100) is None
+    assert admission.refusal_of_length(call, 99) is not None
 
 
 LENGTHS = {
