@@ -27,6 +27,14 @@ LIFECYCLE_RATES = {
     "DOWNLOAD_FLOOR_MIB_PER_SECOND": 20,
     "INITIALIZE_FLOOR_MIB_PER_SECOND": 40,
 }
+# What a replica is meant to carry, in percent of its max concurrency; over how long the load is averaged; how long a
+# request may wait before it counts as a backlog; how far apart the load is kept.
+AUTOSCALER = {
+    "AUTOSCALER_TARGET_PERCENT": 70,
+    "AUTOSCALER_MEAN_SECONDS": 60,
+    "AUTOSCALER_QUEUE_WAIT_SECONDS": 2,
+    "AUTOSCALER_SAMPLE_SECONDS": 2,
+}
 
 
 class InvalidEnvironment(Exception):
@@ -53,6 +61,7 @@ class Environment:
     https: bool
     lifecycle_seconds: Mapping[str, int]
     lifecycle_rates: Mapping[str, int]
+    autoscaler: Mapping[str, int]
 
     @property
     def reachable_host(self) -> str:
@@ -90,6 +99,7 @@ def read(variables: Mapping[str, str]) -> Environment:
         https=_switch(variables, "CONSOLE_HTTPS", default=False),
         lifecycle_seconds={name: _integer(variables, name, usual) for name, usual in LIFECYCLE_SECONDS.items()},
         lifecycle_rates={name: _integer(variables, name, usual) for name, usual in LIFECYCLE_RATES.items()},
+        autoscaler=_autoscaler(variables),
     )
 
 
@@ -116,6 +126,15 @@ def _integer(variables: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal():
         raise InvalidEnvironment(f"{name} must be a whole number, not {text!r}.")
     return int(text)
+
+
+def _autoscaler(variables: Mapping[str, str]) -> dict[str, int]:
+    values = {name: _integer(variables, name, usual) for name, usual in AUTOSCALER.items()}
+    if not 1 <= (percent := values["AUTOSCALER_TARGET_PERCENT"]) <= 100:
+        raise InvalidEnvironment(f"AUTOSCALER_TARGET_PERCENT must be between 1 and 100, not {percent}.")
+    if values["AUTOSCALER_SAMPLE_SECONDS"] < 1:
+        raise InvalidEnvironment("AUTOSCALER_SAMPLE_SECONDS must be 1 or more.")
+    return values
 
 
 def _switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:

@@ -32,6 +32,8 @@ def test_a_wildcard_address_is_called_by_a_real_one():
         ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL must begin with redis://"),
         ("CONSOLE_DEMO", "yes", "CONSOLE_DEMO must be 0 or 1"),
         ("SCALE_DOWN_DELAY_FLOOR_SECONDS", "-5", "SCALE_DOWN_DELAY_FLOOR_SECONDS must be a whole number"),
+        ("AUTOSCALER_TARGET_PERCENT", "0", "AUTOSCALER_TARGET_PERCENT must be between 1 and 100"),
+        ("AUTOSCALER_SAMPLE_SECONDS", "0", "AUTOSCALER_SAMPLE_SECONDS must be 1 or more"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_one_line_that_names_its_variable(name, value, words):
