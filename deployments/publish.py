@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 from accounts.connections import redis_client
-from deployments.models import Deployment, Replica
+from deployments.models import Deployment, Replica, Revision
 from deployments.specs import RevisionSpec
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract
@@ -127,10 +127,24 @@ def _routes(ids: Collection[UUID] | None) -> dict[str, str]:
     if ids is not None:
         rows = rows.filter(pk__in=ids)
     rows = rows.select_related("organization", "revision", "endpoint__cluster")
-    return {str(row.pk): route_of(row).to_json() for row in rows}
+    listed = list(rows)
+    serving = _serving(one.pk for one in listed)
+    return {str(row.pk): route_of(row, serving.get(row.pk, [])).to_json() for row in listed}
 
 
-def route_of(deployment: Deployment) -> contract.RouteRecord:
+def _serving(ids: Iterable[UUID]) -> dict[UUID, list[RevisionSpec]]:
+    """What each deployment's serving replicas are configured as: one of each, two while it rolls."""
+    rows = Revision.objects.filter(
+        replicas__state=ReplicaState.READY, replicas__serving=True, deployment_id__in=list(ids)
+    ).distinct()
+    found: dict[UUID, list[RevisionSpec]] = defaultdict(list)
+    for row in rows:
+        found[row.deployment_id].append(RevisionSpec.from_json(row.spec))
+    return found
+
+
+def route_of(deployment: Deployment, serving: Sequence[RevisionSpec]) -> contract.RouteRecord:
+    """While it rolls, only what every serving replica can do is offered."""
     spec = RevisionSpec.from_json(deployment.revision.spec) if deployment.revision else None
     has_failed = deployment.status == DeploymentStatus.FAILED
     return contract.RouteRecord(
@@ -140,10 +154,10 @@ def route_of(deployment: Deployment) -> contract.RouteRecord:
         name=deployment.name,
         state="failed" if has_failed else "open",
         created_at=deployment.created_at.timestamp(),
-        context_length=spec.engine.context_length if spec else 0,
+        context_length=min(each.engine.context_length for each in (spec, *serving)) if spec else 0,
         simulated=deployment.endpoint.cluster.simulated or bool(spec and spec.engine.simulator),
         reason=(deployment.cause or {}).get("message", "") if has_failed else "",
-        adapters=[one.name for one in spec.adapters] if spec else [],
+        adapters=[one.name for one in spec.adapters if all(one in each.adapters for each in serving)] if spec else [],
     )
 
 
@@ -157,8 +171,7 @@ def _replicas(ids: Collection[UUID] | None) -> Replicas:
         draining = row.state == ReplicaState.DRAINING
         if row.serving or draining:
             concurrency = row.revision.spec["engine"]["max_concurrency"]
-            adapters = [one["name"] for one in row.revision.spec.get("adapters", ())]
-            record = contract.ReplicaRecord(str(row.pk), row.address, concurrency, draining, adapters)
+            record = contract.ReplicaRecord(str(row.pk), row.address, concurrency, draining)
             found[str(row.deployment_id)][str(row.pk)] = record.to_json()
     return found
 

@@ -137,9 +137,9 @@ class KeyRecord(_Record):
 class RouteRecord(_Record):
     """One deployment that callers may name. `state`: "open" (call it), "failed" (503, do not retry).
 
-    Terminated and deleted deployments are absent: 404. `context_length` and `adapters` (names that callers add after a
-    colon) are those of the revision that is wanted; `reason` is shown with 503. `typical_start_seconds` is how long a
-    start took here lately, None when there was none.
+    Terminated and deleted deployments are absent: 404. `adapters` are the names that callers may add after a colon.
+    They and `context_length` are those of the wanted revision as far as every serving replica has them, so that nobody
+    meets a replica without his adapter while it rolls. `reason` is shown with 503.
     """
 
     deployment_id: str
@@ -152,19 +152,16 @@ class RouteRecord(_Record):
     simulated: bool
     reason: str = ""
     adapters: list[str] = field(default_factory=list)
-    typical_start_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class ReplicaRecord(_Record):
-    """One replica that `admit` may choose. `address` is host:port; `draining` replicas get nothing new; `adapters`
-    are the names that its engine has loaded, so that a request for another one waits for a replica that has it."""
+    """One replica that `admit` may choose. `address` is host:port; `draining` replicas get nothing new."""
 
     replica_id: str
     address: str
     max_concurrency: int
     draining: bool = False
-    adapters: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

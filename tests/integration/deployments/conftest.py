@@ -122,6 +122,7 @@ class Console:
         )[0]
 
     def edit(self, deployment: Deployment, **changes: object) -> None:
+        deployment.refresh_from_db()
         body = bodies.merged(bodies.body_of(queries.spec_of(deployment)), changes)
         spec = specs.parse(body, self.options)
         services.edit(deployment, spec=spec, expected_version=None, by=self.user, now=self.now)

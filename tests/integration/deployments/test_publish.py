@@ -6,7 +6,9 @@ from channels.layers import get_channel_layer
 
 from deployments import hints, publish
 from deployments.models import Deployment
+from deployments.states import ReplicaState
 from gateway import contract
+from tests.integration.deployments.looks import a_gateway_is_alive
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -73,3 +75,21 @@ def test_hints_are_coalesced_into_one_message(console, store):
 def test_a_hint_for_what_does_not_exist_does_nothing(console, store):
     hints.hint(["00000000-0000-0000-0000-000000000000"], console.now)
     assert store.llen("celery") == 0
+
+
+def offered(store, deployment):
+    return contract.RouteRecord.from_json(store.hget(contract.ROUTES, str(deployment.pk)))
+
+
+def test_an_adapter_and_a_longer_context_are_offered_once_every_serving_replica_has_them(console, store):
+    a_gateway_is_alive(store)
+    deployment = console.create(replicas=1)
+    console.run(deployment)
+    console.edit(deployment, adapters=[{"repository": "lab/sql"}], engine={"context_length": 4096})
+    console.tick()
+    assert (offered(store, deployment).adapters, offered(store, deployment).context_length) == ([], 4096)
+    console.edit(deployment, engine={"context_length": 8192})
+    for _ in range(6):
+        console.tick(4)
+        console.cluster.reach(ReplicaState.READY, *console.cluster.running())
+    assert (offered(store, deployment).adapters, offered(store, deployment).context_length) == (["sql"], 8192)
