@@ -7,6 +7,7 @@ byte there is only `Lost`.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -26,7 +27,7 @@ class Unreached(Exception):
 
 
 class Refused(Unreached):
-    """The replica took no connection, so it has seen nothing of the request."""
+    """Nobody listens at the replica's address: it has seen nothing of the request, and saying so took no time."""
 
 
 class Lost(Exception):
@@ -109,10 +110,8 @@ class Upstream:
             )
         except aiohttp.ServerTimeoutError as error:
             raise _slow(error) from error
-        except aiohttp.ClientConnectorError as error:
-            raise Refused(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreached(str(error)) from error
+            raise _lost_before(error) from error
         async with response:
             try:
                 first = await response.content.readany()
@@ -123,6 +122,11 @@ class Upstream:
             if not first and response.status == 200:
                 raise Unreached("the replica closed its answer before the first byte")
             yield Answering(response, first)
+
+
+def _lost_before(error: aiohttp.ClientError | OSError) -> Unreached:
+    os_error = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+    return Refused(str(error)) if os_error and os_error.errno == errno.ECONNREFUSED else Unreached(str(error))
 
 
 def _slow(error: aiohttp.ServerTimeoutError) -> Exception:

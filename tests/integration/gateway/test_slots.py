@@ -155,22 +155,32 @@ async def test_a_replica_that_cannot_be_reached_costs_nothing_and_another_answer
 
 async def test_a_request_that_replicas_have_seen_is_sent_again_at_most_twice(world: World):
     deployment = await world.deployment()
-    seen = []
-
-    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(writer.get_extra_info("sockname"))
-        writer.close()
-
-    for _ in range(4):
-        server = await world.stack.enter_async_context(await asyncio.start_server(hang_up, "127.0.0.1", 0))
-        await world.announce(deployment, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    seen = [await _hanging_up(world, deployment) for _ in range(4)]
     url = await world.gateway()
     status, _, body = await world.post(url, chat())
     assert (status, b"upstream_lost" in body) == (503, True)
-    assert len(set(seen)) == len(seen) == 3
+    assert sorted(map(len, seen)) == [0, 1, 1, 1]
     event = await world.event()
     assert (event.outcome, event.input_tokens, event.output_tokens) == ("upstream_error", 0, 0)
     assert await world.slots(deployment) == {}
+
+
+async def test_a_replica_that_dies_before_its_first_byte_costs_nothing_and_another_answers(world: World):
+    deployment = await world.deployment()
+    seen = await _hanging_up(world, deployment)
+    url = await world.gateway()
+    held_up = asyncio.create_task(world.post(url, chat(stream=True)))
+
+    async def was_sent():
+        return seen
+
+    await until(was_sent)
+    replica = await world.replica(deployment)
+    status, headers, body = await held_up
+    assert (status, body.endswith(b"data: [DONE]\n\n"), len(replica.requests)) == (200, True, 1)
+    event = await world.event()
+    assert (event.outcome, event.output_tokens) == ("completed", 3)
+    assert headers["x-request-id"] == "req_" + event.request_id.replace("-", "")
 
 
 async def test_a_request_that_no_replica_took_waits_until_one_does(world: World):
@@ -237,3 +247,16 @@ def _open(world: World):
         return not await world.is_idle()
 
     return has_open
+
+
+async def _hanging_up(world: World, deployment: contract.RouteRecord) -> list[bytes]:
+    """Announce a replica that reads a request and hangs up; what it has read."""
+    seen: list[bytes] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(65536))
+        writer.close()
+
+    server = await world.stack.enter_async_context(await asyncio.start_server(hang_up, "127.0.0.1", 0))
+    await world.announce(deployment, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    return seen
