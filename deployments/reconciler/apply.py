@@ -8,6 +8,7 @@ which the next pass finds.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from deployments.reconciler.observe import Batch
 from deployments.reconciler.rows import Journal
 from deployments.states import STARTING
 
+LEASE_SHARE = 0.5  # of what is left of the lease may be spent on calls
 Plans = Mapping[UUID, Sequence[Action]]
 
 
@@ -113,11 +115,14 @@ def _queue(deployment: Deployment, grant: pools.Grant, journal: Journal) -> None
 def _call(batch: Batch, intents: Intents, failpoint: Failpoint) -> dict[UUID, str]:
     """Ask the clusters; returns why starts were refused for good, by replica."""
     refused: dict[UUID, str] = {}
+    began, seconds = time.monotonic(), (batch.lease.expires_at - batch.now).total_seconds()
     for replica in intents.to_stop:
         failpoint("before_stop")
         calls.stop(batch.views[replica.cluster_id].driver, replica.name, batch.policy.stop_grace_seconds)
         failpoint("after_stop")
     for replica in (one for one in intents.to_start if one.state in STARTING):
+        if time.monotonic() - began > LEASE_SHARE * seconds:
+            break  # another pass may hold the lease soon; it finds these intents open
         failpoint("before_start")
         driver = batch.views[replica.cluster_id].driver
         if reason := calls.start(driver, batch.deployments[replica.deployment_id], replica):

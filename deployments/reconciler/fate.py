@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from deployments.drivers.base import ExitRecord, ObservedReplica
+from deployments.reconciler import deadlines
 from deployments.reconciler.actions import Action, Confirm, End, Record, Stop
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import STARTING_ORDER, ReplicaState
@@ -38,7 +39,7 @@ def _unseen(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
     if not snapshot.listing.shows_absence_since(last):
         return []
     if replica.is_starting and replica.last_seen_at is None and not snapshot.was_unwatched:
-        problem = _deadline(snapshot, replica.state, replica.state_since)
+        problem = _deadline(snapshot, replica, replica.state, replica.state_since)
         return [Stop(replica.id, "failed", problem) if problem else Confirm(replica.id)]
     gone_at = max(replica.state_since, replica.last_seen_at or replica.created_at)
     return [_end(snapshot, replica, None, min(gone_at, snapshot.now))]
@@ -81,15 +82,17 @@ def _problem(snapshot: Snapshot, replica: ReplicaView, record: Record) -> str:
     """The key of what is wrong with a replica that lives; empty when nothing is."""
     state, since = record.steps[-1] if record.steps else (replica.state, replica.state_since)
     if state in STARTING_ORDER:
-        return _deadline(snapshot, state, since)
+        return _deadline(snapshot, replica, state, since)
     limit = timedelta(seconds=snapshot.policy.unhealthy_deadline_seconds)
     if state is ReplicaState.READY and record.unhealthy_since and snapshot.now - record.unhealthy_since > limit:
         return "unhealthy"
     return ""
 
 
-def _deadline(snapshot: Snapshot, state: ReplicaState, since: datetime) -> str:
-    limit = snapshot.policy.phase_deadline_seconds.get(state.value)
-    if limit is None or (snapshot.now - since).total_seconds() <= limit:
+def _deadline(snapshot: Snapshot, replica: ReplicaView, state: ReplicaState, since: datetime) -> str:
+    policy = snapshot.policy
+    base = policy.phase_deadline_seconds.get(state.value)
+    if base is None:
         return ""
-    return f"deadline:{state.value}"
+    limit = deadlines.deadline_seconds(state.value, base, replica.weight_bytes, policy.floor_mib_per_second)
+    return f"deadline:{state.value}" if (snapshot.now - since).total_seconds() > limit else ""

@@ -12,7 +12,7 @@ from deployments.engines.registry import ENGINES
 from deployments.models import Deployment, Replica, Revision
 from deployments.reconciler import calls, problems
 from deployments.reconciler.actions import Action, Confirm, Drain, End, OfReplica, Record, Resume, Stop
-from deployments.reconciler.observe import Batch
+from deployments.reconciler.observe import Batch, weight_bytes
 from deployments.reconciler.rows import Journal
 from deployments.states import LIVE, ReplicaState
 
@@ -114,7 +114,7 @@ class Intents:
             self.journal.keep_log(replica, self._logs[replica.pk])
             if action.problem:
                 said = kept_log.plain(self._logs[replica.pk])
-                self.journal.blame(replica, problems.of(action.problem, self.batch.policy, said))
+                self.journal.blame(replica, problems.of(action.problem, self.batch.policy, said, weight_bytes(replica)))
         self.to_stop.append(replica)
 
     def _end(self, deployment: Deployment, replica: Replica, action: End) -> None:

@@ -59,6 +59,7 @@ class Batch:
 def policy() -> Policy:
     return Policy(
         phase_deadline_seconds=settings.PHASE_DEADLINE_SECONDS,
+        floor_mib_per_second=settings.PHASE_FLOOR_MIB_PER_SECOND,
         unhealthy_deadline_seconds=settings.UNHEALTHY_DEADLINE_SECONDS,
         backoff_seconds=settings.RESTART_BACKOFF_SECONDS,
         failures_before_failed=settings.FAILURES_BEFORE_FAILED,
@@ -214,6 +215,12 @@ def deployment_view(row: Deployment, good_revision_id: str | None = None) -> Dep
     )
 
 
+def weight_bytes(row: Replica) -> int:
+    """What the replica has to move before it is ready; the simulator only says that it does."""
+    spec = row.revision.spec
+    return 0 if spec["engine"]["name"] == "simulator" else spec["model"]["weight_bytes"]
+
+
 def replica_view(row: Replica) -> ReplicaView:
     return ReplicaView(
         id=str(row.pk),
@@ -223,6 +230,7 @@ def replica_view(row: Replica) -> ReplicaView:
         state_since=row.state_since,
         created_at=row.created_at,
         gpu_count=row.gpu_count,
+        weight_bytes=weight_bytes(row),
         serving=row.serving,
         failed=row.cause is not None,
         unhealthy_since=row.unhealthy_since,

@@ -56,6 +56,7 @@ class ReplicaView:
     state_since: datetime
     created_at: datetime
     gpu_count: int = 1
+    weight_bytes: int = 0
     serving: bool = False
     failed: bool = False
     unhealthy_since: datetime | None = None

@@ -1,5 +1,7 @@
 """The policy of one pass: what is started, drained, stopped, ended, and when it is enough."""
 
+from dataclasses import replace
+
 import pytest
 
 from deployments.reconciler.actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
@@ -327,3 +329,14 @@ def test_a_wait_after_a_failure_is_explained():
     replicas = [a_failure("a", 0), a_failure("b", 9)]
     reason = conclude(a_deployment(), replicas, POLICY, NOW).reason
     assert reason == "Starts again in 4 s, after failure 2 of 3"
+
+
+def test_a_deadline_leaves_time_for_the_weights():
+    policy = replace(POLICY, floor_mib_per_second={"DOWNLOADING_MODEL": 20})
+    slow = a_replica("a", R.DOWNLOADING_MODEL, state_since=ago(3700), weight_bytes=20 * 2**20 * 200)
+    observed = (seen("a", R.DOWNLOADING_MODEL),)
+    assert acts(replace(a_snapshot(slow, observed=observed), policy=policy)) == []
+    late = replace(slow, state_since=ago(3801))
+    assert acts(replace(a_snapshot(late, observed=observed), policy=policy)) == [
+        Stop("a", "failed", "deadline:DOWNLOADING_MODEL")
+    ]
