@@ -23,8 +23,8 @@ OUT_OF_MEMORY = re.compile(
 
 # What vLLM says when an adapter of --lora-modules is not there, is not one, or does not fit model or rank.
 ADAPTER_REFUSED = re.compile(
-    r"add_lora method failed|Loading lora .+ failed|greater than max_lora_rank|does not support LoRA"
-    r"|is unsupported LoRA weight|expected target modules in|does not yet support DoRA",
+    r"(?:Error|Exception): .*(?:add_lora method failed|Loading lora .+ failed|greater than max_lora_rank"
+    r"|does not support LoRA|is unsupported LoRA weight|expected target modules in|does not yet support DoRA)",
 )
 
 

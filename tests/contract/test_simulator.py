@@ -58,6 +58,7 @@ def start(folder: Path, *more: str) -> Running:
         [sys.executable, "-m", "deployments.engines.simulator", "serve", *arguments, *pace, *more],
         env={**os.environ, "CONSOLE_REPLICA_DIR": str(folder)},
         stdout=(folder / "out").open("wb"),
+        stderr=subprocess.STDOUT,
     )
     return Running(f"http://127.0.0.1:{port}", folder, process)
 
@@ -270,21 +271,23 @@ async def test_a_shutdown_lets_nobody_in_and_what_is_in_flight_end(tmp_path: Pat
 
 
 async def test_what_outlasts_the_grace_is_cut_off_and_written_down(tmp_path: Path) -> None:
-    running = start(tmp_path, "--grace-seconds", "1")
+    running = start(tmp_path, "--grace-seconds", "0.5", "--max-concurrency", "1")
     await until_health_is(running, 200)
     body = {"model": "chat", "prompt": "go on", "max_tokens": 10_000, "stream": True}
-    asked = {"url": f"{running.url}/v1/completions", "headers": {"x-request-id": "cut"}, "json": body}
-    async with aiohttp.ClientSession() as session, session.post(**asked) as response:
+    begun = {"url": f"{running.url}/v1/completions", "headers": {"x-request-id": "begun"}, "json": body}
+    async with aiohttp.ClientSession() as session, session.post(**begun) as response:
         await response.content.readuntil(b"\n\n")
-        begun = time.monotonic()
+        queued = asyncio.create_task(session.post(**begun | {"headers": {"x-request-id": "queued"}}))
+        await until_it_waits(running, 1)
         running.process.terminate()
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.content.read()
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await queued
     assert await asyncio.to_thread(running.process.wait, 10) == 0
-    assert time.monotonic() - begun >= 1
-    entry = running.entries()["cut"]
-    assert entry["outcome"] == "aborted"
-    assert entry["completion_tokens"] < 10_000
+    assert {entry["outcome"] for entry in running.entries().values()} == {"aborted"}
+    assert 0 == running.entries()["queued"]["completion_tokens"] < running.entries()["begun"]["completion_tokens"]
+    assert "Traceback" not in (tmp_path / "out").read_text()
 
 
 async def until_it_waits(running: Running, requests: int) -> None:

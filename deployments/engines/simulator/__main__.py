@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--max-model-len", type=int, default=8192, help="tokens")
     serve.add_argument("--max-concurrency", type=int, default=16)
     serve.add_argument("--gpu-count", type=int, default=1)
-    serve.add_argument("--grace-seconds", type=int, default=4, help="for what is in flight at SIGTERM")
+    serve.add_argument("--grace-seconds", type=float, default=3.5, help="for what is in flight at SIGTERM")
     serve.add_argument("--fail", choices=("initialize", "out_of_memory", "crash", "never_healthy"))
     download = commands.add_parser("download", help="pretend to fetch the model")
     download.add_argument("--total", type=int, required=True, help="bytes")

@@ -73,12 +73,16 @@ class Desk:
                 work.sent = wanted.max_tokens * wanted.choices
 
     async def embed(self, asked: embeddings.Asked, request_id: str, send: Send) -> None:
-        """All vectors at once, after the time of a first token."""
+        """All vectors in one answer, after the time of a first token; others get their turn between two of them."""
         told = (request_id, "/v1/embeddings", asked.model, False, asked.prompt_tokens)
         work = _Work(*told, clock(), now(), finish="stop")
         async with self._place(work):
             await self._first_token(work)
-            await send(embeddings.body(asked, f"embd-{request_id}", int(work.started_at.timestamp())))
+            rows = []
+            for index in range(len(asked.inputs)):
+                rows.append(embeddings.row(asked, index))
+                await asyncio.sleep(0)
+            await send(embeddings.body(asked, f"embd-{request_id}", int(work.started_at.timestamp()), rows))
 
     @asynccontextmanager
     async def _place(self, work: _Work) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,16 +56,18 @@ def _format(data: Mapping[str, Any]) -> str:
     return str(chosen)
 
 
-def body(asked: Asked, id: str, created: int) -> bytes:
-    """The answer in vLLM's shape, labelled as simulated."""
-    adapter = asked.model.partition(":")[2]
-    rows = [
-        {"index": index, "object": "embedding", "embedding": _encoded(packed(one, adapter, asked.dimensions), asked)}
-        for index, one in enumerate(asked.inputs)
-    ]
+def body(asked: Asked, id: str, created: int, rows: Iterable[bytes]) -> bytes:
+    """The answer in vLLM's shape, labelled as simulated; `rows` are those of `row`, in order."""
     usage = {"prompt_tokens": asked.prompt_tokens, "total_tokens": asked.prompt_tokens, "completion_tokens": 0}
     head = {"id": id, "object": "list", "created": created, "model": asked.model, "system_fingerprint": FINGERPRINT}
-    return json.dumps({**head, "data": rows, "usage": usage}, separators=(",", ":")).encode()
+    told = _json({**head, "usage": usage})
+    return told[:-1] + b',"data":[' + b",".join(rows) + b"]}"
+
+
+def row(asked: Asked, index: int) -> bytes:
+    """One element of `data`."""
+    vector = packed(asked.inputs[index], asked.model.partition(":")[2], asked.dimensions)
+    return _json({"index": index, "object": "embedding", "embedding": _encoded(vector, asked)})
 
 
 def packed(source: str | list[int], adapter: str = "", dimensions: int = DIMENSIONS) -> bytes:
@@ -81,3 +83,7 @@ def _encoded(vector: bytes, asked: Asked) -> str | list[float]:
     if asked.encoding_format == "base64":
         return base64.b64encode(vector).decode()
     return list(struct.unpack(f"<{asked.dimensions}f", vector))
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Serving:
     max_model_len: int
     gpu_count: int = 1
     fail: str | None = None
-    grace_seconds: int = 4
+    grace_seconds: float = 3.5
     adapters: tuple[Adapter, ...] = ()
     root: str = ""
 
@@ -67,9 +68,8 @@ async def _serve(serving: Serving, journal: Journal) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=serving.grace_seconds,
     )
-    server = _Server(config)
+    server = _Server(config, serving.grace_seconds)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
     life = asyncio.ensure_future(_live(serving, app))
     await server.serve()
@@ -79,7 +79,12 @@ async def _serve(serving: Serving, journal: Journal) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but SIGTERM is ours: every request that was cut off is written down before the program ends."""
+    """uvicorn, but SIGTERM is ours: what outlasts the grace is cut off as by a crash, never answered with an error, so
+    that whoever sent what had not begun may send it elsewhere; all of it is written down before the program ends."""
+
+    def __init__(self, config: uvicorn.Config, grace_seconds: float) -> None:
+        super().__init__(config)
+        self._grace_seconds = grace_seconds
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -88,6 +93,16 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         say("Stopping.")
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cut_off = asyncio.get_running_loop().call_later(self._grace_seconds, self._cut_off)
+        await super().shutdown(sockets)
+        cut_off.cancel()
+
+    def _cut_off(self) -> None:
+        say(f"Cutting off {len(self.server_state.connections)} connections.", "WARNING")
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 async def _live(serving: Serving, app: App) -> None:

@@ -147,6 +147,13 @@ TRACE = "INFO loading\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allo
         pytest.param(("engine", 1), f"a\n{NO_ADAPTER}\nb", "adapter_failed", NO_ADAPTER, id="an adapter is not there"),
         pytest.param(("engine", 1), f"{RANK}\nbye", "adapter_failed", RANK, id="an adapter of too high a rank"),
         pytest.param(("engine", 1), ADAPTER_MEMORY, "out_of_memory", ADAPTER_MEMORY, id="no memory for an adapter"),
+        pytest.param(
+            ("engine", 1),
+            "WARNING x does not support LoRA\nb",
+            "engine_exited",
+            "WARNING x does not support LoRA\nb",
+            id="a warning about adapters is no error",
+        ),
         pytest.param(("engine", 1), "a\n\nb", "engine_exited", "a\nb", id="any other exit"),
         pytest.param(("engine", -9), "", "engine_exited", "The engine said nothing.", id="killed, said nothing"),
         pytest.param(("engine", 127), "x\nvllm: not found", "executable_missing", "vllm: not found", id="no program"),

@@ -22,7 +22,9 @@ def asked(**data: Any) -> embeddings.Asked:
 
 
 def answered(**data: Any) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(embeddings.body(asked(**data), "embd-1", 5))
+    one = asked(**data)
+    rows = [embeddings.row(one, index) for index in range(len(one.inputs))]
+    body: dict[str, Any] = json.loads(embeddings.body(one, "embd-1", 5, rows))
     return body
 
 
