@@ -43,7 +43,7 @@ def _asleep(snapshot: Snapshot) -> HowMany:
     first = max(1, deployment.min_replicas)
     if deployment.min_replicas > 0:
         return HowMany(first, (Wake(first, f"at least {first} wanted"),))
-    if load is not None and (load.wake or load.waiting):
+    if load is not None and (load.wake or load.total):  # in flight: one slipped in past a publication
         return HowMany(first, (Wake(first, "a request arrived", load.waiting),))
     return HowMany(0)
 
