@@ -4,7 +4,20 @@ from allauth.account import views as accounts
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from console.views import api_keys, catalog, deployment, deployments, home, logs, new, playground, theme, usage
+from console.views import (
+    actions,
+    api_keys,
+    catalog,
+    deployment,
+    deployments,
+    home,
+    logs,
+    new,
+    playground,
+    revisions,
+    theme,
+    usage,
+)
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -21,8 +34,13 @@ urlpatterns = [
     path("deployments/new/name/", new.name, name="name-check"),
     path("deployments/new/asked/", new.asked, name="asked"),
     path("deployments/<uuid:deployment_id>/", deployment.deployment, name="deployment"),
-    path("deployments/<uuid:deployment_id>/terminate/", deployment.terminate, name="terminate"),
-    path("deployments/<uuid:deployment_id>/delete/", deployment.delete, name="delete"),
+    path("deployments/<uuid:deployment_id>/events/", deployment.events, name="events"),
+    path("deployments/<uuid:deployment_id>/settings/", revisions.settings, name="settings"),
+    path("deployments/<uuid:deployment_id>/revisions/<int:number>/rollback/", revisions.rollback, name="rollback"),
+    path("deployments/<uuid:deployment_id>/retry/", actions.retry, name="retry"),
+    path("deployments/<uuid:deployment_id>/redeploy/", actions.redeploy, name="redeploy"),
+    path("deployments/<uuid:deployment_id>/terminate/", actions.terminate, name="terminate"),
+    path("deployments/<uuid:deployment_id>/delete/", actions.delete, name="delete"),
     path("deployments/<uuid:deployment_id>/playground/", playground.playground, name="playground"),
     path("deployments/<uuid:deployment_id>/logs/", logs.logs, name="logs"),
     path("deployments/<uuid:deployment_id>/logs/lines.json", logs.download, name="log-lines"),

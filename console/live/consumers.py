@@ -131,16 +131,17 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
 
 
 class DeploymentConsumer(LiveConsumer):
-    """One deployment's page."""
+    """A page of one deployment: its overview, `?page=events&kind=`, or `?page=settings`."""
 
     def look(self, actor: Actor) -> Watched:
         reference = str(self.scope["url_route"]["kwargs"]["deployment_id"])
+        place = fragments.Place.read(QueryDict(self.scope["query_string"][:MAX_QUERY]))
         deployment = access.deployment(actor, reference)
         rights = fragments.rights_in(actor, deployment)
         return Watched(
-            ("deployment", reference, rights),
+            ("deployment", reference, place, rights),
             (f"deployment.{reference}",),
-            lambda: fragments.deployment_picture(actor, reference),
+            lambda: fragments.deployment_picture(actor, reference, place),
         )
 
 

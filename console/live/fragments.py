@@ -3,27 +3,51 @@ the page includes it, the socket pushes it: one source for each piece of the scr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from django.http import QueryDict
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 
 from accounts.roles import Right
 from console import access
 from console.access import Actor
 from console.live.feeds import Picture, Rows
+from console.pages.configuration import configuration, engine
 from console.pages.filters import Filters
 from console.pages.inventory import Inventory
 from console.pages.listing import DeploymentList
+from console.pages.now import now as describe
 from console.pages.overview import Overview
+from console.pages.revisions import revision_rows
+from console.pages.timeline import Wanted, change_log, event_page
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
 
-DEPLOYMENT = ("header", "cause", "readouts", "starting", "replicas", "timeline")
+PAGES = {
+    "": ("header", "now", "readouts", "starting", "replicas", "timeline", "engine"),
+    "events": ("header", "events"),
+    "settings": ("header", "revisions", "changes", "configuration"),
+}
 DIALOGS = ("effects",)
 DEPLOYMENTS = ("summary", "groups", "pages")
-MOVING = (S.DEPLOYING, S.SCALING, S.TERMINATING)
+MOVING = (S.DEPLOYING, S.SCALING, S.ROLLING, S.TERMINATING)
 SECONDS_MOVING, SECONDS_RUNNING, SECONDS_LIST, SECONDS_ENDED = 1.0, 2.0, 5.0, 15.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which page of a deployment, and on the page of events their kind: only newest events are live."""
+
+    page: str = ""
+    kind: str = ""
+
+    @staticmethod
+    def read(parameters: QueryDict) -> Place:
+        page, wanted = parameters.get("page", ""), Wanted.read(parameters)
+        return Place(page, wanted.group if page == "events" else "") if page in PAGES else Place()
 
 
 def rights_in(actor: Actor, deployment: Deployment) -> frozenset[Right]:
@@ -31,22 +55,44 @@ def rights_in(actor: Actor, deployment: Deployment) -> frozenset[Right]:
 
 
 def deployment_context(actor: Actor, deployment: Deployment, overview: Overview) -> dict[str, Any]:
-    """What the fragments of a deployment's page are rendered with."""
+    """What the fragments of a deployment's page are rendered with; what takes reading is read when it is shown."""
     rights = rights_in(actor, deployment)
+    may_deploy = Right.DEPLOY in rights
     return {
         "deployment": deployment,
         "overview": overview,
-        "may_deploy": Right.DEPLOY in rights,
+        "may_deploy": may_deploy,
         "may_call": Right.CALL in rights,
+        "now": SimpleLazyObject(lambda: describe(overview)),
+        "actions": SimpleLazyObject(lambda: overview.actions(may_deploy=may_deploy)),
+        "engine": SimpleLazyObject(lambda: engine(overview)),
     }
 
 
-def deployment_picture(actor: Actor, reference: str) -> Picture:
-    """All fragments of a deployment's page as they are now. Raises Http404."""
+def events_context(overview: Overview, wanted: Wanted) -> dict[str, Any]:
+    return {"events": event_page(overview.deployment, wanted, overview.now)}
+
+
+def settings_context(overview: Overview, wanted: Wanted) -> dict[str, Any]:
+    deployment = overview.deployment
+    return {
+        "revisions": revision_rows(deployment, overview.now),
+        "changes": change_log(deployment, wanted, overview.now),
+        "configuration": configuration(overview),
+        "may_roll_back": deployment.status != S.TERMINATING,
+    }
+
+
+def deployment_picture(actor: Actor, reference: str, place: Place) -> Picture:
+    """All fragments of a page of a deployment as they are now. Raises Http404."""
     deployment = access.deployment(actor, reference)
     overview = Overview(deployment, timezone.now())  # noqa: TID251 - the edge: a page as of now
     context = {**deployment_context(actor, deployment, overview), "pushed": True}
-    names = DEPLOYMENT + DIALOGS if context["may_deploy"] else DEPLOYMENT
+    if place.page == "events":
+        context |= events_context(overview, Wanted(place.kind))
+    elif place.page == "settings":
+        context |= settings_context(overview, Wanted())
+    names = PAGES[place.page] + (DIALOGS if context["may_deploy"] else ())
     rendered = _frame(Inventory(actor))
     rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in names}
     seconds = SECONDS_MOVING if overview.is_moving else SECONDS_RUNNING if overview.live else SECONDS_ENDED
@@ -58,6 +104,9 @@ def deployments_picture(actor: Actor, filters: Filters) -> Picture:
     listing = DeploymentList(actor, filters, timezone.now())  # noqa: TID251 - the edge: a page as of now
     context = {"listing": listing, "pushed": True}
     rendered = _frame(listing.inventory)
+    rendered["deployment-count"] = render_to_string(
+        "components/deployment_count.html", {"frame": listing.frame, "pushed": True}
+    )
     rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in DEPLOYMENTS}
     rows = {
         f"row-{row.id}": render_to_string("deployments/_row.html", {"row": row, "pushed": True}) for row in listing.rows

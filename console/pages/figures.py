@@ -36,3 +36,14 @@ def moment(at: datetime, now: datetime) -> str:
 def joined(words: list[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def in_words(seconds: float) -> str:
+    """How long something has gone on, in one unit or two: 12 s, 4 min, 3 h 20 min, 2 d 4 h."""
+    whole = int(max(0.0, seconds))
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02} min"
+    return f"{minutes} min" if minutes else f"{whole} s"

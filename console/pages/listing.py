@@ -97,7 +97,7 @@ class DeploymentList:
     @cached_property
     def rows(self) -> list[DeploymentRow]:
         start = (self.filters.page - 1) * PER_PAGE
-        live = Replica.objects.filter(state__in=LIVE).order_by("created_at").defer("log_tail")
+        live = _live_replicas()
         shown = self._matching.filter(status__in=self.filters.statuses).select_related("terminated_by")
         page = shown.order_by(*self.filters.order).prefetch_related(Prefetch("replicas", live, "live_replicas"))
         found = list(page[start : start + PER_PAGE])
@@ -181,6 +181,11 @@ class DeploymentList:
     @property
     def socket(self) -> str:
         return f"/ws/deployments/{self.filters.address(page=self.filters.page)}"
+
+
+def _live_replicas() -> QuerySet[Replica]:
+    live = Replica.objects.filter(state__in=LIVE).select_related("revision").order_by("created_at")
+    return live.defer("log_tail", "revision__spec")
 
 
 def _titles(found: Sequence[Deployment]) -> dict[str, str]:

@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from billing.queries import Totals, start_of_month, totals_by_deployment
-from console.pages import waterfall
-from console.pages.figures import counted, moment
-from console.pages.load import in_flight
+from console.pages import rows, waterfall
+from console.pages.actions import Actions, actions
+from console.pages.figures import counted, lasted, moment
 from console.pages.replica_rows import ReplicaRow
-from deployments import queries
+from console.pages.rollout import Rollout
+from console.pages.timeline import EventLine, lines
+from deployments import load, queries
+from deployments.demand import Load
 from deployments.engines.registry import ENGINES
 from deployments.events import Kind
-from deployments.models import CatalogModel, Deployment, DeploymentEvent, Replica
+from deployments.models import CatalogModel, Deployment, DeploymentEvent, Replica, Revision
+from deployments.reconciler import backoff, observe
 from deployments.specs import RevisionSpec
-from deployments.states import ENDED, LIVE, STARTING, DeploymentStatus, ReplicaState
+from deployments.states import ENDED, LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 R = ReplicaState
 MOST_STARTS = 4
-MOST_ENDED = 20
-MOST_EVENTS = 50
-MOST_CELLS = 12
+MOST_ENDED, MOST_ENDED_READ = 20, 100
+MOST_EVENTS = 30
 UNSPOKEN = timedelta(seconds=5)
-CELLS = {R.READY: "ready", R.DRAINING: "draining", R.STOPPING: "draining"}
-EVENT_LOOKS: dict[str, tuple[str, str]] = {
-    Kind.CREATED: ("plus", ""),
-    Kind.PENDING: ("status-pending", "waiting"),
-    Kind.REPLICA_REQUESTED: ("gpu", "moving"),
-    Kind.REPLICA_REPLACED: ("refresh", "moving"),
-    Kind.REPLICA_DOWNLOADING: ("down", "moving"),
-    Kind.REPLICA_INITIALIZING: ("status-deploying", "moving"),
-    Kind.REPLICA_READY: ("check", "good"),
-    Kind.REPLICA_UNHEALTHY: ("warning", "waiting"),
-    Kind.REPLICA_HEALTHY: ("check", "good"),
-    Kind.REPLICA_DRAINING: ("status-terminating", "gone"),
-    Kind.REPLICA_STOPPED: ("status-terminated", "gone"),
-    Kind.REPLICA_FAILED: ("warning", "bad"),
-    Kind.FAILED: ("status-failed", "bad"),
-    Kind.TERMINATE_REQUESTED: ("stop", "gone"),
-    Kind.TERMINATED: ("status-terminated", "gone"),
-    Kind.DELETED: ("remove", "gone"),
-}
+JUST_BEFORE = timedelta(seconds=10)
+MOVING = (DeploymentStatus.TERMINATING, DeploymentStatus.PENDING, DeploymentStatus.ROLLING)
 
 
 @dataclass(frozen=True)
@@ -57,30 +43,21 @@ class Start:
     is_over: bool
 
 
-@dataclass(frozen=True)
-class EventLine:
-    """One entry of the timeline."""
-
-    event: DeploymentEvent
-    icon: str
-    tone: str
-    when: str
-
-    @property
-    def evidence(self) -> str:
-        return str((self.event.data.get("cause") or {}).get("evidence", ""))
-
-
 class Overview:
     """Everything that changes on the page of `deployment`, as of `now`; each part is read when it is first used."""
 
     def __init__(self, deployment: Deployment, now: datetime) -> None:
         self.deployment, self.now = deployment, now
 
+    @property
+    def revision(self) -> Revision:
+        """The one that is wanted."""
+        assert self.deployment.revision, "every deployment has its first revision from the start"
+        return self.deployment.revision
+
     @cached_property
     def spec(self) -> RevisionSpec:
-        assert self.deployment.revision, "every deployment has its first revision from the start"
-        return RevisionSpec.from_json(self.deployment.revision.spec)
+        return RevisionSpec.from_json(self.revision.spec)
 
     @cached_property
     def model(self) -> CatalogModel | None:
@@ -95,54 +72,84 @@ class Overview:
         return f"{self.spec.gpu_count} × {self.deployment.gpu_type.title}"
 
     @cached_property
-    def requests(self) -> Counter[str] | None:
-        return in_flight(self.deployment.pk)
+    def load(self) -> Load | None:
+        """What the gateways count now; None is UNKNOWN."""
+        return load.read([self.deployment.pk])[self.deployment.pk]
 
     @cached_property
-    def rows(self) -> list[ReplicaRow]:
-        return [
-            ReplicaRow(replica, None if self.requests is None else self.requests[str(replica.pk)], self.now)
-            for replica in queries.replica_rows(self.deployment)
-        ]
+    def live(self) -> list[ReplicaRow]:
+        """Newest first, as the ended ones."""
+        return [self._row(one) for one in self._replicas.filter(state__in=LIVE)]
+
+    @cached_property
+    def _lately_ended(self) -> list[ReplicaRow]:
+        return [self._row(one) for one in self._replicas.filter(state__in=ENDED)[:MOST_ENDED_READ]]
 
     @property
-    def live(self) -> list[ReplicaRow]:
-        return [row for row in self.rows if row.replica.state in LIVE]
+    def _replicas(self) -> QuerySet[Replica]:
+        return queries.replica_rows(self.deployment).defer("log_tail")
+
+    def _row(self, replica: Replica) -> ReplicaRow:
+        requests = self.load.in_flight.get(str(replica.pk), 0) if self.load else None
+        return ReplicaRow(replica, requests, self.now)
+
+    @property
+    def rows(self) -> list[ReplicaRow]:
+        """Live ones, then those that ended lately."""
+        return [*self.live, *self._lately_ended]
 
     @property
     def ended(self) -> list[ReplicaRow]:
-        return [row for row in self.rows if row.replica.state in ENDED][:MOST_ENDED]
+        return self._lately_ended[:MOST_ENDED]
 
-    @property
+    @cached_property
     def ended_count(self) -> int:
-        return len(self.rows) - len(self.live)
+        return self.deployment.replicas.filter(state__in=ENDED).count()
 
     @property
     def ready(self) -> int:
-        return sum(row.replica.state == R.READY for row in self.rows)
+        return sum(row.replica.state == R.READY for row in self.live)
 
     @property
     def starting(self) -> list[ReplicaRow]:
         return [row for row in self.live if row.replica.state in STARTING]
 
     @property
+    def furthest(self) -> ReplicaRow:
+        """Of those that start, the one that is ready first."""
+        return max(self.starting, key=lambda row: STARTING_ORDER.index(R(row.replica.state)))
+
+    @property
     def wanted(self) -> int:
         return 0 if self.deployment.terminate_requested_at else self.deployment.desired_replicas
 
     @property
-    def cells(self) -> list[str]:
-        """The class of each cell, ready ones first; empty when there are too many for cells."""
-        order = {"ready": 0, "starting": 1, "draining": 2}
-        kinds = [CELLS.get(R(row.replica.state), "starting") for row in self.live]
-        kinds = sorted(kinds, key=lambda kind: order[kind])
-        kinds += ["failed" if self.deployment.failed_at else ""] * (self.wanted - len(kinds))
-        return kinds if len(kinds) <= MOST_CELLS else []
+    def cells(self) -> tuple[str, ...]:
+        """The class of each cell, ready ones first, up to the most there may be; empty when there are too many."""
+        failed, most = self.deployment.failed_at is not None, self.deployment.max_replicas
+        return rows.cells([row.replica for row in self.live], self.wanted, most, failed=failed)
+
+    @property
+    def range_in_words(self) -> str:
+        allowed = rows.replica_range(self.deployment)
+        return f"range {allowed}" if allowed else "fixed number"
 
     @property
     def in_flight(self) -> int | None:
-        if self.requests is None:
-            return None
-        return sum(row.requests or 0 for row in self.live)
+        return sum(self.load.in_flight.values()) if self.load else None
+
+    @property
+    def waiting(self) -> int | None:
+        """Requests that the gateways hold until a replica has room."""
+        return self.load.waiting if self.load else None
+
+    @property
+    def oldest_waiting_seconds(self) -> float:
+        return self.load.oldest_waiting_seconds if self.load else 0.0
+
+    @property
+    def oldest_waiting(self) -> str:
+        return lasted(self.oldest_waiting_seconds)
 
     @property
     def room(self) -> int:
@@ -186,8 +193,84 @@ class Overview:
 
     @cached_property
     def events(self) -> list[EventLine]:
-        rows = self.deployment.events.all()[:MOST_EVENTS]
-        return [EventLine(row, *EVENT_LOOKS.get(row.kind, ("info", "")), moment(row.at, self.now)) for row in rows]
+        return lines(self.deployment.events.all()[:MOST_EVENTS], self.now)
+
+    @cached_property
+    def typical_start(self) -> str:
+        """How long a start takes, as it was measured here; a part of a sentence."""
+        times = queries.typical_phases(self.deployment).values()
+        if not times:
+            return "no earlier start here says how long that takes"
+        p50, p95 = sum(one.p50_seconds for one in times), sum(one.p95_seconds for one in times)
+        count = max(one.count for one in times)
+        return f"a start typically takes {lasted(p50)} here, p95 {lasted(p95)} ({count} measured)"
+
+    @cached_property
+    def rollout(self) -> Rollout:
+        hold = self.deployment.rollout_hold
+        return Rollout(self.revision, self.live, self.wanted, hold, settings.DRAIN_SECONDS, self.now)
+
+    @cached_property
+    def _scaled(self) -> DeploymentEvent | None:
+        """The decision that what moves now follows from."""
+        event = self.deployment.events.filter(kind=Kind.SCALED).first()
+        if event is None or event.data.get("to") != self.wanted:
+            return None
+        return event if event.at >= self.deployment.status_since - JUST_BEFORE else None
+
+    def actions(self, *, may_deploy: bool) -> Actions:
+        waits = self.backoff_left is not None
+        return actions(self.deployment.status, may_deploy=may_deploy, waits_to_retry=waits)
+
+    @property
+    def shows_sides(self) -> bool:
+        return self.rollout.is_going_on and self.deployment.terminate_requested_at is None
+
+    @property
+    def may_be_called(self) -> bool:
+        return self.deployment.terminate_requested_at is None
+
+    @property
+    def scaled_from(self) -> int:
+        return int(self._scaled.data.get("from", self.wanted)) if self._scaled else self.wanted
+
+    @property
+    def scaled_because(self) -> str:
+        return EventLine(self._scaled, "", "", "").reason if self._scaled else ""
+
+    @property
+    def is_waking(self) -> bool:
+        """A request woke it, and no replica has become ready since."""
+        woken_at, status = self.deployment.woken_at, self.deployment.status
+        if woken_at is None or status not in (DeploymentStatus.PENDING, DeploymentStatus.DEPLOYING):
+            return False
+        return not any(row.replica.ready_at and row.replica.ready_at >= woken_at for row in self.rows)
+
+    @cached_property
+    def backoff(self) -> backoff.Backoff:
+        views = [observe.replica_view(row.replica) for row in self._lately_ended]
+        return backoff.of(observe.deployment_view(self.deployment), views, observe.policy(), self.now)
+
+    @property
+    def backoff_left(self) -> float | None:
+        """Seconds until it starts again after a failure; None while nothing waits for that."""
+        running = len(self.starting) + self.ready
+        if self.backoff.not_before is None or not self.backoff.holds(self.now) or running >= self.wanted:
+            return None
+        return None if self.deployment.failed_at else (self.backoff.not_before - self.now).total_seconds()
+
+    @property
+    def last_failure(self) -> str:
+        failed = next((row for row in self._lately_ended if row.replica.state == R.FAILED), None)
+        return failed.cause if failed else ""
+
+    @cached_property
+    def given_up(self) -> Revision | None:
+        """The revision that the console rolled back by itself because it could not start, until the next change."""
+        if self.revision.restores is None or self.revision.created_by_id is not None:
+            return None
+        earlier = self.deployment.revisions.filter(number__lt=self.revision.number, cause__isnull=False)
+        return earlier.order_by("-number").first()
 
     @cached_property
     def place(self) -> int | None:
@@ -222,13 +305,16 @@ class Overview:
 
     @property
     def replicas_in_words(self) -> str:
-        if self.starting:
-            return f"{len(self.starting)} starting"
-        ending = len(self.live) - self.ready
-        return f"{ending} ending" if ending else "fixed number"
+        """What moves, else what is allowed."""
+        ending = len(self.live) - self.ready - len(self.starting)
+        moves = [f"{len(self.starting)} starting"] if self.starting else []
+        moves += [f"{ending} ending"] if ending else []
+        return ", ".join(moves) or self.range_in_words
 
     @property
     def no_replicas(self) -> str:
+        if self.deployment.status == DeploymentStatus.SLEEPING:
+            return "It sleeps: no replica runs and no GPU is held."
         if self.wanted == 0 or self.deployment.failed_at:
             return "No replica is left; no GPU is held."
         return "No replica yet: the first one starts as soon as its GPUs are free."
@@ -238,24 +324,10 @@ class Overview:
         return moment(self.deployment.failed_at or self.now, self.now)
 
     @property
-    def terminated_at(self) -> str:
-        return moment(self.deployment.terminated_at or self.now, self.now)
-
-    @property
     def is_moving(self) -> bool:
-        """Whether figures tick: something starts or ends."""
-        return any(row.replica.state != R.READY for row in self.live) or self.deployment.status in (
-            DeploymentStatus.TERMINATING,
-            DeploymentStatus.PENDING,
-        )
-
-    @property
-    def may_be_terminated(self) -> bool:
-        return self.deployment.terminate_requested_at is None
-
-    @property
-    def may_be_deleted(self) -> bool:
-        return self.deployment.status in (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
+        """Whether figures tick: something starts, ends or waits."""
+        waits = bool(self.waiting) or self.backoff_left is not None
+        return waits or any(row.replica.state != R.READY for row in self.live) or self.deployment.status in MOVING
 
     @property
     def effects(self) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from console.pages.figures import counted, lasted
+from console.pages.actions import Actions, actions
+from console.pages.figures import counted, in_words, lasted
 from deployments.models import Deployment, Replica
 from deployments.states import STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -20,7 +21,6 @@ PHASES = {
     R.DOWNLOADING_MODEL: "Downloading",
     R.ENGINE_INITIALIZING: "Initializing",
 }
-DELETABLE = (S.TERMINATED, S.FAILED)
 
 
 class Used(Protocol):
@@ -50,6 +50,7 @@ class DeploymentRow:
     ready: int
     wanted: int
     cells: tuple[str, ...]
+    allowed: str
     gpu_count: int
     gpu: str
     gpu_memory_gb: int
@@ -69,17 +70,13 @@ class DeploymentRow:
         return self.status == S.FAILED
 
     @property
-    def may_terminate(self) -> bool:
-        return self.may_deploy and self.status not in (S.TERMINATING, S.TERMINATED)
-
-    @property
-    def may_delete(self) -> bool:
-        return self.may_deploy and self.status in DELETABLE
+    def actions(self) -> Actions:
+        return actions(self.status, may_deploy=self.may_deploy)
 
     @property
     def acts(self) -> str:
         """Names what the menu offers, so that a menu that is open stays while nothing in it changes."""
-        return f"{'t' if self.may_terminate else ''}{'d' if self.may_delete else ''}o"
+        return "".join(sorted(one[0] for one in self.actions.all)) + "o"
 
 
 def row(
@@ -98,7 +95,8 @@ def row(
         line=line(deployment, live, now),
         ready=sum(replica.state == R.READY for replica in live),
         wanted=wanted,
-        cells=cells(live, wanted, failed=deployment.failed_at is not None),
+        cells=cells(live, wanted, deployment.max_replicas, failed=deployment.failed_at is not None),
+        allowed=replica_range(deployment) or "fixed",
         gpu_count=spec["gpu_count"],
         gpu=short_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
         gpu_memory_gb=deployment.gpu_type.memory_gb,
@@ -116,11 +114,19 @@ def short_title(title: str, memory_gb: int) -> str:
     return title.removesuffix(f" {memory_gb} GB").removesuffix(f" {memory_gb}GB")
 
 
-def cells(live: list[Replica], wanted: int, *, failed: bool) -> tuple[str, ...]:
-    """One class for each replica that lives or is wanted: ready first, then starting, then on their way out."""
+def replica_range(deployment: Deployment) -> str:
+    """1–3, empty for a fixed number."""
+    low, high = deployment.min_replicas, deployment.max_replicas
+    return "" if low == high else f"{low}–{high}"
+
+
+def cells(live: list[Replica], wanted: int, most: int, *, failed: bool) -> tuple[str, ...]:
+    """One class for each replica that lives or is wanted, ready first, then starting, then on their way out; empty
+    ones up to `most`, which is what the range allows."""
     kinds = Counter(_cell(replica.state) for replica in live)
     shown = [kind for kind in ("ready", "starting", "draining") for _ in range(kinds[kind])]
     shown += ["failed" if failed else ""] * (wanted - len(shown))
+    shown += [""] * (most - len(shown))
     return tuple(shown) if len(shown) <= MOST_CELLS else ()
 
 
@@ -135,9 +141,14 @@ def line(deployment: Deployment, live: list[Replica], now: datetime) -> str:
             return deployment.pending_reason or "waits for its turn"
         case S.DEPLOYING:
             return _progress(live, now)
-        case S.SCALING | S.ROLLING:
+        case S.SCALING:
             ready = sum(replica.state == R.READY for replica in live)
             return f"{ready} → {deployment.desired_replicas}, {_progress(live, now)}"
+        case S.ROLLING:
+            return _rolling(deployment, live)
+        case S.SLEEPING:
+            idle = now - (deployment.asleep_since or deployment.status_since)
+            return f"asleep for {in_words(idle.total_seconds())}, the next request wakes it"
         case S.FAILED:
             return _first_sentence(str((deployment.cause or {}).get("message", "")))
         case S.TERMINATING:
@@ -147,6 +158,18 @@ def line(deployment: Deployment, live: list[Replica], now: datetime) -> str:
             return f"{since(deployment.terminated_at or deployment.status_since, now)}{by}"
         case _:
             return f"since {since(deployment.status_since, now)}"
+
+
+def _rolling(deployment: Deployment, live: list[Replica]) -> str:
+    """revision 7 → 8, 1 of 2 replaced. What has the same configuration counts as replaced."""
+    assert deployment.revision, "every deployment has its first revision from the start"
+    wanted = deployment.revision
+    old = [one.revision.number for one in live if one.revision.spec_hash != wanted.spec_hash]
+    new = sum(one.revision.spec_hash == wanted.spec_hash and one.state == R.READY for one in live)
+    begin = f"revision {max(old)} → {wanted.number}" if old else f"revision {wanted.number}"
+    if deployment.rollout_hold:
+        return f"{begin}, held: {deployment.rollout_hold}"
+    return f"{begin}, {min(new, deployment.desired_replicas)} of {deployment.desired_replicas} replaced"
 
 
 def _progress(live: list[Replica], now: datetime) -> str:

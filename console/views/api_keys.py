@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
@@ -22,15 +24,26 @@ from console.forms.api_keys import EXPIRIES, SCOPES, ApiKeyForm
 from console.pages.key_rows import key_rows
 from console.requests import PageRequest
 
+HANDOVER, HANDOVER_SECONDS = f"{settings.SESSION_COOKIE_NAME}_made_key", 60
+
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 @never_cache
 def api_keys(request: PageRequest) -> HttpResponse:
-    """POST makes a key and answers with the page that shows its secret: nowhere stored, so never shown again."""
+    """POST makes a key and leads back here, where its secret is shown once: reloading neither makes another key nor
+    shows it again."""
     now = timezone.now()  # noqa: TID251 - the edge: keys as of now
-    if request.method != "POST":
-        return _page(request, ApiKeyForm(request.actor), now)
+    if request.method == "POST":
+        return _made(request, now)
+    key, secret = _handed_over(request)
+    answer = _page(request, ApiKeyForm(request.actor), now, made=key, secret=secret)
+    if request.method == "GET" and HANDOVER in request.COOKIES:
+        answer.delete_cookie(HANDOVER, path=reverse("keys"), samesite="Strict")
+    return answer
+
+
+def _made(request: PageRequest, now: datetime) -> HttpResponse:
     form = ApiKeyForm(request.actor, request.POST)
     if not form.is_valid():
         return _page(request, form, now)
@@ -43,7 +56,38 @@ def api_keys(request: PageRequest) -> HttpResponse:
         deployments=form.deployment_ids,
         now=now,
     )
-    return _page(request, ApiKeyForm(request.actor), now, made=key, secret=secret)
+    answer = redirect("keys")
+    _hand_over(answer, request, key, secret)
+    return answer
+
+
+def _hand_over(answer: HttpResponse, request: PageRequest, key: ApiKey, secret: str) -> None:
+    """The secret travels to the next page in a cookie of the person's own browser: the server stores it nowhere. It is
+    signed for this person, unreadable for scripts, sent to this page only, and gone with it or after a minute."""
+    answer.set_signed_cookie(
+        HANDOVER,
+        f"{key.pk} {secret}",
+        salt=_salt(request),
+        max_age=HANDOVER_SECONDS,
+        path=reverse("keys"),
+        secure=request.is_secure(),
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def _handed_over(request: PageRequest) -> tuple[ApiKey | None, str]:
+    """The key that was made just now and its secret; (None, "") when there is none for this person."""
+    if request.method != "GET":
+        return None, ""
+    value = request.get_signed_cookie(HANDOVER, "", salt=_salt(request), max_age=HANDOVER_SECONDS)
+    key_id, _, secret = (value or "").partition(" ")
+    key = access.api_keys(request.actor).filter(pk=key_id).first() if secret else None
+    return key, secret if key else ""
+
+
+def _salt(request: PageRequest) -> str:
+    return f"{HANDOVER}:{request.user.pk}"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

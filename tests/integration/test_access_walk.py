@@ -25,6 +25,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # Addresses of one object: {placeholder: kinds of objects that it may name}.
 OBJECTS = {
     "deployments/<uuid:deployment_id>/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/events/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/settings/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/revisions/<int:number>/rollback/": {
+        "deployment_id": ["deployment"],
+        "number": ["number"],
+    },
+    "deployments/<uuid:deployment_id>/retry/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/redeploy/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/terminate/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/delete/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/playground/": {"deployment_id": ["deployment"]},
@@ -108,6 +116,7 @@ def theirs(transactional_db, redis_url):
         "organization": northwind,
         "deployment": str(row.pk),
         "name": "hush",
+        "number": "1",
         "replica": str(replica.pk),
         "key": str(key.pk),
         "words": ["hush", "northwind", str(row.pk), str(replica.pk), str(key.pk), key.prefix],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -109,6 +110,39 @@ def event(of: Deployment, now: datetime, kind: str, summary: str, **data: Any) -
     )
 
 
+def revision(of: Deployment, now: datetime, max_concurrency: int = 32, **fields: Any) -> Revision:
+    """The next revision, and the one that is wanted from now on."""
+    assert of.revision
+    old = RevisionSpec.from_json(of.revision.spec)
+    spec = replace(old, engine=replace(old.engine, max_concurrency=max_concurrency))
+    number = of.revisions.count() + 1
+    made = Revision.objects.create(
+        organization=of.organization, deployment=of, number=number, spec=spec.to_json(), spec_hash=spec.spec_hash,
+        **{"created_at": now, **fields},
+    )  # fmt: skip
+    Deployment.objects.filter(pk=of.pk).update(revision=made)
+    of.refresh_from_db()
+    return made
+
+
+def rolling(of: Deployment, now: datetime) -> None:
+    """Two wanted: the first of revision 1 was replaced and drains, revision 2 has one ready and one that starts."""
+    replica(of, ReplicaState.READY, now)
+    replica(of, ReplicaState.DRAINING, now, drain_started_at=now - timedelta(seconds=20))
+    revision(of, now)
+    Deployment.objects.filter(pk=of.pk).update(desired_replicas=2)
+    replica(of, ReplicaState.READY, now)
+    replica(of, ReplicaState.ENGINE_INITIALIZING, now)
+
+
+def failure(of: Deployment, now: datetime, seconds_ago: float) -> Replica:
+    """A replica that failed some seconds ago."""
+    cause = {"code": "engine_exited", "message": "The engine exited with code 1.", "evidence": "Traceback <b>",
+             "action": "Read the end of the replica's log."}  # fmt: skip
+    at = now - timedelta(seconds=seconds_ago)
+    return replica(of, ReplicaState.FAILED, at, cause=cause, released_at=at, serving=False)
+
+
 def in_status(owner: Organization, status: DeploymentStatus, now: datetime, name: str = "") -> Deployment:
     """A deployment in `status` with the replicas that belong to it."""
     made = deployment(owner, now, name=name or f"in-{status.lower()}", status=status)
@@ -123,6 +157,12 @@ def in_status(owner: Organization, status: DeploymentStatus, now: datetime, name
             Deployment.objects.filter(pk=made.pk).update(desired_replicas=2)
             replica(made, ReplicaState.READY, now)
             replica(made, ReplicaState.ENGINE_INITIALIZING, now)
+        case DeploymentStatus.ROLLING:
+            rolling(made, now)
+        case DeploymentStatus.SLEEPING:
+            Deployment.objects.filter(pk=made.pk).update(
+                desired_replicas=0, asleep_since=now, autoscaling_enabled=True, min_replicas=0, max_replicas=3
+            )
         case DeploymentStatus.FAILED:
             cause = {"code": "crashed", "message": "The engine exited with code 1.", "evidence": "Traceback <b>",
                      "action": "Read the log, then create it again."}  # fmt: skip

@@ -50,7 +50,9 @@ def key_of(organization: Organization, email: str, name: str, now: datetime) -> 
 
 def test_a_new_key_works_and_its_secret_is_shown_once(owner, now):
     client = signed_in(owner)
-    answer = client.post("/settings/api-keys/", {"name": "bot", "scopes": ["inference"], "expires": "7"})
+    made = client.post("/settings/api-keys/", {"name": "bot", "scopes": ["inference"], "expires": "7"})
+    assert (made.status_code, made["Location"]) == (302, "/settings/api-keys/")
+    answer = client.get("/settings/api-keys/")
     secret = SECRET.search(answer.content.decode())[1]
     found = key_of_secret(secret, now)
     assert (found.name, found.scopes, found.deployments) == ("bot", ["inference"], None)
@@ -59,6 +61,27 @@ def test_a_new_key_works_and_its_secret_is_shown_once(owner, now):
     again = client.get("/settings/api-keys/").content.decode()
     assert secret not in again
     assert found.prefix in again
+
+
+def test_the_secret_travels_where_no_script_and_no_other_page_or_person_reads_it(owner):
+    client = signed_in(owner)
+    made = client.post("/settings/api-keys/", {"name": "bot", "scopes": ["inference"], "expires": "7"})
+    name, cookie = next(pair for pair in made.cookies.items() if pair[0].endswith("made_key"))
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/settings/api-keys/")
+    assert 0 < cookie["max-age"] <= 60
+    other = signed_in(owner, Role.ADMIN)
+    other.cookies[name] = cookie.value
+    assert not SECRET.search(other.get("/settings/api-keys/").content.decode())
+    assert client.head("/settings/api-keys/").status_code == 200
+    assert SECRET.search(client.get("/settings/api-keys/").content.decode())
+
+
+def test_a_cookie_that_was_made_up_shows_no_secret(owner):
+    client = signed_in(owner)
+    made = client.post("/settings/api-keys/", {"name": "bot", "scopes": ["inference"], "expires": "7"})
+    name = next(name for name in made.cookies if name.endswith("made_key"))
+    client.cookies[name] = "x mc_forged:signature"
+    assert not SECRET.search(client.get("/settings/api-keys/").content.decode())
 
 
 def test_a_key_may_be_limited_to_deployments(owner, now):

@@ -11,7 +11,6 @@ from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
 
 pytestmark = pytest.mark.django_db
-SHOWN = [status for status in DeploymentStatus if status not in ("ROLLING", "SLEEPING")]
 
 
 @pytest.fixture
@@ -30,6 +29,7 @@ def signed_in(organization: Organization | None = None, role: Role = Role.ADMIN,
     return client
 
 
+POSTED = ("terminate", "delete", "retry", "redeploy", "revisions/1/rollback")
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
@@ -42,7 +42,7 @@ def page(client: Client, deployment: Deployment, below: str = "") -> str:
     return text
 
 
-@pytest.mark.parametrize("status", SHOWN)
+@pytest.mark.parametrize("status", DeploymentStatus)
 def test_the_page_shows_its_status_in_words_and_the_name_once_as_heading(owner, now, status):
     text = page(signed_in(owner), rows.in_status(owner, status, now))
     assert f'data-status="{status}"' in text
@@ -88,12 +88,12 @@ def test_what_waits_says_its_place_and_why(owner, now):
     assert "L40S: 8 of 8 in use." in text
 
 
-def test_what_was_just_created_shows_no_notice_that_goes_again(owner, now):
+def test_what_was_just_created_is_not_shown_as_waiting_long(owner, now):
     fresh = rows.deployment(owner, now, status=DeploymentStatus.PENDING, status_since=now)
     visitor = signed_in(owner)
-    assert "notice waiting" not in page(visitor, fresh)
+    assert "now-band waiting" not in page(visitor, fresh)
     old = rows.deployment(owner, now, "old", status=DeploymentStatus.PENDING, status_since=now - timedelta(minutes=1))
-    assert "notice waiting" in page(visitor, old)
+    assert "now-band waiting" in page(visitor, old)
 
 
 def test_the_quick_start_calls_this_deployment_at_its_endpoint(owner, now):
@@ -106,7 +106,7 @@ def test_a_simulated_cluster_says_so(owner, now):
     assert ">simulated<" in page(signed_in(owner), rows.in_status(owner, DeploymentStatus.RUNNING, now))
 
 
-@pytest.mark.parametrize("below", ["", "terminate/", "delete/", "playground/", "logs/"])
+@pytest.mark.parametrize("below", ["", "events/", "settings/", "terminate/", "delete/", "playground/", "logs/"])
 def test_another_organizations_deployment_does_not_exist(owner, now, below):
     deployment = rows.in_status(owner, DeploymentStatus.RUNNING, now)
     client = signed_in(rows.organization("brightline"))
@@ -120,11 +120,13 @@ def test_an_operator_sees_every_organizations_deployment(owner, now):
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])
-def test_who_may_not_deploy_sees_no_terminate_and_is_refused_when_posting(owner, now, role):
+def test_who_may_not_deploy_sees_no_action_and_is_refused_when_posting(owner, now, role):
     client, deployment = signed_in(owner, role), rows.in_status(owner, DeploymentStatus.RUNNING, now)
-    assert "/terminate/" not in page(client, deployment)
-    assert client.post(f"/deployments/{deployment.pk}/terminate/").status_code == 403
-    assert client.post(f"/deployments/{deployment.pk}/delete/").status_code == 403
+    for below in ("", "events/", "settings/"):
+        text = page(client, deployment, below)
+        assert not [verb for verb in POSTED if f"/{verb}/" in text]
+    for verb in POSTED:
+        assert client.post(f"/deployments/{deployment.pk}/{verb}/").status_code == 403
     deployment.refresh_from_db()
     assert deployment.terminate_requested_at is None
 

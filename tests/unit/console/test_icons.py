@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
-from console.pages.overview import EVENT_LOOKS
+from console.pages.now import BY_STATUS
+from console.pages.timeline import LOOKS
+from deployments.events import Kind
+from deployments.states import DeploymentStatus
 
 ROOT = Path(__file__).resolve().parents[3]
 DRAWN = set(re.findall(r'<symbol[^>]*? id="([a-z-]+)"', (ROOT / "static" / "icons.svg").read_text()))
@@ -17,4 +20,9 @@ def test_every_icon_of_a_template_is_drawn() -> None:
 
 
 def test_every_event_of_a_timeline_has_an_icon_that_is_drawn() -> None:
-    assert {icon for icon, _ in EVENT_LOOKS.values()} <= DRAWN
+    assert set(LOOKS) == set(Kind)
+    assert {icon for icon, _ in LOOKS.values()} <= DRAWN
+
+
+def test_every_status_has_words_for_what_it_does_now() -> None:
+    assert set(BY_STATUS) == set(DeploymentStatus)
