@@ -84,9 +84,13 @@ def client(base_url: str, key: str, seconds: float = 90.0) -> openai.AsyncOpenAI
     return openai.AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0, http_client=transport)
 
 
-async def call(api: openai.AsyncOpenAI, model: str, tokens: int, *, stream: bool = True) -> Seen:
-    """One chat completion of `tokens` tokens, to its end, whatever that is. Cancelled: the client leaves."""
-    seen = Seen(model)
+async def call(
+    api: openai.AsyncOpenAI, model: str, tokens: int, *, stream: bool = True, seen: Seen | None = None
+) -> Seen:
+    """One chat completion of `tokens` tokens, to its end, whatever that is; `seen` is filled in as it goes.
+    Cancelled: the client leaves."""
+    seen = seen or Seen(model)
+    seen.asked_at = time.time()
     try:
         if stream:
             await _stream(api, seen, tokens)

@@ -8,8 +8,9 @@ from tests.e2e.stack import Stack
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    one = Stack()
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """With the environment that the module names in SETTINGS."""
+    one = Stack(**getattr(request.module, "SETTINGS", {}))
     try:
         one.start()
         yield one

@@ -20,6 +20,7 @@ from gateway import contract
 from tests.e2e.stack import Stack
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)")
+MILLISECONDS = re.compile(r"(?<![\w.])1[789]\d{11}(?![\w.])")  # of the Unix epoch, in this decade and the next ones
 COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
@@ -114,4 +115,5 @@ def _move_file(path: Path, by: timedelta) -> None:
 
 def _moved(text: str, by: timedelta) -> str:
     """Every time in it, in the form in which it stands there."""
-    return STAMP.sub(lambda found: (datetime.fromisoformat(found[0]) - by).isoformat(), text)
+    text = STAMP.sub(lambda found: (datetime.fromisoformat(found[0]) - by).isoformat(), text)
+    return MILLISECONDS.sub(lambda found: str(int(found[0]) - round(by.total_seconds() * 1000)), text)

@@ -1,5 +1,5 @@
-"""SIGKILL at seeded moments while deployments start, stop and are called: of the console's processes, its servers, its
-supervisor, and of single replicas. `oracles` says what must hold when all is quiet again.
+"""SIGKILL at seeded moments while deployments start, roll, scale, sleep, wake, stop and are called: of the console's
+processes, its servers, its supervisor, and of single replicas. `oracles` says what must hold when all is quiet again.
 
 KILLS_MOMENTS (100) and KILLS_SEED (1) choose how many moments and which. Of a seed, fewer moments are the first ones.
 """
@@ -25,7 +25,7 @@ MOMENTS, SEED = int(os.environ.get("KILLS_MOMENTS", "100")), int(os.environ.get(
 VICTIMS = ("worker", "watch", "beat", "gateway", "web", "valkey", "postgresql", "up", "replica")
 OUTPUT_TOKENS = 20
 CALLERS = 4
-MOST_ALIVE = 8
+MOST_ALIVE, BUSY_MOMENTS, DELAY_SECONDS = 8, 4, 3
 KILLS_OF_ONE_DEPLOYMENT = 2  # after three failures in ten minutes it is given up, as it should be
 GPU_TYPES = (  # 8 of each: nobody has to wait for capacity
     "l4-24gb", "l40s-48gb", "a100-40gb", "a100-80gb", "h100-pcie-80gb", "h100-sxm-80gb", "h200-141gb", "b200-180gb",
@@ -35,7 +35,7 @@ GPU_TYPES = (  # 8 of each: nobody has to wait for capacity
 
 @pytest.fixture
 def stack():
-    one = Stack(DRAIN_SECONDS="10")
+    one = Stack(DRAIN_SECONDS="10", SCALE_DOWN_DELAY_FLOOR_SECONDS=str(DELAY_SECONDS), AUTOSCALER_MEAN_SECONDS="4")
     try:
         one.start()
         one.patience_seconds = 60
@@ -121,11 +121,15 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 class Churn:
-    """Deployments that come and go; `wanted` says which are to live."""
+    """Deployments that come, change and go; `wanted` says which are to live, `contexts` what they were edited to."""
 
     def __init__(self, stack: Stack, chance: random.Random) -> None:
         self.stack, self.chance = stack, chance
         self.wanted: dict[str, bool] = {}
+        self.contexts: dict[str, int] = {}
+        stack.deploy("steady", 2)
+        asleep_soon = {"enabled": True, "min_replicas": 0, "max_replicas": 3, "scale_down_delay_seconds": DELAY_SECONDS}
+        stack.deploy_with(asleep_soon, "elastic", "a10g-24gb", concurrency=1)
 
     @property
     def alive(self) -> list[str]:
@@ -135,8 +139,13 @@ class Churn:
     def gone(self) -> list[str]:
         return [name for name, is_wanted in self.wanted.items() if not is_wanted]
 
+    def called(self, moment: int) -> list[str]:
+        """Who is called now: "elastic" for a while and then for a while not, so that it scales, sleeps and wakes."""
+        is_busy = moment // BUSY_MOMENTS % 2 == 0
+        return ["steady", *self.alive[-2:], *(["elastic"] if is_busy else [])]
+
     def turn(self) -> None:
-        """A deployment more, and usually one less."""
+        """A deployment more, usually one less, sometimes one that rolls or gets another number of replicas."""
         number = len(self.wanted)
         name, replicas = f"churn-{number}", self.chance.choice((1, 2))
         seconds = {"download_seconds": 0.5, "initialize_seconds": 0.5}
@@ -146,22 +155,40 @@ class Churn:
             leaver = self.chance.choice(self.alive)
             self.wanted[leaver] = False
             self.stack.ask("POST", f"/deployments/{leaver}/terminate")
+        if self.chance.random() < 0.4:
+            self.roll(self.chance.choice(["steady", *self.alive]))
+        if self.chance.random() < 0.3 and self.alive:
+            count = {"enabled": False, "replicas": self.chance.choice((1, 2, 3))}
+            self.stack.ask("PATCH", f"/deployments/{self.chance.choice(self.alive)}", {"autoscaling": count})
+
+    def roll(self, name: str) -> None:
+        self.contexts[name] = self.contexts.get(name, 8192) - 1
+        self.stack.ask("PATCH", f"/deployments/{name}", {"engine": {"context_length": self.contexts[name]}})
+
+    def settles(self) -> None:
+        """Everything is what was asked for last, and runs the configuration that was."""
+        for name, is_wanted in self.wanted.items():
+            self.stack.reaches(name, "RUNNING" if is_wanted else "TERMINATED", seconds=120)
+        self.stack.reaches("elastic", "SLEEPING", seconds=120)
+        for name in ("steady", *self.alive):
+            seen = self.stack.reaches(name, "RUNNING", seconds=120)
+            assert seen["engine"]["context_length"] == self.contexts.get(name, 8192)
+            rows = self.stack.ask("GET", f"/deployments/{name}/replicas")["data"]
+            assert {row["revision"] for row in rows if row["state"] == "READY"} == {seen["revision"]}
 
 
 def test_no_kill_leaves_an_orphan_a_ghost_a_lost_token_or_a_client_in_the_dark(stack):
     chance = random.Random(SEED)
-    stack.deploy("steady", 2)
+    churn, killer = Churn(stack, chance), Killer(stack, chance)
     stack.reaches("steady", "RUNNING")
     callers = _callers(stack)
-    churn, killer = Churn(stack, chance), Killer(stack, chance)
-    for _ in range(MOMENTS):
+    for moment in range(MOMENTS):
         churn.turn()
-        callers.models[1:] = churn.alive[-2:]
+        callers.models[:] = churn.called(moment)
         _pause(chance.uniform(0.0, 1.5))
         killer.strike()
-    for name, is_wanted in churn.wanted.items():
-        stack.reaches(name, "RUNNING" if is_wanted else "TERMINATED", seconds=120)
-    stack.reaches("steady", "RUNNING")
+    callers.models[:] = ["steady"]
+    churn.settles()
     seen = callers.end()
     assert sum(one.ending == "done" for one in seen) > MOMENTS
 

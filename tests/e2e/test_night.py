@@ -13,6 +13,8 @@ from tests.e2e.stack import Stack, until
 pytestmark = pytest.mark.survive
 NIGHT = timedelta(hours=15)
 BACK_SECONDS = 30.0
+SETTINGS = {"SCALE_DOWN_DELAY_FLOOR_SECONDS": "3"}
+SLEEPS_SOON = {"enabled": True, "min_replicas": 0, "max_replicas": 2, "scale_down_delay_seconds": 3}
 
 
 def _switch_off(stack: Stack) -> None:
@@ -29,8 +31,11 @@ def test_a_night_without_the_console_is_in_no_interval_and_no_failure(stack, end
     ready, slow = f"ready{end.__name__.replace('_', '-')}", f"slow{end.__name__.replace('_', '-')}"
     stack.deploy(ready, 2)
     stack.deploy(slow, download_seconds=3000)
+    asleep = f"asleep{end.__name__.replace('_', '-')}"
+    stack.deploy_with(SLEEPS_SOON, asleep)
     stack.reaches(ready, "RUNNING")
     until("it downloads", lambda: stack.deployment(slow)["phase"] == "DOWNLOADING_MODEL")
+    stack.reaches(asleep, "SLEEPING")
     assert _answers(stack, ready)
     old = {row.replica_id for row in oracles.rows(stack) if row.state in oracles.LIVE}
     assert len(old) >= 3
@@ -45,6 +50,7 @@ def test_a_night_without_the_console_is_in_no_interval_and_no_failure(stack, end
     until("it downloads again", lambda: stack.deployment(slow)["phase"] == "DOWNLOADING_MODEL", 5)
 
     assert _answers(stack, ready)
+    assert stack.deployment(asleep)["status"] == "SLEEPING"
     oracles.no_orphan_and_no_ghost(stack)
     oracles.stamps_are_those_of_the_shims(stack)
     for row in oracles.rows(stack):
@@ -54,7 +60,7 @@ def test_a_night_without_the_console_is_in_no_interval_and_no_failure(stack, end
             assert row.released_at <= off_at - NIGHT, row
         elif row.state in oracles.LIVE:
             assert row.phases[0][1] >= on_at, row
-    for name in (ready, slow):
+    for name in (ready, slow, asleep):
         assert not [event for event in stack.events(name) if "fail" in event["kind"]]
         stack.ask("POST", f"/deployments/{name}/terminate")
 
