@@ -33,7 +33,7 @@ def steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int) -> 
     new = [one for one in wanted if one.spec_hash == snapshot.deployment.spec_hash]
     old = [one for one in wanted if one.spec_hash != snapshot.deployment.spec_hash]
     if old and replicas:
-        return _roll(snapshot, staying, old, new, replicas)
+        return _roll(snapshot, old, new, replicas)
     if (surplus := len(wanted) - replicas) > 0:
         reason = "surplus" if replicas else "asleep"
         return Steps(tuple(let_go(one, reason) for one in _dispensable(wanted)[:surplus]))
@@ -46,39 +46,35 @@ def let_go(replica: ReplicaView, reason: str) -> Action:
     return Drain(replica.id) if replica.state is ReplicaState.READY else Stop(replica.id, reason)
 
 
-def _roll(
-    snapshot: Snapshot,
-    staying: Sequence[ReplicaView],
-    old: Sequence[ReplicaView],
-    new: Sequence[ReplicaView],
-    replicas: int,
-) -> Steps:
+def _roll(snapshot: Snapshot, old: Sequence[ReplicaView], new: Sequence[ReplicaView], replicas: int) -> Steps:
     """One step of a rolling update. What of the old revision is still starting is not waited for."""
     superseded = [Stop(one.id, "superseded") for one in old if one.is_starting]
     serving = [one for one in old if not one.is_starting]
-    settled = sum(_is_settled(snapshot, one) for one in new)
     too_many = _dispensable(new)[: max(0, len(new) - replicas)]
-    relieved = _dispensable(serving)[: max(0, settled - len(too_many) + len(serving) - replicas)]
+    settled = sum(_is_settled(snapshot, one) for one in new if one not in too_many)
+    relieved = _dispensable(serving)[: max(0, settled + len(serving) - replicas)]
     left = len(serving) - len(relieved)
     going = (*superseded, *(let_go(one, "surplus") for one in too_many), *(Drain(one.id) for one in relieved))
     missing = replicas - len(new)
     short = replicas - left - len(new)
-    if short > 0:  # who is missing altogether queues up for GPUs like everybody
-        return Steps(going, min(missing, max(short, _fitting(snapshot))))
     room = min(missing, short + max(1, replicas // 4))
+    if short > 0:  # who is missing altogether queues up for GPUs like everybody
+        return Steps(going, min(missing, max(short, min(room, _fitting(snapshot)))))
     if room <= 0 or going:
         return Steps(going)
     if fitting := _fitting(snapshot):
         return Steps(going, min(room, fitting))
-    return _replace(snapshot, staying, serving, new)
+    return _replace(snapshot, serving, new)
 
 
-def _replace(
-    snapshot: Snapshot, staying: Sequence[ReplicaView], serving: Sequence[ReplicaView], new: Sequence[ReplicaView]
-) -> Steps:
-    """No GPU is free: give up as few of the old as make place for one of the new, when nobody else would take it."""
-    if any(one.is_starting for one in new) or any(not one.is_wanted for one in staying):
-        return Steps()  # what is on its way comes first
+def _replace(snapshot: Snapshot, serving: Sequence[ReplicaView], new: Sequence[ReplicaView]) -> Steps:
+    """No GPU is free: give up as few of the old as make place for one of the new, when nobody else would take it.
+
+    First the new ones that are there settle, and whoever ends lets go of its GPUs.
+    """
+    are_ending = len(snapshot.live) > len(serving) + len(new)
+    if are_ending or not all(_is_settled(snapshot, one) for one in new):
+        return Steps()
     pool, needed = snapshot.pool, snapshot.deployment.gpu_count
     what = pools.wish(needed, pool.title)
     if pool.ahead:
