@@ -175,7 +175,7 @@ def _raw(replica: Replica, drivers: Drivers, count: int, since: datetime | None)
     """The last `count` lines as the cluster or the row has them; about from `since` on."""
     if replica.state not in ENDED:
         lines = list(drivers(replica.cluster).logs(replica.name, follow=False, tail=count, since=since))
-        if lines or since:
+        if lines:
             return lines
         replica.refresh_from_db(fields=["log_tail"])  # it may have ended and been forgotten by its cluster just now
     return kept_log.unpack(replica.log_tail)[-count:]

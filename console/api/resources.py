@@ -43,7 +43,9 @@ def resource(methods: Mapping[str, Operation]) -> View:
         try:
             if operation is None:
                 raise Problem("method-not-allowed", f"Use one of: {allow}.", headers={"Allow": allow})
-            return _perform(operation, request, path)
+            response = _perform(operation, request, path)
+            is_endless = response.streaming and request.method == "HEAD"
+            return HttpResponse(headers=response.headers) if is_endless else response
         except Problem as problem:
             return problems.answer(problem, request)
 
