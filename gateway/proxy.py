@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from dataclasses import dataclass, replace
 
@@ -80,6 +81,7 @@ class Exchange:
         self._route = found
         self._wanted = _wanted(parts.limits.gateway_id, key, call, found)
         self._passed_over: dict[str, float] = {}
+        self._id_is_free = True
         self._slot: Slot | None = None
         self._admitted_at = 0.0
         self._relay = self._new_relay()
@@ -159,8 +161,8 @@ class Exchange:
 
     def _named(self) -> Admitted:
         """The note, with the id that the caller was told already unless another attempt had it."""
-        is_free = self._reply.has_begun and not self._admitted_at
-        return replace(self._wanted, request_id=self._reply.request_id) if is_free else self._wanted
+        is_fixed = self._reply.has_begun and self._id_is_free
+        return replace(self._wanted, request_id=self._reply.request_id) if is_fixed else self._wanted
 
     def _refusal_by_now(self) -> Refusal | None:
         """A deployment may fail or be terminated while its requests are held."""
@@ -174,7 +176,7 @@ class Exchange:
         if not self._admitted_at:
             self._admitted_at = time.perf_counter()
         self._wanted = replace(self._wanted, admitted_at=slot.admitted.admitted_at)
-        self._reply.request_id = slot.admitted.request_id
+        self._reply.request_id, self._id_is_free = slot.admitted.request_id, False
         self._relay = self._new_relay()
 
     def _give_back(self, asking: asyncio.Task[Slot | NoSlot]) -> None:
@@ -186,6 +188,10 @@ class Exchange:
         """End an attempt that is not counted; the next one passes the replica over."""
         self._slot = None
         self._passed_over[slot.admitted.replica_id] = time.monotonic() + PASS_OVER_SECONDS
+        if not self._reply.has_begun:
+            tail = identifiers.random_tail(os.urandom(10))
+            self._reply.request_id = identifiers.uuid7(round(slot.admitted.admitted_at * 1000), tail)
+            self._id_is_free = True
         await self._parts.ledger.settle(slot.admitted, None)
 
     async def _hint(self) -> None:

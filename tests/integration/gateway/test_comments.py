@@ -142,6 +142,19 @@ async def test_a_stream_that_is_sent_again_after_its_head_went_out_is_told_its_n
     assert reader.headers["x-request-id"] != identifiers.public(event.request_id)
 
 
+async def test_a_stream_whose_head_goes_out_between_two_attempts_has_the_id_of_the_second(world: World):
+    deployment = await world.deployment()
+    dead = await world.announce(deployment, "127.0.0.1:9")
+    reader = Reader(world, await world.gateway())
+    await held(world, deployment, 1)  # the first attempt is over
+    await world.store.hdel(contract.replicas_key(deployment.deployment_id), dead.replica_id)
+    await reader.has(START)
+    await world.replica(deployment)
+    await reader.task
+    assert reader.headers["x-request-id"] == identifiers.public((await world.event()).request_id)
+    assert b"x-request-id" not in reader.body
+
+
 async def test_a_caller_that_leaves_a_waiting_stream_leaves_the_line_and_never_reaches_the_engine(world: World):
     deployment = await asleep(world)
     url = await world.gateway()
