@@ -43,13 +43,18 @@ def autoscaling_of(chosen: Autoscaling) -> Body:
 
 
 def merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Body:
-    """A merge patch (RFC 7396) on a canonical body: null takes a value away, so that its default comes back.
+    """A merge patch (RFC 7396) on a canonical body: null takes a value away, so that its default comes back. What
+    never changes has no default to come back: null stays there, for the parser to refuse.
 
     What belongs only to the value that the patch replaces goes with it, unless the patch names it: the range or the
     fixed number when autoscaling is switched, the simulator's settings with the simulator, the count of GPUs when
     the new name of the type says one.
     """
-    return _merged(_without_orphans(current, patch), patch)
+    result = _merged(_without_orphans(current, patch), patch)
+    result |= {name: None for name in ("name", "endpoint", "gpu") if name in patch and patch[name] is None}
+    if "type" in (gpu := _object(patch, "gpu")) and gpu["type"] is None:
+        result["gpu"]["type"] = None
+    return result
 
 
 def _merged(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Body:

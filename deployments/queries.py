@@ -116,13 +116,12 @@ def last_change(deployment: Deployment) -> tuple[str, datetime]:
 def waits_after_failure(deployment: Deployment, now: datetime) -> bool:
     """Whether something of it failed lately and not all that is wanted runs again."""
     assert deployment.revision, "every deployment has its first revision from the start"
-    since = now - timedelta(seconds=Policy.failure_window_seconds)
-    failed = deployment.replicas.filter(
-        state=ReplicaState.FAILED, released_at__gt=max(since, deployment.tried_since or since)
-    )
-    running = deployment.replicas.filter(
-        state__in=[*STARTING, ReplicaState.READY], revision__spec_hash=deployment.revision.spec_hash
-    )
+    replicas = deployment.replicas.filter(revision__spec_hash=deployment.revision.spec_hash)
+    lately = now - timedelta(seconds=Policy.failure_window_seconds)
+    failed = replicas.filter(state=ReplicaState.FAILED, released_at__gt=lately)
+    if deployment.tried_since:
+        failed = failed.filter(created_at__gte=deployment.tried_since)
+    running = replicas.filter(state__in=[*STARTING, ReplicaState.READY])
     return failed.exists() and running.count() < deployment.desired_replicas
 
 

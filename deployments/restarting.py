@@ -16,10 +16,10 @@ REDEPLOYABLE = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
 
 
 @transaction.atomic
-def retry(deployment: Deployment, *, by: User | None, now: datetime) -> None:
+def retry(deployment: Deployment, *, expected_version: int | None = None, by: User | None, now: datetime) -> None:
     """Start anew at once; failures so far count no more. Raises `NotNow` unless it has failed, or waits in the
     back-off after a failure."""
-    row = writing.locked(deployment)
+    row = writing.locked(deployment, expected_version)
     if row.terminate_requested_at is not None:
         raise NotNow(_ended(row) or "The deployment is TERMINATED. Redeploy it to start it again.")
     if row.failed_at is None and not queries.waits_after_failure(row, now):
@@ -30,9 +30,9 @@ def retry(deployment: Deployment, *, by: User | None, now: datetime) -> None:
 
 
 @transaction.atomic
-def redeploy(deployment: Deployment, *, by: User | None, now: datetime) -> None:
+def redeploy(deployment: Deployment, *, expected_version: int | None = None, by: User | None, now: datetime) -> None:
     """Start what is TERMINATED or FAILED with its present configuration. Raises `NotNow` for everything else."""
-    row = writing.locked(deployment)
+    row = writing.locked(deployment, expected_version)
     if row.status not in REDEPLOYABLE:
         raise NotNow(
             _ended(row)
@@ -49,6 +49,7 @@ def redeploy(deployment: Deployment, *, by: User | None, now: datetime) -> None:
         woken_at=None,
         ready_at=None,
         rollout_hold="",
+        autoscaler={},
         desired_replicas=max(1, row.min_replicas),
     )
     events.redeployed(row, by, now).save()

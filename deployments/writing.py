@@ -34,8 +34,8 @@ class NotNow(Exception):
 def locked(deployment: Deployment, expected_version: int | None = None) -> Deployment:
     """The row as it is now, locked until the transaction ends. Raises `VersionConflict`, or `DoesNotExist` for what
     was deleted meanwhile."""
-    rows = Deployment.objects.select_for_update(of=("self",)).select_related("organization", "endpoint", "revision")
-    row = rows.get(pk=deployment.pk, deleted_at=None)
+    # No joins: who waited for the lock reads this row anew, but what it joins as of before.
+    row = Deployment.objects.select_for_update().get(pk=deployment.pk, deleted_at=None)
     if expected_version is not None and row.version != expected_version:
         raise VersionConflict(row.version, *queries.last_change(row))
     return row

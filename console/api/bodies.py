@@ -40,53 +40,53 @@ def _variant(endpoint: EndpointOption, options: Options, most_context: int, mode
             "description": "Unique in the organization; what clients send as model.",
         },
         "description": {"type": "string", "maxLength": 500, "pattern": PRINTABLE, "default": ""},
-        "endpoint": _words([endpoint.name], description="Where it is exposed."),
-        "model": _object(
+        "endpoint": words([endpoint.name], description="Where it is exposed."),
+        "model": closed(
             {
-                "source": _words(["catalog"]),
-                "id": _words(sorted(models), description="GET /models lists them."),
+                "source": words(["catalog"]),
+                "id": words(sorted(models), description="GET /models lists them."),
             },
             required=["source", "id"],
         ),
         "engine": _engine(endpoint, options, most_context),
         "gpu": _gpu(endpoint.gpus),
-        "adapters": {"type": "array", "maxItems": 1, "items": _adapter()},
-        "autoscaling": _autoscaling(options.delay_floor_seconds),
-        "labels": _labels(),
+        "adapters": {"type": "array", "maxItems": 1, "items": adapter()},
+        "autoscaling": autoscaling(options.delay_floor_seconds),
+        "labels": labels(),
     }
     title = f"On the endpoint {endpoint.name}, a model that reads {most_context} tokens"
-    return {"title": title, **_object(properties, required=required)}
+    return {"title": title, **closed(properties, required=required)}
 
 
 def _engine(endpoint: EndpointOption, options: Options, most_context: int) -> Schema:
     ready = [name for name, availability in options.engines.items() if availability == "available"]
     names = [name for name in ready if (name == "simulator") or not endpoint.simulated]
     common = {
-        "context_length": _whole(LOWEST_CONTEXT, most_context, description="Tokens of prompt and answer together."),
-        "max_concurrency": _whole(1, MOST_CONCURRENCY, default=16, description="Requests at once per replica."),
+        "context_length": whole(LOWEST_CONTEXT, most_context, description="Tokens of prompt and answer together."),
+        "max_concurrency": whole(1, MOST_CONCURRENCY, default=16, description="Requests at once per replica."),
         "prefix_caching": {"type": "boolean", "default": True},
     }
     if names == ["simulator"]:
-        return _object({"name": _words(names), **common, "simulator": _simulator()})
+        return closed({"name": words(names), **common, "simulator": _simulator()})
     real = [name for name in names if name != "simulator"]
-    simulated = {"name": _words(["simulator"]), **common, "simulator": _simulator()}
+    simulated = {"name": words(["simulator"]), **common, "simulator": _simulator()}
     return {
         "anyOf": [
-            _object({"name": _words(real), **common, "simulator": {"type": "null"}}),
-            _object(simulated, required=["name"]),
+            closed({"name": words(real), **common, "simulator": {"type": "null"}}),
+            closed(simulated, required=["name"]),
         ]
     }
 
 
 def _simulator() -> Schema:
     fields = {
-        "download_seconds": _number(3600),
-        "initialize_seconds": _number(3600),
-        "ttft_ms": _number(60_000),
-        "itl_ms": _number(10_000),
+        "download_seconds": number(3600),
+        "initialize_seconds": number(3600),
+        "ttft_ms": number(60_000),
+        "itl_ms": number(10_000),
         "fail": {"type": ["string", "null"], "enum": [None, *FAULTS]},
     }
-    return {**_object(fields), "type": ["object", "null"]}
+    return {**closed(fields), "type": ["object", "null"]}
 
 
 def _gpu(gpus: Mapping[str, int]) -> Schema:
@@ -97,17 +97,17 @@ def _gpu(gpus: Mapping[str, int]) -> Schema:
         by_count[count].append(name)
     most = max(by_count)
     groups = [
-        _object({"type": _words(by_count[count]), "count": _whole(1, count)}, [] if count == most else ["type"])
+        closed({"type": words(by_count[count]), "count": whole(1, count)}, [] if count == most else ["type"])
         for count in sorted(by_count, reverse=True)
         if count
     ]
     aliases = [
         f"{alias}_{number}00" for alias, name in PREDIBASE_TYPES.items() for number in range(1, gpus.get(name, 0) + 1)
     ]
-    return {"anyOf": [*groups, *([_object({"type": _words(aliases)}, ["type"])] if aliases else [])]}
+    return {"anyOf": [*groups, *([closed({"type": words(aliases)}, ["type"])] if aliases else [])]}
 
 
-def _adapter() -> Schema:
+def adapter() -> Schema:
     """Names are unique within a deployment, which a schema cannot say: it allows one, the API up to MOST_ADAPTERS."""
     fields = {
         "name": {"type": "string", "pattern": f"^{ADAPTER_PATTERN}$", "description": "Called as deployment:name."},
@@ -115,24 +115,24 @@ def _adapter() -> Schema:
         "revision": {"type": "string", "maxLength": 100, "pattern": PRINTABLE, "default": ""},
     }
     about = f"A LoRA adapter from Hugging Face; a deployment takes up to {MOST_ADAPTERS} with different names."
-    return {**_object(fields, required=["name", "repository"]), "description": about}
+    return {**closed(fields, required=["name", "repository"]), "description": about}
 
 
-def _autoscaling(floor: int) -> Schema:
+def autoscaling(floor: int) -> Schema:
     """A range, or a fixed number. That the maximum is not below the minimum is said by two variants."""
-    delay = _whole(floor, LONGEST_DELAY_SECONDS, default=max(300, floor))
+    delay = whole(floor, LONGEST_DELAY_SECONDS, default=max(300, floor))
     sleep = {"type": ["integer", "null"], "minimum": floor, "maximum": LONGEST_SLEEP_SECONDS, "default": None}
     common = {
         "enabled": {"type": "boolean", "enum": [True]},
         "scale_down_delay_seconds": delay,
         "sleep_after_seconds": sleep,
     }
-    few = {"min_replicas": _whole(0, 3, default=1), "max_replicas": _whole(3, MOST_REPLICAS, default=3)}
-    fixed = {"enabled": {"type": "boolean", "enum": [False]}, "replicas": _whole(1, MOST_REPLICAS, default=1)}
-    return {"anyOf": [_object({**common, **few}), _object(fixed, required=["enabled"])]}
+    few = {"min_replicas": whole(0, 3, default=1), "max_replicas": whole(3, MOST_REPLICAS, default=3)}
+    fixed = {"enabled": {"type": "boolean", "enum": [False]}, "replicas": whole(1, MOST_REPLICAS, default=1)}
+    return {"anyOf": [closed({**common, **few}), closed(fixed, required=["enabled"])]}
 
 
-def _labels() -> Schema:
+def labels() -> Schema:
     return {
         "type": "object",
         "maxProperties": 32,
@@ -141,20 +141,20 @@ def _labels() -> Schema:
     }
 
 
-def _object(properties: Schema, required: Iterable[str] = ()) -> Schema:
+def closed(properties: Schema, required: Iterable[str] = ()) -> Schema:
     wanted = {"required": list(required)} if required else {}
     return {"type": "object", "additionalProperties": False, **wanted, "properties": properties}
 
 
-def _words(values: Iterable[str], **rest: Any) -> Schema:
+def words(values: Iterable[str], **rest: Any) -> Schema:
     return {"type": "string", "enum": list(values), **rest}
 
 
-def _whole(lowest: int, highest: int, **rest: Any) -> Schema:
+def whole(lowest: int, highest: int, **rest: Any) -> Schema:
     return {"type": "integer", "minimum": lowest, "maximum": highest, **rest}
 
 
-def _number(highest: float) -> Schema:
+def number(highest: float) -> Schema:
     return {"type": "number", "minimum": 0, "maximum": highest}
 
 
@@ -168,7 +168,7 @@ API_KEY: Schema = {
             "type": "array",
             "minItems": 1,
             "maxItems": len(SCOPES),
-            "items": _words(SCOPES),
+            "items": words(SCOPES),
             "description": "inference: the gateway. read: GET of this API. manage: all of this API.",
         },
         "expires_at": {
@@ -183,6 +183,18 @@ API_KEY: Schema = {
             "items": {"type": "string", "maxLength": 63, "pattern": PRINTABLE},
             "description": "Ids or names that the key may call; null for all.",
         },
+    },
+}
+ROLLBACK: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "revision": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": 2**31 - 1,
+            "description": "Its number; null for the one before the current.",
+        }
     },
 }
 NOTHING: Schema = {"type": "object", "additionalProperties": False}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from django.db.models import Q
@@ -15,10 +14,9 @@ from console.api import pages, problems
 from console.api.auth import Caller
 from console.api.operations import Answer, Call, utc
 from console.api.parameters import Choice, Text
-from deployments import queries, services, specs
+from deployments import bodies, queries, services, specs
 from deployments.fields import FieldError, Fields
 from deployments.models import Deployment, DeploymentEvent, Replica
-from deployments.specs import RevisionSpec
 from deployments.states import DeploymentStatus
 
 STATUS = Choice("status", "Only deployments with this status.", among=[one.value for one in DeploymentStatus])
@@ -44,7 +42,7 @@ def create(call: Call) -> Answer:
         raise problems.Problem("name-taken", str(error), [error.error]) from None
     found = access.deployment(call.caller.actor, str(deployment.pk))
     location = {"Location": f"/api/v1/deployments/{deployment.pk}"} if created else {}
-    return Answer(201 if created else 200, rendered([found])[0], location)
+    return _answer(201 if created else 200, found, location)
 
 
 def listed(call: Call) -> Answer:
@@ -59,7 +57,16 @@ def listed(call: Call) -> Answer:
 
 
 def shown(call: Call) -> Answer:
-    return Answer(200, rendered([named(call)])[0])
+    return answered(call, 200)
+
+
+def answered(call: Call, status: int) -> Answer:
+    """The deployment as it is now."""
+    return _answer(status, named(call))
+
+
+def _answer(status: int, row: Deployment, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status, rendered([row])[0], {"ETag": f'"{row.version}"', **(headers or {})})
 
 
 def terminated(call: Call) -> Answer:
@@ -67,7 +74,7 @@ def terminated(call: Call) -> Answer:
     deployment = named(call)
     call.caller.require(Right.DEPLOY, "terminate deployments", deployment.organization)
     services.terminate(deployment, by=call.caller.user, now=call.now)
-    return Answer(202, rendered([named(call)])[0])
+    return answered(call, 202)
 
 
 def deleted(call: Call) -> Answer:
@@ -130,20 +137,11 @@ def named(call: Call) -> Deployment:
 
 def _deployment(row: Deployment, ready: int, live: int) -> dict[str, Any]:
     assert row.revision, "every deployment has its first revision from the start"
-    spec = RevisionSpec.from_json(row.revision.spec)
-    status = DeploymentStatus(row.status)
+    spec, status = queries.spec_of(row), DeploymentStatus(row.status)
     return {
         "id": str(row.pk),
         "organization": row.organization.slug,
-        "name": row.name,
-        "description": row.description,
-        "endpoint": row.endpoint.name,
-        "model": {"source": spec.model.source, "id": spec.model.id},
-        "engine": _engine(row.revision.spec["engine"]),
-        "gpu": {"type": row.gpu_type_id, "count": spec.gpu_count},
-        "adapters": [asdict(one) for one in spec.adapters],
-        "autoscaling": _autoscaling(row),
-        "labels": row.labels,
+        **bodies.body_of(spec),
         "status": status.value,
         "phase": (row.phase or None) if status is DeploymentStatus.DEPLOYING else None,
         "cause": row.cause if status is DeploymentStatus.FAILED else None,
@@ -154,27 +152,11 @@ def _deployment(row: Deployment, ready: int, live: int) -> dict[str, Any]:
             "total": live,
         },
         "call": {"base_url": base_url(row.endpoint.base_url), "model": row.name},
-        "simulated": row.endpoint.cluster.simulated or spec.engine.simulator is not None,
+        "simulated": row.endpoint.cluster.simulated or spec.revision.engine.simulator is not None,
         "created_at": utc(row.created_at),
         "updated_at": utc(row.updated_at),
         "ready_at": utc(row.ready_at),
     }
-
-
-def _autoscaling(row: Deployment) -> dict[str, Any]:
-    if not row.autoscaling_enabled:
-        return {"enabled": False, "replicas": row.max_replicas}
-    return {
-        "enabled": True,
-        "min_replicas": row.min_replicas,
-        "max_replicas": row.max_replicas,
-        "scale_down_delay_seconds": row.scale_down_delay_seconds,
-        "sleep_after_seconds": row.sleep_after_seconds,
-    }
-
-
-def _engine(stored: Mapping[str, Any]) -> dict[str, Any]:
-    return {"simulator": None, **stored}
 
 
 def _replica(row: Replica) -> dict[str, Any]:

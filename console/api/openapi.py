@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from console.api import bodies, idempotency, schemas
+from console.api import bodies, idempotency, patches, schemas
 from console.api.operations import Operation
 from console.api.problems import CONTENT_TYPE, KINDS
 from console.api.routes import OPERATIONS
@@ -34,10 +34,15 @@ def document(options: Options, server: str) -> Document:
         "paths": paths,
         "components": {
             "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer", "bearerFormat": "mc_…"}},
-            "headers": {"request_id": {"description": "Of every answer.", "required": True, "schema": schemas.TEXT}},
+            "headers": {
+                "request_id": {"description": "Of every answer.", "required": True, "schema": schemas.TEXT},
+                "etag": {"description": "Its version, for If-Match.", "required": True, "schema": schemas.TEXT},
+            },
             "schemas": {
                 **schemas.ANSWERS,
                 "DeploymentBody": bodies.deployment(options),
+                "DeploymentPatch": patches.deployment(options),
+                "Rollback": bodies.ROLLBACK,
                 "ApiKeyBody": bodies.API_KEY,
                 "Nothing": bodies.NOTHING,
             },
@@ -50,13 +55,22 @@ def _operation(operation: Operation) -> Document:
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "description": f"{operation.description} Needs the scope {operation.scope.value}.".strip(),
+        "description": _description(operation),
         "parameters": _parameters(operation),
         "responses": _responses(operation),
     }
     if operation.body:
-        found["requestBody"] = {"required": operation.body_required, "content": _json(operation.body)}
+        schema = {"schema": schemas.ref(operation.body)}
+        content = dict.fromkeys(operation.media_types, schema)
+        found["requestBody"] = {"required": operation.body_required, "content": content}
     return found
+
+
+def _description(operation: Operation) -> str:
+    """If-Match is told here and is no parameter: what it may hold depends on what was read before."""
+    guard = "Send the ETag that you read as If-Match, and a change that came between is a 412 instead of lost."
+    parts = [operation.description, guard if operation.is_guarded else "", f"Needs the scope {operation.scope.value}."]
+    return " ".join(filter(None, parts))
 
 
 def _parameters(operation: Operation) -> list[Document]:
@@ -93,6 +107,8 @@ def _responses(operation: Operation) -> Document:
     kinds = ["unauthenticated", "scope-missing", "not-found", "invalid-input", "internal", *operation.conflicts]
     if operation.is_repeatable:
         kinds.append("idempotency-key-reused")
+    if operation.is_guarded:
+        kinds.append("changed-meanwhile")
     if operation.body:
         kinds += ["malformed", "too-large", "unsupported-media-type"]
     refusals: dict[str, list[str]] = {}
@@ -103,7 +119,8 @@ def _responses(operation: Operation) -> Document:
 
 def _response(description: str, schema: str | None) -> Document:
     content = {"content": _json(schema)} if schema else {}
-    return {"description": description, "headers": _headers(), **content}
+    tag = {"ETag": {"$ref": "#/components/headers/etag"}} if schema == "Deployment" else {}
+    return {"description": description, "headers": {**_headers(), **tag}, **content}
 
 
 def _refusal(titles: list[str]) -> Document:

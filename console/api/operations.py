@@ -11,6 +11,8 @@ from accounts.roles import Scope
 from console.api.auth import Caller
 from console.api.parameters import ORGANIZATION, Parameter
 
+MERGE_PATCH = "application/merge-patch+json"
+
 
 @dataclass(frozen=True)
 class Call:
@@ -37,8 +39,8 @@ class Answer:
 @dataclass(frozen=True)
 class Operation:
     """One method of one path. `answers` maps statuses to (description, name of a schema or None); `body` names the
-    schema of a body, `conflicts` the kinds of 409; `streamed` says what a stream of server-sent events holds, for
-    operations that may answer with one."""
+    schema of a body, `conflicts` the kinds of 409; `is_guarded`: it honours If-Match; `streamed` says what a stream of
+    server-sent events holds, for operations that may answer with one."""
 
     method: str
     path: str
@@ -51,6 +53,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: str | None = None
     body_required: bool = True
+    is_guarded: bool = False
     conflicts: tuple[str, ...] = ()
     headers: tuple[Parameter, ...] = ()
     streamed: str = ""
@@ -62,6 +65,11 @@ class Operation:
     @property
     def all_parameters(self) -> tuple[Parameter, ...]:
         return (*self.parameters, ORGANIZATION)
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """What its body may be sent as."""
+        return ("application/json", MERGE_PATCH) if self.method == "PATCH" else ("application/json",)
 
     @property
     def is_repeatable(self) -> bool:

@@ -67,3 +67,6 @@ NEWEST = Order(("-created_at", "-pk"), "[0-9a-f]{46}", _newest_cursor, _before)
 LATEST = Order(("-pk",), "[0-9a-f]{15}", lambda row: f"{row.pk:015x}", lambda cursor: Q(pk__lt=int(cursor, 16)))
 BY_ID = Order(("pk",), "[A-Za-z0-9._-]{1,80}", lambda row: str(row.pk), lambda cursor: Q(pk__gt=cursor))
 BY_NAME = Order(("name",), "[A-Za-z0-9._-]{1,80}", lambda row: str(row.name), lambda cursor: Q(name__gt=cursor))
+BY_NUMBER = Order(
+    ("-number",), "[0-9a-f]{8}", lambda row: f"{row.number:08x}", lambda cursor: Q(number__lt=int(cursor, 16))
+)

@@ -56,8 +56,20 @@ KINDS: Mapping[str, Kind] = {
         "The Idempotency-Key belongs to another request",
         "Use a new key for a new request; keys are kept for 24 hours.",
     ),
+    "not-now": Kind(
+        409, "The deployment's status does not allow this", "The detail says what does; status tells when it has come."
+    ),
+    "changed-meanwhile": Kind(
+        412,
+        "Somebody changed it since you read it",
+        "Read it again, and send the change with If-Match and the new ETag.",
+    ),
     "too-large": Kind(413, "The request is too large", "Send at most 1 MiB."),
-    "unsupported-media-type": Kind(415, "The body is not JSON", "Send Content-Type: application/json."),
+    "unsupported-media-type": Kind(
+        415,
+        "The body is not JSON",
+        "Send Content-Type: application/json; a PATCH may say application/merge-patch+json.",
+    ),
     "invalid-input": Kind(422, "The input cannot be used", "Each entry of errors names a field and says what to send."),
     "refused": Kind(400, "The request was refused", "Check the request line and the headers."),
     "log-unavailable": Kind(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from django.core.exceptions import RequestDataTooBig
@@ -13,15 +14,16 @@ from console.api.problems import Problem
 MOST_BYTES = 2**20
 
 
-def body(request: HttpRequest, *, required: bool) -> Any:
+def body(request: HttpRequest, *, required: bool, media_types: Collection[str]) -> Any:
     """The parsed body; {} where there is none and none is `required`."""
     raw = _raw(request)
     if not raw and not required:
         return {}
     if not raw:
         raise Problem("malformed", "The body is empty; send a JSON object.")
-    if request.content_type != "application/json":
-        raise Problem("unsupported-media-type", "Send the body as JSON, with Content-Type: application/json.")
+    if request.content_type not in media_types:
+        accepted = " or ".join(media_types)
+        raise Problem("unsupported-media-type", f"Send the body as JSON, with Content-Type: {accepted}.")
     try:
         return json.loads(raw.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
@@ -12,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from console.api import auth, idempotency, parameters, problems, reading
+from console.api.changes import IF_MATCH
 from console.api.operations import Answer, Call, Operation
 from console.api.problems import Problem
 from console.live import sse
@@ -57,9 +59,11 @@ def _perform(operation: Operation, request: HttpRequest, path: Mapping[str, str]
     key = auth.authenticate(request, now)
     auth.check_scope(key, operation.scope)
     query = parameters.read(request.GET, operation.all_parameters)
-    headers = parameters.read_headers(request.headers, operation.headers)
+    headers = dict(parameters.read_headers(request.headers, operation.headers))
+    if operation.is_guarded:
+        headers[IF_MATCH] = request.headers.get(IF_MATCH)
     caller = auth.caller_of(key, query["organization"])
-    body = reading.body(request, required=operation.body_required) if operation.body else None
+    body = _body(operation, request) if operation.body else None
     if "\0" in "".join(path.values()):
         raise problems.missing("thing")
     call = Call(caller, path, query, body, now, headers)
@@ -70,6 +74,10 @@ def _perform(operation: Operation, request: HttpRequest, path: Mapping[str, str]
         lambda: operation.perform(call), caller=caller, address=request.path, key=repeat_key, body=body, now=now
     )
     return _respond(answer, {"Idempotency-Replayed": "true"} if replayed else {})
+
+
+def _body(operation: Operation, request: HttpRequest) -> Any:
+    return reading.body(request, required=operation.body_required, media_types=operation.media_types)
 
 
 def _respond(answer: Answer, headers: Mapping[str, str] | None = None) -> HttpResponseBase:

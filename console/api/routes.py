@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from console.api import catalog, deployments, event_stream, keys, logs, usage
+from console.api import catalog, changes, deployments, event_stream, keys, logs, usage
 from console.api.operations import Operation
-from console.api.pages import BY_ID, BY_NAME, LATEST, NEWEST
+from console.api.pages import BY_ID, BY_NAME, BY_NUMBER, LATEST, NEWEST
 
 OPERATIONS = (
     Operation(
@@ -22,6 +22,14 @@ OPERATIONS = (
         deployments.shown, {200: ("The deployment.", "Deployment")},
     ),
     Operation(
+        "PATCH", "/deployments/{id}", "edit_deployment", "Deployments", "Edit a deployment", changes.patched,
+        {200: ("As it is now.", "Deployment")},
+        description="A JSON merge patch: what it does not name stays, null brings a default back. Model, adapters, "
+        "engine and GPU count make a new revision, which replaces the replicas one after another; everything else "
+        "acts at once. Name, endpoint and GPU type never change.",
+        body="DeploymentPatch", conflicts=("not-now",), is_guarded=True,
+    ),
+    Operation(
         "DELETE", "/deployments/{id}", "delete_deployment", "Deployments", "Delete a deployment that has ended",
         deployments.deleted, {204: ("It is gone.", None)}, conflicts=("not-ended",),
     ),
@@ -29,6 +37,30 @@ OPERATIONS = (
         "POST", "/deployments/{id}/terminate", "terminate_deployment", "Deployments", "Stop all and release the GPUs",
         deployments.terminated, {202: ("It is TERMINATING, and TERMINATED once nothing is left.", "Deployment")},
         description="Doing it twice is doing it once.", body="Nothing", body_required=False,
+    ),
+    Operation(
+        "POST", "/deployments/{id}/redeploy", "redeploy_deployment", "Deployments", "Start what has ended again",
+        changes.redeployed, {202: ("It waits for its GPUs.", "Deployment")},
+        description="What is TERMINATED or FAILED, with its configuration.",
+        body="Nothing", body_required=False, conflicts=("not-now",), is_guarded=True,
+    ),
+    Operation(
+        "POST", "/deployments/{id}/retry", "retry_deployment", "Deployments", "Try again after a failure",
+        changes.retried, {202: ("It starts again at once.", "Deployment")},
+        description="What is FAILED, or waits before its next start. Failures so far count no more.",
+        body="Nothing", body_required=False, conflicts=("not-now",), is_guarded=True,
+    ),
+    Operation(
+        "POST", "/deployments/{id}/rollback", "roll_back_deployment", "Deployments", "Go back to an earlier revision",
+        changes.rolled_back, {202: ("It has a new revision with the old configuration.", "Deployment")},
+        description="Without a number to the revision before the current one. What acts at once (replicas, "
+        "description, labels) stays as it is.",
+        body="Rollback", body_required=False, conflicts=("not-now",), is_guarded=True,
+    ),
+    Operation(
+        "GET", "/deployments/{id}/revisions", "list_revisions", "Deployments", "List revisions, newest first",
+        changes.revisions, {200: ("One page.", "Revisions")},
+        description="A revision is what its replicas were started with.", parameters=BY_NUMBER.parameters,
     ),
     Operation(
         "GET", "/deployments/{id}/replicas", "list_replicas", "Deployments", "List replicas, ended ones too",

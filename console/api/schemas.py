@@ -46,22 +46,40 @@ SIMULATOR = record(
     itl_ms={"type": "number"},
     fail=MAYBE_TEXT,
 )
+ADAPTERS = many(
+    record(
+        name={**TEXT, "description": "Called as deployment:name."},
+        repository=TEXT,
+        revision={**TEXT, "description": "Empty: the default branch."},
+    )
+)
+ENGINE = record(
+    name=TEXT,
+    context_length=WHOLE,
+    max_concurrency=WHOLE,
+    prefix_caching=FLAG,
+    simulator={"anyOf": [SIMULATOR, {"type": "null"}]},
+)
+MODEL = record(source=words("catalog"), id=TEXT)
+GPU = record(type=TEXT, count={**WHOLE, "description": "GPUs of each replica."})
+RANGE = record(
+    enabled=words(True),
+    min_replicas={**WHOLE, "description": "0: it sleeps when nobody calls it."},
+    max_replicas=WHOLE,
+    scale_down_delay_seconds=WHOLE,
+    sleep_after_seconds={"type": ["integer", "null"], "description": "Null: the scale-down delay."},
+)
 DEPLOYMENT = record(
     id=TEXT,
     organization={**TEXT, "description": "Slug of the organization that owns it."},
     name=TEXT,
     description=TEXT,
     endpoint=TEXT,
-    model=record(source=words("catalog"), id=TEXT),
-    engine=record(
-        name=TEXT,
-        context_length=WHOLE,
-        max_concurrency=WHOLE,
-        prefix_caching=FLAG,
-        simulator={"anyOf": [SIMULATOR, {"type": "null"}]},
-    ),
-    gpu=record(type=TEXT, count={**WHOLE, "description": "GPUs of each replica."}),
-    autoscaling=record(enabled=words(False), replicas=WHOLE),
+    model=MODEL,
+    engine=ENGINE,
+    gpu=GPU,
+    adapters=ADAPTERS,
+    autoscaling={"anyOf": [RANGE, record(enabled=words(False), replicas=WHOLE)]},
     labels={"type": "object", "additionalProperties": TEXT},
     status=words(*(one.value for one in DeploymentStatus)),
     phase={**words(*(one.value for one in STARTING_ORDER), None), "description": "Only while DEPLOYING."},
@@ -73,6 +91,20 @@ DEPLOYMENT = record(
     created_at=TIME,
     updated_at=TIME,
     ready_at=MAYBE_TIME,
+)
+REVISION = record(
+    number={**WHOLE, "description": "1, then one more each."},
+    current={**FLAG, "description": "Whether it is what is wanted now."},
+    created_at=TIME,
+    created_by={**MAYBE_TEXT, "description": "E-mail; null when the console rolled back by itself."},
+    restores={"type": ["integer", "null"], "description": "The revision that a rollback brought back."},
+    ready_at={**MAYBE_TIME, "description": "When a replica of it was ready first."},
+    cause={"anyOf": [CAUSE, {"type": "null"}], "description": "Why it could not start and was rolled back."},
+    configuration=record(model=MODEL, adapters=ADAPTERS, engine=ENGINE, gpu=GPU),
+    changes={
+        **many(record(field=TEXT, before={}, after={})),
+        "description": "Against the revision before it, by the path of the field.",
+    },
 )
 REPLICA = record(
     id=TEXT,
@@ -128,6 +160,8 @@ PROBLEM: Schema = {
 ANSWERS: dict[str, Schema] = {
     "Deployment": DEPLOYMENT,
     "Deployments": page("Deployment"),
+    "Revision": REVISION,
+    "Revisions": page("Revision"),
     "Replica": REPLICA,
     "Replicas": page("Replica"),
     "Event": record(id=TEXT, at=TIME, kind=TEXT, actor=TEXT, summary=TEXT, data=FREE),

@@ -46,6 +46,10 @@ OBJECTS = {
     "settings/api-keys/<uuid:key_id>/revoke/": {"key_id": ["key"]},
     "api/v1/deployments/<str:id>": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/terminate": {"id": ["deployment", "name"]},
+    "api/v1/deployments/<str:id>/redeploy": {"id": ["deployment", "name"]},
+    "api/v1/deployments/<str:id>/retry": {"id": ["deployment", "name"]},
+    "api/v1/deployments/<str:id>/rollback": {"id": ["deployment", "name"]},
+    "api/v1/deployments/<str:id>/revisions": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/replicas": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/events": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/logs": {"id": ["deployment", "name"]},
@@ -136,7 +140,8 @@ def visitor(theirs):
 
 def ask(visitor, method, address):
     client, api = visitor
-    return api(method, f"/{address}") if address.startswith("api/") else client.generic(method, f"/{address}")
+    body = {} if method == "PATCH" else None
+    return api(method, f"/{address}", body) if address.startswith("api/") else client.generic(method, f"/{address}")
 
 
 def addresses(route, kinds, ids):
@@ -155,7 +160,7 @@ def unchanged(theirs):
 @pytest.mark.parametrize("route", OBJECTS)
 def test_an_object_of_others_does_not_exist(theirs, visitor, route):
     for address in addresses(route, OBJECTS[route], theirs):
-        statuses = {method: ask(visitor, method, address).status_code for method in ("GET", "POST", "DELETE")}
+        statuses = {method: ask(visitor, method, address).status_code for method in ("GET", "POST", "PATCH", "DELETE")}
         assert 404 in statuses.values(), address
         assert set(statuses.values()) <= {404, 405}, f"{address}: {statuses}"
     assert unchanged(theirs)

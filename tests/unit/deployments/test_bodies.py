@@ -144,7 +144,11 @@ def test_a_corrected_catalog_does_not_restart_who_has_the_model():
 @pytest.mark.parametrize(
     ("patch", "expected"),
     [
-        ({"name": None}, [("name", "required")]),
+        ({"name": None}, [("name", "wrong_type")]),
+        ({"endpoint": None}, [("endpoint", "wrong_type")]),
+        ({"gpu": None}, [("gpu", "wrong_type")]),
+        ({"gpu": {"type": None}}, [("gpu.type", "wrong_type")]),
+        ({"model": None}, [("model", "required")]),
         ({"engine": 7}, [("engine", "wrong_type")]),
         ({"engine": {"colour": "red"}}, [("engine.colour", "unknown_field")]),
         ({"status": "RUNNING"}, [("status", "unknown_field")]),

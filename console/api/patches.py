@@ -1,0 +1,98 @@
+"""The JSON schema of a merge patch on a deployment: every field of its body that may change, each of them nullable.
+
+What a patch may hold also depends on the deployment that it meets, which a schema cannot say. What fits here is taken
+by every deployment that the schema of a new one allows; the API takes more (a longer context where the model in force
+reads it, more GPUs where there are more of its type, more than one adapter).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from console.api.bodies import PRINTABLE, Schema, adapter, autoscaling, closed, labels, number, whole, words
+from deployments.parsing import LOWEST_CONTEXT, MOST_CONCURRENCY
+from deployments.specs import FAULTS, Options
+
+
+def deployment(options: Options) -> Schema:
+    """A variant without another model, and one for each context length that models of the catalog have: another
+    model comes with the context length that it shall be served with."""
+    by_context: dict[int, list[str]] = defaultdict(list)
+    for name, model in options.models.items():
+        by_context[model.context_length].append(name)
+    shortest = min(by_context, default=LOWEST_CONTEXT)
+    others = [_variant(options, most, by_context[most]) for most in sorted(by_context)]
+    return {"anyOf": [_variant(options, shortest, ()), *others]}
+
+
+def _variant(options: Options, most_context: int, models: Iterable[str]) -> Schema:
+    properties = {
+        "description": _nullable({"type": "string", "maxLength": 500, "pattern": PRINTABLE}),
+        "engine": _nullable(_engine(options, most_context)),
+        "gpu": closed({"count": _nullable(whole(1, _fewest_gpus(options)))}),
+        "adapters": _nullable({"type": "array", "maxItems": 1, "items": adapter()}),
+        "autoscaling": _nullable(_autoscaling(options.delay_floor_seconds)),
+        "labels": _nullable(_labels()),
+    }
+    if not models:
+        return {"title": "With the model that it has", **closed(properties)}
+    model = closed({"source": words(["catalog"]), "id": words(sorted(models))}, required=["id"])
+    properties["engine"] = closed(_settings(most_context), required=["context_length"])
+    title = f"With another model, which reads {most_context} tokens"
+    return {"title": title, **closed({"model": model, **properties}, required=["model", "engine"])}
+
+
+def _engine(options: Options, most_context: int) -> Schema:
+    """The simulator's settings belong to the simulator, which has to be named where there are other engines."""
+    simulator = _nullable(closed(_simulator()))
+    if all(endpoint.simulated for endpoint in options.endpoints.values()):
+        return closed({"name": words(["simulator"]), **_settings(most_context), "simulator": simulator})
+    settings = _settings(most_context)
+    named = closed({"name": words(["simulator"]), **settings, "simulator": simulator}, required=["name"])
+    return {"anyOf": [closed(settings), named]}
+
+
+def _settings(most_context: int) -> Schema:
+    return {
+        "context_length": {**_nullable(whole(LOWEST_CONTEXT, most_context)), "description": "Of the model at most."},
+        "max_concurrency": _nullable(whole(1, MOST_CONCURRENCY)),
+        "prefix_caching": _nullable({"type": "boolean"}),
+    }
+
+
+def _simulator() -> Schema:
+    return {
+        "download_seconds": _nullable(number(3600)),
+        "initialize_seconds": _nullable(number(3600)),
+        "ttft_ms": _nullable(number(60_000)),
+        "itl_ms": _nullable(number(10_000)),
+        "fail": {"type": ["string", "null"], "enum": [None, *FAULTS]},
+    }
+
+
+def _autoscaling(floor: int) -> Schema:
+    """As in the body of a new deployment; either mode may be named by its fields alone."""
+    ranged, fixed = autoscaling(floor)["anyOf"]
+    variants = [closed({name: _nullable(one) for name, one in mode["properties"].items()}) for mode in (ranged, fixed)]
+    return {"anyOf": variants}
+
+
+def _labels() -> Schema:
+    return {**labels(), "additionalProperties": _nullable(labels()["additionalProperties"])}
+
+
+def _fewest_gpus(options: Options) -> int:
+    counts = [count for endpoint in options.endpoints.values() for count in endpoint.gpus.values() if count]
+    return min(counts, default=1)
+
+
+def _nullable(schema: Schema) -> Schema:
+    """Null takes the value away: the default comes back."""
+    if "anyOf" in schema:
+        return {"anyOf": [*schema["anyOf"], {"type": "null"}]}
+    kinds: Any = schema["type"]
+    found = {**schema, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
+    found["type"] = list(dict.fromkeys(found["type"]))
+    return {**found, "enum": [*found["enum"], None]} if "enum" in found and None not in found["enum"] else found
