@@ -141,8 +141,9 @@ def _look_up(view: View, replicas: Iterable[Replica]) -> None:
 
 def _snapshots(batch: Batch) -> dict[UUID, Snapshot]:
     loads = load.read(pk for pk, row in batch.deployments.items() if _load_matters(row))
-    pools = places.look(batch.deployments[pk] for pk in _rolling(batch))
-    good = _good_revisions(batch.deployments.values())
+    rolling = _rolling(batch)
+    pools = places.look(batch.deployments[pk] for pk in rolling)
+    good = _good_revisions(row for pk, row in batch.deployments.items() if pk in rolling or _never_ready(row))
     grouped: dict[UUID, list[ReplicaView]] = {pk: [] for pk in batch.deployments}
     for row in batch.replicas.values():
         grouped[row.deployment_id].append(replica_view(row))
@@ -172,9 +173,13 @@ def _rolling(batch: Batch) -> set[UUID]:
     return {row.deployment_id for row in live if row.revision.spec_hash != wanted.get(row.deployment_id)}
 
 
+def _never_ready(row: Deployment) -> bool:
+    return row.revision is not None and row.revision.ready_at is None
+
+
 def _good_revisions(rows: Iterable[Deployment]) -> dict[UUID, str]:
-    """Of deployments whose wanted revision was never ready: the latest earlier one that was, configured otherwise."""
-    new = {row.pk: row.revision for row in rows if row.revision and row.revision.ready_at is None}
+    """While the wanted revision has to prove itself: the latest earlier one that was ready, configured otherwise."""
+    new = {row.pk: row.revision for row in rows if row.revision}
     found: dict[UUID, str] = {}
     earlier = Revision.objects.filter(deployment__in=list(new), ready_at__isnull=False, cause__isnull=True)
     for revision in earlier.order_by("number"):

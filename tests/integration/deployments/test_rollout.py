@@ -132,6 +132,23 @@ def test_a_revision_that_cannot_start_is_rolled_back_and_says_why(console, store
     assert deployment.failed_at is None
 
 
+def test_a_revision_that_crashes_as_soon_as_it_is_ready_is_rolled_back_while_the_old_one_serves(console, store):
+    a_gateway_is_alive(store)
+    deployment = console.create(replicas=1)
+    first = console.run(deployment)
+    console.edit(deployment, **LONGER)
+    for _ in range(5):
+        console.tick(6)
+        console.cluster.reach(R.READY, *console.cluster.running())
+        console.tick(1)
+        fail_new(console, deployment)
+    console.tick(1)
+    assert Revision.objects.get(deployment=deployment, number=2).ready_at is not None
+    assert (deployment.refresh_from_db(), deployment.revision.restores) == (None, 1)
+    assert [row.pk for row in deployment.replicas.filter(state=R.READY)] == [first.pk]
+    assert (status(deployment), deployment.failed_at) == (S.RUNNING, None)
+
+
 def test_a_first_revision_that_cannot_start_fails_the_deployment(console):
     deployment = console.create(replicas=1)
     for _ in range(8):
