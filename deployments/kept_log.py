@@ -57,7 +57,8 @@ def _line(packed: str) -> LogLine:
 
 def clean(text: str) -> str:
     """Without terminal escapes, control characters and line breaks, cut to a length that a page can bear."""
-    text = ESCAPES.sub("", text.rstrip("\r\n").rsplit("\r", 1)[-1])  # a progress bar shows what it wrote last
+    if not text.isprintable():
+        text = ESCAPES.sub("", text.rstrip("\r\n").rsplit("\r", 1)[-1])  # a progress bar shows what it wrote last
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Max, Q, QuerySet
@@ -31,8 +32,7 @@ OVERREAD = 100
 MOST_ENDED = 100
 
 
-@dataclass(frozen=True, order=True)
-class Place:
+class Place(NamedTuple):
     """Where a line stands among all lines of a deployment. `number` counts the lines of a replica with one time."""
 
     at: datetime

@@ -20,6 +20,13 @@ from deployments.states import ReplicaState
 from tests.contract.worlds import GPUS, LocalWorld, ended, ready, spec
 
 CHILD = "import os, signal; os.setsid(); signal.pause()"
+HOSTILE = """
+import sys, time
+out = sys.stdout.buffer
+out.write(b"\\x1b[31mred\\x1b[0m <b>\\nnul\\x00 and \\xff\\xfe\\n\\n" + b"x" * 2**20 + b"\\n"); out.flush()
+time.sleep(0.3)
+out.write(b"end")
+"""
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 
 
@@ -178,6 +185,19 @@ def test_a_missing_program_is_said_by_its_exit_code(local: LocalWorld) -> None:
     end = ended(local, "a")
     assert end.exited is not None
     assert (end.exited.code, end.log_tail) == (127, "no-such-engine: No such file or directory")
+
+
+def test_whatever_an_engine_writes_becomes_lines_with_the_time_of_their_arrival(local: LocalWorld) -> None:
+    local.driver.start(program("a", HOSTILE))
+    ended(local, "a")
+    lines = list(local.driver.logs("a", follow=False, tail=1000))
+    assert [line.text for line in lines[:3]] == ["\x1b[31mred\x1b[0m <b>", "nul\x00 and \ufffd\ufffd", ""]
+    assert (lines[-1].text, sum(len(line.text) for line in lines[3:-1])) == ("end", 2**20)
+    times = [line.at for line in lines if line.at]
+    assert (times, len(times)) == (sorted(times), len(lines))
+    assert (times[-1] - times[0]).total_seconds() >= 0.2
+    after = list(local.driver.logs("a", follow=False, tail=1000, since=times[-1]))
+    assert after == [line for line in lines if line.at == times[-1]]
 
 
 def test_only_the_engine_has_the_replicas_id_and_nobody_the_consoles_secrets(
