@@ -37,7 +37,7 @@ kills: $(VENV)/dev.installed
 	$(PYTEST) -q -m kills tests/e2e
 
 survive: $(VENV)/dev.installed
-	$(PYTEST) -q -m survive tests/e2e
+	$(PYTEST) -q -n 2 --dist loadscope -m survive tests/e2e
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.list_page

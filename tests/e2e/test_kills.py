@@ -26,6 +26,7 @@ VICTIMS = ("worker", "watch", "beat", "gateway", "web", "valkey", "postgresql", 
 OUTPUT_TOKENS = 20
 CALLERS = 4
 MOST_ALIVE, BUSY_MOMENTS, DELAY_SECONDS = 8, 4, 3
+ENOUGH_MOMENTS = 20  # in which everything comes about once
 KILLS_OF_ONE_DEPLOYMENT = 2  # after three failures in ten minutes it is given up, as it should be
 GPU_TYPES = (  # 8 of each: nobody has to wait for capacity
     "l4-24gb", "l40s-48gb", "a100-40gb", "a100-80gb", "h100-pcie-80gb", "h100-sxm-80gb", "h200-141gb", "b200-180gb",
@@ -170,6 +171,8 @@ class Churn:
         for name, is_wanted in self.wanted.items():
             self.stack.reaches(name, "RUNNING" if is_wanted else "TERMINATED", seconds=120)
         self.stack.reaches("elastic", "SLEEPING", seconds=120)
+        assert self.stack.events("elastic", "woken") or MOMENTS < ENOUGH_MOMENTS
+        assert self.stack.events("elastic", "scaled") or MOMENTS < ENOUGH_MOMENTS
         for name in ("steady", *self.alive):
             seen = self.stack.reaches(name, "RUNNING", seconds=120)
             assert seen["engine"]["context_length"] == self.contexts.get(name, 8192)

@@ -167,19 +167,24 @@ def test_bad_input_to_the_api_names_its_field(stack, chat):
     assert [one["field"] for one in problem["errors"]] == ["gpu.type"]
 
 
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [
-        ("download", "download_failed"),
-        ("initialize", "engine_exited"),
-        ("out_of_memory", "out_of_memory"),
-        ("crash", "engine_exited"),
-    ],
-)
-def test_a_deployment_that_cannot_run_fails_with_cause_evidence_and_action(stack, fault, code):
-    stack.deploy(f"broken-{fault.replace('_', '-')}", fail=fault)
-    failed = stack.reaches(f"broken-{fault.replace('_', '-')}", "FAILED", seconds=90)
-    assert failed["cause"]["code"] == code
+FAULTS = {
+    "download": "download_failed",
+    "initialize": "engine_exited",
+    "out_of_memory": "out_of_memory",
+    "crash": "engine_exited",
+}
+
+
+@pytest.fixture(scope="module")
+def broken(stack):
+    """A deployment for each fault, all on their way at once: giving up takes each of them three tries."""
+    return {fault: stack.deploy(f"broken-{fault.replace('_', '-')}", fail=fault)["name"] for fault in FAULTS}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_deployment_that_cannot_run_fails_with_cause_evidence_and_action(stack, broken, fault):
+    failed = stack.reaches(broken[fault], "FAILED", seconds=90)
+    assert failed["cause"]["code"] == FAULTS[fault]
     assert all(failed["cause"][part] for part in ("message", "evidence", "action"))
     until("its GPUs are free", lambda: not _processes_of(stack, failed["id"]), 10)
 
