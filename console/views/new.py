@@ -1,9 +1,10 @@
-"""A new deployment: the form, and the two pieces of it that answer while it is filled in."""
+"""A new deployment, empty or as a clone: the form, and the two pieces of it that answer while it is filled in."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from itertools import count
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -17,13 +18,13 @@ from accounts.models import Organization
 from accounts.roles import Right
 from console import access
 from console.forms.deployment import DeploymentForm
-from console.pages.asked import Asked
-from console.pages.inventory import Inventory
+from console.pages.deploy_form import asked_of, context
 from console.requests import PageRequest
+from console.views.actions import to_deploy
 from deployments import services, specs
-from deployments.engines.registry import ENGINES
-from deployments.models import CatalogModel, Deployment, Endpoint
-from deployments.queries import spec_options
+from deployments.bodies import body_of
+from deployments.models import Deployment, Endpoint
+from deployments.queries import spec_of, spec_options
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -35,10 +36,22 @@ def new(request: PageRequest) -> HttpResponse:
         form.values["organization"] = _usual_organization(request, organizations)
         return _page(request, form, organizations)
     form = DeploymentForm.typed(request.POST)
+    if rows_changed(request, form):
+        return _page(request, form, organizations)
     created = _create(request, form, organizations)
     if created is None:
         return _page(request, form, organizations)
     return redirect("deployment", created.pk)
+
+
+@require_safe
+@login_required
+def clone(request: PageRequest, deployment_id: UUID) -> HttpResponse:
+    """The form of a new deployment, filled with another one's configuration under a free name."""
+    found, organizations = to_deploy(request, deployment_id), _organizations(request)
+    form = DeploymentForm.of(body_of(spec_of(found)))
+    form.values |= {"name": _free_name(found), "organization": found.organization.slug}
+    return _page(request, form, organizations, cloned=found)
 
 
 @require_safe
@@ -53,9 +66,17 @@ def name(request: PageRequest) -> HttpResponse:
 @require_safe
 @login_required
 def asked(request: PageRequest) -> HttpResponse:
-    """What is typed so far asks of the cluster."""
+    """What is typed so far asks of the cluster, and what its range means."""
     _organizations(request)
-    return render(request, "deployments/_asked.html", {"asked": _asked(request, DeploymentForm.typed(request.GET))})
+    asked = asked_of(request.actor, DeploymentForm.typed(request.GET))
+    return render(request, "deployments/_new_answers.html", {"asked": asked})
+
+
+def rows_changed(request: PageRequest, form: DeploymentForm) -> bool:
+    """Whether the button pressed was one that adds or removes a row: without script that is a page of its own."""
+    if "add_adapter" in request.POST:
+        form.with_row()
+    return "add_adapter" in request.POST or "remove_adapter" in request.POST
 
 
 def _organizations(request: PageRequest) -> list[Organization]:
@@ -88,17 +109,14 @@ def _create(request: PageRequest, form: DeploymentForm, organizations: list[Orga
     organization = _chosen(form.values["organization"], organizations)
     if organization is None:
         form.refuse("organization", "Choose the organization that the deployment belongs to.")
+    spec = form.spec(spec_options())
+    if organization is None or spec is None:
+        return None
+    now = timezone.now()  # noqa: TID251 - the edge: a request
     try:
-        spec = specs.parse(form.body, spec_options())
-        if organization is None:
-            return None
-        now = timezone.now()  # noqa: TID251 - the edge: a request
         created, is_new = services.create_deployment(
             organization=organization, spec=spec, body=form.body, by=request.user, now=now
         )
-    except specs.InvalidSpec as invalid:
-        form.take(invalid.errors)
-        return None
     except services.NameTaken as taken:
         form.take([taken.error])
         return None
@@ -118,20 +136,16 @@ def _name_state(typed: str, organization: Organization | None) -> str:
     return "taken" if taken else "free"
 
 
-def _asked(request: PageRequest, form: DeploymentForm) -> Asked:
-    model = CatalogModel.objects.filter(pk=form.values["model"]).first()
-    endpoint = Endpoint.objects.filter(name=form.values["endpoint"]).select_related("cluster").first()
-    return Asked(form.values, model, endpoint, Inventory(request.actor))
+def _free_name(found: Deployment) -> str:
+    """The name with -2, -3, … behind it: the first that nothing else has."""
+    taken = Deployment.objects.filter(organization_id=found.organization_id, deleted_at=None)
+    names = set(taken.values_list("name", flat=True))
+    tries = (f"{found.name[: 62 - len(str(number))].rstrip('-')}-{number}" for number in count(2))
+    return next(one for one in tries if one not in names)
 
 
-def _page(request: PageRequest, form: DeploymentForm, organizations: list[Organization]) -> HttpResponse:
-    context: dict[str, Any] = {
-        "form": form,
-        "asked": _asked(request, form),
-        "organizations": organizations,
-        "models": CatalogModel.objects.all(),
-        "endpoints": Endpoint.objects.select_related("cluster").order_by("name"),
-        "engines": [{"name": key, "title": one.title, "state": one.availability} for key, one in ENGINES.items()],
-        "faults": specs.FAULTS,
-    }
-    return render(request, "deployments/new.html", context)
+def _page(
+    request: PageRequest, form: DeploymentForm, organizations: list[Organization], cloned: Deployment | None = None
+) -> HttpResponse:
+    shown = context(form, asked_of(request.actor, form))
+    return render(request, "deployments/new.html", {**shown, "organizations": organizations, "cloned": cloned})

@@ -1,4 +1,4 @@
-// The form of a new deployment: searching the catalog and stepping numbers. Without script all models are listed and
+// The form of a deployment: searching the catalog and stepping numbers. Without script all models are listed and
 // numbers are typed.
 const chooser = document.querySelector("[data-chooser]");
 const search = chooser.querySelector("[data-chooser-search]");
@@ -21,6 +21,7 @@ search.addEventListener("keydown", (event) => {
   if (event.key === "Enter") event.preventDefault();
 });
 search.addEventListener("change", (event) => event.stopPropagation());
+search.addEventListener("input", (event) => event.stopPropagation());
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-step]");
@@ -28,7 +29,7 @@ document.addEventListener("click", (event) => {
   const input = document.getElementById(button.dataset.of);
   const now = Number.parseInt(input.value.replaceAll(",", ""), 10) || 0;
   input.value = String(Math.max(1, now + Number(button.dataset.step)));
-  input.dispatchEvent(new Event("change", { bubbles: true }));
+  for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, { bubbles: true }));
 });
 
 const chosen = models.find((model) => model.querySelector(":checked"));

@@ -40,7 +40,7 @@ def signed_in(organization: Organization, role: Role = Role.ADMIN) -> Client:
 
 GOOD = {
     "name": "llama-chat", "endpoint": "default", "model": "llama-3.1-8b-instruct", "gpu": "l40s-48gb", "gpu_count": "1",
-    "replicas": "2", "engine": "simulator", "context_length": "8,192", "max_concurrency": "32", "labels": "team=blue",
+    "fixed": "on", "replicas": "2", "engine": "simulator", "context_length": "8,192", "max_concurrency": "32", "labels": "team=blue",
     "description": "For the help centre", "download_seconds": "0.5", "initialize_seconds": "1", "ttft_ms": "10",
     "itl_ms": "1", "fail": "",
 }  # fmt: skip
