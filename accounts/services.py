@@ -43,6 +43,15 @@ def remove_member(*, organization: Organization, user: User, now: datetime) -> N
 
 
 @transaction.atomic
+def account_changed(user: User, now: datetime) -> None:
+    """After a change of a person's account, written already: who is no longer active loses all keys for good, and the
+    gateways hear what the others may do now."""
+    if not user.is_active:
+        ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
+    transaction.on_commit(publish.publish_all, robust=True)
+
+
+@transaction.atomic
 def create_key(
     *,
     organization: Organization,

@@ -59,12 +59,6 @@ def usage(*, condition: Q, since: datetime, until: datetime, group_by: str) -> l
     return sorted(listed, key=lambda row: (-row.requests, str(row.group)))
 
 
-def total(*, condition: Q, since: datetime, until: datetime) -> Totals:
-    """The same over everything that `condition` keeps."""
-    rows = usage(condition=condition, since=since, until=until, group_by="organization")
-    return sum((Totals(*(getattr(row, name) for name in SUMS)) for row in rows), Totals())
-
-
 def totals_by_deployment(ids: Iterable[uuid.UUID], since: datetime, until: datetime) -> dict[uuid.UUID, UsageRow]:
     """Totals of the given deployments in [since, until); deployments without requests are absent."""
     rows = usage(condition=Q(deployment_id__in=list(ids)), since=since, until=until, group_by="deployment")

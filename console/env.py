@@ -6,6 +6,7 @@ durations seconds. Raises `InvalidEnvironment` with one line that names the vari
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -91,7 +92,7 @@ def read(variables: Mapping[str, str]) -> Environment:
         database_url=_url(variables, "DATABASE_URL", "postgresql://", "postgres://"),
         redis_url=_url(variables, "REDIS_URL", "redis://", "rediss://"),
         secret_key=variables.get("CONSOLE_SECRET_KEY", ""),
-        encryption_keys=variables.get("CONSOLE_ENCRYPTION_KEYS", ""),
+        encryption_keys=_keys(variables, "CONSOLE_ENCRYPTION_KEYS"),
         demo=_switch(variables, "CONSOLE_DEMO", default=True),
         scale_down_delay_floor_seconds=_integer(variables, "SCALE_DOWN_DELAY_FLOOR_SECONDS", 300),
         debug=_switch(variables, "CONSOLE_DEBUG", default=False),
@@ -142,6 +143,25 @@ def _switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
     if text not in {"0", "1"}:
         raise InvalidEnvironment(f"{name} must be 0 or 1, not {text!r}.")
     return text == "1"
+
+
+def _keys(variables: Mapping[str, str], name: str) -> str:
+    """Keys of 32 bytes in base64, which the message does not repeat."""
+    keys = [key.strip() for key in variables.get(name, "").split(",") if key.strip()]
+    for place, key in enumerate(keys, 1):
+        if not _is_key(key):
+            raise InvalidEnvironment(
+                f"{name} must be keys of 32 bytes in base64, separated by commas; key {place} is not one. "
+                "Make one with: openssl rand -base64 32"
+            )
+    return ",".join(keys)
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, altchars=b"-_" if set(key) & set("-_") else b"+/", validate=True)) == 32
+    except ValueError:
+        return False
 
 
 def _url(variables: Mapping[str, str], name: str, *schemes: str) -> str:

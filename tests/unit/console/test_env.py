@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 
 from console import env
@@ -30,6 +32,8 @@ def test_a_wildcard_address_is_called_by_a_real_one():
         ("METRICS_PORT", "8000", "CONSOLE_PORT and METRICS_PORT are both 8000"),
         ("DATABASE_URL", "sqlite:///x", "DATABASE_URL must begin with postgresql://"),
         ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL must begin with redis://"),
+        ("CONSOLE_ENCRYPTION_KEYS", "zz", "CONSOLE_ENCRYPTION_KEYS must be keys of 32 bytes in base64"),
+        ("CONSOLE_ENCRYPTION_KEYS", f"{'A' * 43}=,{'A' * 42}", "key 2 is not one"),
         ("CONSOLE_DEMO", "yes", "CONSOLE_DEMO must be 0 or 1"),
         ("SCALE_DOWN_DELAY_FLOOR_SECONDS", "-5", "SCALE_DOWN_DELAY_FLOOR_SECONDS must be a whole number"),
         ("AUTOSCALER_TARGET_PERCENT", "0", "AUTOSCALER_TARGET_PERCENT must be between 1 and 100"),
@@ -46,3 +50,9 @@ def test_a_value_that_cannot_be_used_is_one_line_that_names_its_variable(name, v
 def test_dotenv_reads_assignments_and_leaves_the_rest():
     text = "# a comment\nexport CONSOLE_PORT=9000\nCONSOLE_HOST='::1'\n\nno assignment\n"
     assert env.dotenv(text) == {"CONSOLE_PORT": "9000", "CONSOLE_HOST": "::1"}
+
+
+def test_encryption_keys_come_in_either_alphabet_newest_first():
+    keys = [base64.b64encode(b"\xff" * 32).decode(), base64.urlsafe_b64encode(b"\xfb" * 32).decode()]
+    assert env.read({"CONSOLE_ENCRYPTION_KEYS": f" {keys[0]}, {keys[1]},"}).encryption_keys == ",".join(keys)
+    assert env.read({}).encryption_keys == ""

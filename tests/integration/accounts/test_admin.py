@@ -1,0 +1,150 @@
+"""What support staff changes in Django admin reaches the gateways at once, and who leaves loses the keys."""
+
+from datetime import UTC, datetime
+
+import pytest
+import redis
+from django.test import Client
+
+from accounts import services
+from accounts.models import ApiKey, Membership, Organization, User
+from accounts.roles import Role
+from gateway import contract
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(redis_url: str) -> redis.Redis:
+    return redis.Redis.from_url(redis_url)
+
+
+@pytest.fixture
+def staff(transactional_db, store) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root@example.com", "correct horse battery"))
+    return client
+
+
+@pytest.fixture
+def organization(store) -> Organization:
+    return services.create_organization(slug="northwind", name="Northwind")
+
+
+@pytest.fixture
+def ada(organization) -> User:
+    user = User.objects.create_user("ada@example.com", "correct horse battery")
+    services.set_role(organization=organization, user=user, role=Role.MEMBER)
+    return user
+
+
+@pytest.fixture
+def key(organization, ada) -> ApiKey:
+    return services.create_key(
+        organization=organization,
+        user=ada,
+        name="ci",
+        scopes=["inference", "manage"],
+        expires_at=None,
+        deployments=None,
+        now=NOW,
+    )[0]
+
+
+def published(store, key) -> contract.KeyRecord | None:
+    found = store.hget(contract.KEYS, key.key_hash)
+    return contract.KeyRecord.from_json(found) if found else None
+
+
+def save_user(staff, user, **changes):
+    """The form as it is shown, with changes; a box that is not ticked is not sent."""
+    form = {"email": user.email, "name": user.name, "is_active": "on"} | changes
+    answer = staff.post(f"/admin/accounts/user/{user.pk}/change/", {k: v for k, v in form.items() if v is not None})
+    assert answer.status_code == 302
+
+
+def save_members(staff, organization, *rows):
+    """Rows of (membership or None, user, role, whether to delete it)."""
+    prefix = "memberships"
+    form = {
+        "name": organization.name,
+        "slug": organization.slug,
+        f"{prefix}-TOTAL_FORMS": len(rows),
+        f"{prefix}-INITIAL_FORMS": sum(row[0] is not None for row in rows),
+    }
+    for index, (membership, user, role, deleted) in enumerate(rows):
+        form |= {
+            f"{prefix}-{index}-id": membership.pk if membership else "",
+            f"{prefix}-{index}-organization": organization.pk,
+            f"{prefix}-{index}-user": user.pk,
+            f"{prefix}-{index}-role": role,
+        }
+        form |= {f"{prefix}-{index}-DELETE": "on"} if deleted else {}
+    answer = staff.post(f"/admin/accounts/organization/{organization.pk}/change/", form)
+    assert answer.status_code == 302, answer.context["errors"]
+
+
+def test_a_deactivated_person_loses_all_keys_for_good(staff, ada, key, store):
+    save_user(staff, ada, is_active=None)
+    key.refresh_from_db()
+    assert (key.revoked_at is not None, published(store, key)) == (True, None)
+    save_user(staff, ada)
+    assert published(store, key) is None
+
+
+def test_an_operator_more_or_less_is_known_at_once(staff, ada, organization, key, store):
+    Membership.objects.all().delete()
+    save_user(staff, ada, is_operator="on")
+    assert published(store, key).scopes == ["inference", "manage"]
+    save_user(staff, ada)
+    assert published(store, key) is None
+
+
+def test_another_name_revokes_nothing(staff, ada, key, store):
+    save_user(staff, ada, name="Ada")
+    key.refresh_from_db()
+    assert (key.revoked_at, published(store, key) is not None) == (None, True)
+
+
+def test_a_new_person_has_no_password_yet(staff):
+    answer = staff.post("/admin/accounts/user/add/", {"email": "new@example.com", "name": "", "is_active": "on"})
+    assert answer.status_code == 302
+    assert not User.objects.get(email="new@example.com").has_usable_password()
+
+
+def test_a_changed_role_cuts_the_keys_at_once(staff, ada, organization, key, store):
+    membership = Membership.objects.get()
+    save_members(staff, organization, (membership, ada, "viewer", False))
+    assert published(store, key).scopes == ["manage"]
+    save_members(staff, organization, (membership, ada, "owner", False))
+    assert published(store, key).scopes == ["inference", "manage"]
+
+
+def test_who_is_removed_loses_the_keys_of_that_organization(staff, ada, organization, key, store):
+    save_members(staff, organization, (Membership.objects.get(), ada, "member", True))
+    key.refresh_from_db()
+    assert (key.revoked_at is not None, published(store, key)) == (True, None)
+    assert not Membership.objects.exists()
+
+
+def test_exchanging_the_person_of_a_row_is_one_who_leaves_and_one_who_comes(staff, ada, organization, key, store):
+    grace = User.objects.create_user("grace@example.com", "correct horse battery")
+    save_members(staff, organization, (Membership.objects.get(), grace, "admin", False))
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+    assert [(one.user, one.role) for one in Membership.objects.all()] == [(grace, "admin")]
+
+
+def test_a_new_member_comes_with_a_role(staff, organization, store):
+    grace = User.objects.create_user("grace@example.com", "correct horse battery")
+    save_members(staff, organization, (None, grace, "viewer", False))
+    assert [(one.user, one.role) for one in Membership.objects.all()] == [(grace, "viewer")]
+
+
+@pytest.mark.parametrize("kind", ["user", "organization"])
+def test_who_ever_had_keys_is_not_deleted(staff, ada, organization, key, store, kind):
+    row = ada if kind == "user" else organization
+    answer = staff.post(f"/admin/accounts/{kind}/{row.pk}/delete/", {"post": "yes"})
+    assert answer.status_code == 403
+    assert published(store, key) is not None
