@@ -53,9 +53,7 @@ def shown(value: Any) -> str:
 def _leaves(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for name, below in value.items():
         if isinstance(below, list):
-            below = {
-                one["name"]: {part: value or None for part, value in one.items() if part != "name"} for one in below
-            }
+            below = {one["name"]: {**one, "name": None} for one in below}
         if isinstance(below, Mapping):
             yield from _leaves(below, f"{path}{name}.")
         elif below is not None:

@@ -52,7 +52,13 @@ def lines(changes: Iterable[Mapping[str, Any]]) -> tuple[ChangeLine, ...]:
         ChangeLine(title(one["field"]), shown(one["field"], one["before"]), shown(one["field"], one["after"]),
                    needs_restart(one["field"]))
         for one in changes
+        if not _says_nothing(one)
     )  # fmt: skip
+
+
+def _says_nothing(change: Mapping[str, Any]) -> bool:
+    """An adapter that comes or goes without a revision has no line for that."""
+    return change["field"].startswith("adapters.") and not (change["before"] or change["after"])
 
 
 def title(field: str) -> str:
