@@ -29,7 +29,7 @@ class UserAdmin(admin.ModelAdmin[User]):
     readonly_fields = ["last_login", "created_at"]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Somebody new gets in by a new password, which the sign-in page sends."""
+        """A new person has no password yet."""
         if not change:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
