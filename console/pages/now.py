@@ -75,11 +75,13 @@ def _running(overview: Overview) -> Now:
     deployment = overview.deployment
     since = moment(deployment.status_since, overview.now)
     on = f"Revision {overview.revision.number} on {counted(overview.ready, 'replica')}"
-    return Now("good", "status-running", f"Serves requests since {since} UTC", (f"{on}, {overview.range_in_words}.",))
+    return Now("good", "status-running", f"Serves requests since {since} UTC", (f"{on}, {overview.allowed}.",))
 
 
 def _scaling(overview: Overview) -> Now:
     before, after = overview.scaled_from, overview.wanted
+    if overview.deployment.asleep_since:
+        return Now("resting", "status-sleeping", "Falling asleep", (_moves(overview), "Then it holds no GPU."))
     title = f"Scaling from {before} to {counted(after, 'replica')}"
     if before == after:
         title = f"Bringing {counted(after, 'replica')} up" if overview.ready < after else "Stopping what is too many"
@@ -114,7 +116,9 @@ def _sleeping(overview: Overview) -> Now:
 
 def _waking(overview: Overview) -> Now:
     woken_at = overview.deployment.woken_at or overview.now
-    title = f"Woken by a request at {moment(woken_at, overview.now)} UTC"
+    least = overview.deployment.min_replicas
+    by = "by a request" if not least else f"as at least {counted(least, 'replica')} must run,"
+    title = f"Woken {by} at {moment(woken_at, overview.now)} UTC"
     expected = _expected(overview) or f"{overview.typical_start.capitalize()}."
     reason = f"{overview.deployment.pending_reason.rstrip('.')}." if overview.deployment.pending_reason else ""
     return Now("moving", "sun", title, (f"{_queue(overview)}.", reason, expected))

@@ -130,7 +130,8 @@ class Overview:
         return rows.cells([row.replica for row in self.live], self.wanted, most, failed=failed)
 
     @property
-    def range_in_words(self) -> str:
+    def allowed(self) -> str:
+        """range 1–3, or fixed number."""
         allowed = rows.replica_range(self.deployment)
         return f"range {allowed}" if allowed else "fixed number"
 
@@ -207,8 +208,10 @@ class Overview:
 
     @cached_property
     def rollout(self) -> Rollout:
-        hold = self.deployment.rollout_hold
-        return Rollout(self.revision, self.live, self.wanted, hold, settings.DRAIN_SECONDS, self.now)
+        hold, policy = self.deployment.rollout_hold, observe.policy()
+        return Rollout(
+            self.revision, self.live, self.wanted, hold, policy.drain_seconds, policy.settle_seconds, self.now
+        )
 
     @cached_property
     def _scaled(self) -> DeploymentEvent | None:
@@ -227,8 +230,13 @@ class Overview:
         return self.rollout.is_going_on and self.deployment.terminate_requested_at is None
 
     @property
+    def has_ended(self) -> bool:
+        """Nothing runs until people ask for it."""
+        return self.deployment.status in (DeploymentStatus.FAILED, DeploymentStatus.TERMINATED)
+
+    @property
     def may_be_called(self) -> bool:
-        return self.deployment.terminate_requested_at is None
+        return self.deployment.terminate_requested_at is None and not self.has_ended
 
     @property
     def scaled_from(self) -> int:
@@ -304,19 +312,13 @@ class Overview:
         return self.model.title if self.model else self.spec.model.repository
 
     @property
-    def replicas_in_words(self) -> str:
-        """What moves, else what is allowed."""
-        ending = len(self.live) - self.ready - len(self.starting)
-        moves = [f"{len(self.starting)} starting"] if self.starting else []
-        moves += [f"{ending} ending"] if ending else []
-        return ", ".join(moves) or self.range_in_words
-
-    @property
     def no_replicas(self) -> str:
         if self.deployment.status == DeploymentStatus.SLEEPING:
             return "It sleeps: no replica runs and no GPU is held."
         if self.wanted == 0 or self.deployment.failed_at:
             return "No replica is left; no GPU is held."
+        if self.backoff_left is not None:
+            return "No replica now: the next one starts after a pause, as the last one failed."
         return "No replica yet: the first one starts as soon as its GPUs are free."
 
     @property

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from console.pages import changes
-from console.pages.figures import counted, moment
+from console.pages.figures import moment
 from console.pages.overview import Overview
 from deployments import bodies, diffs, queries
 from deployments.models import Deployment, Revision
@@ -88,8 +88,8 @@ def rollback_effects(overview: Overview) -> str:
     """What a rollback does to what runs now."""
     if not overview.live:
         return "Nothing runs now, so nothing restarts: the next start uses it."
-    replicas = counted(len(overview.live), "replica")
+    which = "The replica that runs is" if len(overview.live) == 1 else f"The {len(overview.live)} replicas that run are"
     return (
-        f"It is made as a new revision. {replicas} of the present one give way one after the other: a new one must "
-        "be ready before an old one drains, and requests go on meanwhile."
+        f"It makes a new revision. {which} replaced one at a time: where a GPU is free, the new one is ready before an "
+        "old one drains; else requests are held until it is."
     )

@@ -36,6 +36,7 @@ class Rollout:
     wanted: int
     hold: str
     drain_seconds: float
+    settle_seconds: float
     now: datetime
 
     def is_new(self, row: ReplicaRow) -> bool:
@@ -78,7 +79,7 @@ class Rollout:
     def next(self) -> str:
         """One sentence: what it waits for now."""
         if self.hold:
-            return f"Held: {self.hold}"
+            return f"Held: {self.hold.rstrip('.')}."
         if starting := [row.short for row in self.new if row.replica.state in STARTING]:
             verb = "is" if len(starting) == 1 else "are"
             return f"Next: once {joined(starting)} {verb} ready, an old replica drains."
@@ -87,7 +88,15 @@ class Rollout:
         if stopping := [row.short for row in self.old if row.replica.state == R.STOPPING]:
             verb = "stops, its GPUs are" if len(stopping) == 1 else "stop, their GPUs are"
             return f"Next: {joined(stopping)} {verb} released."
+        if settling := [row.short for row in self.new if self._is_settling(row)]:
+            return (
+                f"Next: {joined(settling)} must stay ready for {self.settle_seconds:g} s, then an old replica drains."
+            )
         return f"Next: a replica of revision {self.revision.number} starts."
+
+    def _is_settling(self, row: ReplicaRow) -> bool:
+        since = row.replica.ready_at or row.replica.state_since
+        return row.replica.state == R.READY and self.now - since < timedelta(seconds=self.settle_seconds)
 
     def _drain(self, row: ReplicaRow) -> str:
         """r-7f3a finishes 3 requests, at most 0:38, then stops."""

@@ -148,7 +148,7 @@ def line(deployment: Deployment, live: list[Replica], now: datetime) -> str:
             return _rolling(deployment, live)
         case S.SLEEPING:
             idle = now - (deployment.asleep_since or deployment.status_since)
-            return f"asleep for {in_words(idle.total_seconds())}, the next request wakes it"
+            return f"idle {in_words(idle.total_seconds())}, a request wakes it"
         case S.FAILED:
             return _first_sentence(str((deployment.cause or {}).get("message", "")))
         case S.TERMINATING:

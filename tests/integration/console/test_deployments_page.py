@@ -124,6 +124,8 @@ def test_columns_sort_both_ways_and_say_so(owner, now):
         (S.DEPLOYING, "2/3 Downloading, 33 %"),
         (S.RUNNING, "since "),
         (S.SCALING, "1 → 2, 3/3 Initializing"),
+        (S.ROLLING, "revision 1 → 2, 1 of 2 replaced"),
+        (S.SLEEPING, "a request wakes it"),
         (S.FAILED, "The engine exited with code 1"),
         (S.TERMINATING, "1 replica to stop"),
         (S.TERMINATED, "Terminated"),
@@ -132,6 +134,28 @@ def test_columns_sort_both_ways_and_say_so(owner, now):
 def test_the_line_below_the_status_says_why_or_how_far(owner, now, status, words):
     rows.in_status(owner, status, now)
     assert words in signed_in(owner).get("/deployments/").content.decode()
+
+
+def test_replicas_are_drawn_up_to_the_range_and_a_fixed_number_says_so(owner, now):
+    rows.in_status(owner, S.RUNNING, now)
+    rows.in_status(owner, S.SLEEPING, now)
+    text = re.sub(r"\s+", " ", signed_in(owner).get("/deployments/").content.decode())
+    assert '<span class="cells"><i class="ready"></i></span>fixed' in text
+    assert '<span class="cells"><i></i><i></i><i></i></span>0–3' in text
+
+
+def test_each_row_offers_what_makes_sense_in_its_status(owner, now):
+    made = {status: rows.in_status(owner, status, now) for status in (S.RUNNING, S.FAILED, S.TERMINATING)}
+    text = signed_in(owner).get("/deployments/").content.decode()
+    offered = {
+        status: {verb for verb in ("edit", "clone", "terminate", "delete") if f"/{one.pk}/{verb}/" in text}
+        for status, one in made.items()
+    }
+    assert offered == {
+        S.RUNNING: {"edit", "clone", "terminate"},
+        S.FAILED: {"edit", "clone", "delete"},
+        S.TERMINATING: {"clone"},
+    }
 
 
 def test_only_who_may_deploy_is_offered_to_deploy_and_to_end(owner, now):

@@ -94,9 +94,22 @@ def test_a_replica_of_an_equal_configuration_counts_as_replaced(owner, now, visi
     assert "Serves requests since" in said(visitor, deployment)
 
 
+def test_a_replica_that_has_just_become_ready_must_stay_so_before_an_old_one_goes(owner, now, visitor):
+    deployment = rows.in_status(owner, S.RUNNING, now)
+    rows.revision(deployment, now)
+    changed(deployment, status=S.ROLLING)
+    rows.replica(deployment, ReplicaState.READY, now, ready_at=now)
+    assert re.search(r"Next: r-\w{4} must stay ready for \d+ s, then an old replica drains", said(visitor, deployment))
+
+
+def test_falling_asleep_is_no_scaling(owner, now, visitor):
+    deployment = changed(rows.in_status(owner, S.SCALING, now), desired_replicas=0, asleep_since=now)
+    assert "Falling asleep 1 ready, 1 starting. Then it holds no GPU." in said(visitor, deployment)
+
+
 def test_scaling_says_from_what_to_what_and_why(owner, now, visitor):
     deployment = changed(rows.in_status(owner, S.SCALING, now), desired_replicas=3)
-    summary = "Scaled 1 → 3: 28 requests at a time over 60 s, 11.2 each, need 3 replicas."
+    summary = "Scales from 1 replica to 3: 28 requests at a time over 60 s, 11.2 each, need 3 replicas."
     rows.event(deployment, now, "scaled", summary, **{"from": 1, "to": 3, "inputs": INPUTS})
     text = said(visitor, deployment)
     assert "Scaling from 1 to 3 replicas 28 requests at a time over 60 s" in text
@@ -131,6 +144,7 @@ def test_waking_says_when_it_was_woken_and_who_waits_for_how_long(owner, now, vi
     assert "Woken by a request at" in text
     assert re.search(r"4 requests wait, the oldest for 0:1[2-4]", text)
     assert "+ 4" in said(visitor, waking, fragment="readouts")
+    assert "Woken as at least 1 replica must run, at" in said(visitor, changed(waking, min_replicas=1))
 
 
 def test_who_waits_is_not_known_without_a_living_gateway(owner, now, visitor, redis_url):

@@ -75,7 +75,7 @@ async def test_a_page_gets_everything_when_it_connects_and_what_changed_after_a_
     _, user, deployment = await northwind()
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         first = await heard(line, 'id="header"')
-        for name in ("readouts", "starting", "replicas", "timeline", "effects", "cause"):
+        for name in ("now", "readouts", "starting", "replicas", "timeline", "engine", "effects"):
             assert f'id="{name}" ' in first.replace(">", " >")
         assert 'data-status="RUNNING"' in first
         await database(services.terminate)(deployment, by=user, now=timezone.now())
@@ -98,13 +98,52 @@ async def test_who_may_not_deploy_is_sent_nothing_of_the_dialogs_its_page_lacks(
 
 async def test_what_is_pushed_holds_no_token_and_no_form():
     _, user, deployment = await northwind(DeploymentStatus.FAILED)
-    for path in (f"/ws/deployments/{deployment.pk}/", "/ws/deployments/"):
+    page = f"/ws/deployments/{deployment.pk}/"
+    for path in (page, f"{page}?page=settings", f"{page}?page=events", "/ws/deployments/"):
         async with opened(path, user) as line:
             pushed = await heard(line, "hx-swap-oob")
             assert "csrf" not in pushed
             assert "nonce" not in pushed
             assert "<form" not in pushed
-            assert pushed.count('hx-swap-oob="true"') >= 4
+            assert pushed.count('hx-swap-oob="true"') >= 3
+
+
+async def test_the_settings_get_new_revisions_and_changes_and_nothing_of_other_pages():
+    _, user, deployment = await northwind()
+    async with opened(f"/ws/deployments/{deployment.pk}/?page=settings", user) as line:
+        first = await heard(line, 'id="revisions"')
+        assert 'id="changes"' in first
+        assert 'id="timeline"' not in first
+        await database(services.terminate)(deployment, by=user, now=timezone.now())
+        assert "asked to terminate" in await heard(line, 'id="changes"')
+
+
+async def test_the_events_page_gets_new_events_of_its_kind_only():
+    _, user, deployment = await northwind()
+    async with opened(f"/ws/deployments/{deployment.pk}/?page=events&kind=scaling", user) as line:
+        await heard(line, 'id="events"')
+        await database(rows.event)(deployment, timezone.now(), "replica_ready", "r-1234 ready")
+        await database(rows.event)(deployment, timezone.now(), "scaled", "Scales from 1 replica to 2")
+        await database(publish.ui_changed)([deployment])
+        pushed = await heard(line, "Scales from 1 replica to 2")
+        assert "r-1234 ready" not in pushed
+
+
+async def test_what_somebody_does_is_told_while_it_happens():
+    _, user, deployment = await northwind(DeploymentStatus.FAILED)
+    async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
+        assert 'form="retry-form"' in await heard(line, 'id="now"')
+        await database(services.retry)(deployment, by=user, now=timezone.now())
+        assert "Waiting for" in await heard(line, 'id="now"')
+
+
+async def test_the_count_beside_the_list_moves_with_it():
+    owner, user, _ = await northwind()
+    async with opened("/ws/deployments/", user) as line:
+        assert ">1</span>" in await heard(line, 'id="deployment-count"')
+        made = await database(rows.in_status)(owner, DeploymentStatus.PENDING, timezone.now())
+        await database(publish.ui_changed)([made])
+        assert 'id="deployment-count" hx-swap-oob="true">2</span>' in await heard(line, 'id="deployment-count"')
 
 
 async def test_only_fragments_that_changed_are_sent():

@@ -13,7 +13,7 @@ TABLE = {
     S.SCALING: ALIVE,
     S.ROLLING: ALIVE,
     S.SLEEPING: ALIVE,
-    S.FAILED: ("retry edit redeploy", "terminate delete", "clone"),
+    S.FAILED: ("retry edit redeploy", "delete", "clone"),
     S.TERMINATING: ("", "", "clone"),
     S.TERMINATED: ("edit redeploy", "delete", "clone"),
 }
