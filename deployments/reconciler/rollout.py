@@ -57,14 +57,13 @@ def _roll(snapshot: Snapshot, old: Sequence[ReplicaView], new: Sequence[ReplicaV
     going = (*superseded, *(let_go(one, "surplus") for one in too_many), *(Drain(one.id) for one in relieved))
     missing = replicas - len(new)
     short = replicas - left - len(new)
-    room = min(missing, short + max(1, replicas // 4))
+    room, fitting = min(missing, short + max(1, replicas // 4)), _fitting(snapshot)
     if short > 0:  # who is missing altogether queues up for GPUs like everybody
-        return Steps(going, min(missing, max(short, min(room, _fitting(snapshot)))))
+        start = min(missing, max(short, min(room, fitting)))
+        return Steps(going if going or fitting else _replace(snapshot, serving, new).actions, start)
     if room <= 0 or going:
         return Steps(going)
-    if fitting := _fitting(snapshot):
-        return Steps(going, min(room, fitting))
-    return _replace(snapshot, serving, new)
+    return Steps((), min(room, fitting)) if fitting else _replace(snapshot, serving, new)
 
 
 def _replace(snapshot: Snapshot, serving: Sequence[ReplicaView], new: Sequence[ReplicaView]) -> Steps:

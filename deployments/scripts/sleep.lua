@@ -1,5 +1,5 @@
 -- Put a deployment to sleep if nobody wants it, or change nothing: from then on `admit` gives no slot.
--- KEYS: load, slots, gateways, epoch
+-- KEYS: load, slots, gateways, epoch, generation
 -- ARGV: the epoch under which the idle time was measured, milliseconds without an arrival, seconds after which a
 --       gateway is dead
 -- Returns 'asleep' | 'busy' (in flight or waiting) | 'recent' (somebody came lately) | 'unknown' (no gateway lives, or
@@ -36,4 +36,5 @@ if arrived and now - arrived < tonumber(ARGV[2]) then
 end
 redis.call('HSET', KEYS[1], 'asleep', '1')
 redis.call('HDEL', KEYS[1], 'wake')
+redis.call('INCR', KEYS[5]) -- a publication that read the rows before now reads them again
 return 'asleep'

@@ -112,9 +112,9 @@ class Console:
             organization=self.organization, spec=spec, body=body, by=self.user, now=self.now
         )[0]
 
-    def create_range(self, least: int, most: int, **rest: object) -> Deployment:
+    def create_range(self, least: int, most: int, name: str = "chat", **rest: object) -> Deployment:
         """A deployment that scales, after 300 s without need downwards or to sleep."""
-        body = {"name": "chat", "model": {"source": "catalog", "id": "small"}, **rest}
+        body = {"name": name, "model": {"source": "catalog", "id": "small"}, **rest}
         body["autoscaling"] = {"min_replicas": least, "max_replicas": most}
         spec = specs.parse(body, self.options)
         return services.create_deployment(
