@@ -91,6 +91,9 @@ class Intents:
                 self.first_ready[deployment.pk] = stamp
                 self.ready_revisions[replica.revision_id] = stamp
                 self.journal.events.append(events.replica_ready(deployment, replica, stamp))
+        wanted = deployment.revision
+        if wanted and wanted.ready_at is None and replica.state == R.READY and _is_configured(replica, wanted):
+            self.ready_revisions.setdefault(wanted.pk, self.batch.now)  # an edit that was taken back runs already
         if was_ready and was_serving != replica.serving and not seen.exited and replica.state == R.READY:
             self.journal.events.append(events.replica_health(deployment, replica, self.batch.now))
         if not seen.exited:
@@ -148,3 +151,7 @@ class Intents:
     @staticmethod
     def _gpu(deployment: Deployment, replica: Replica) -> str:
         return pools.wish(replica.gpu_count, deployment.gpu_type.title)
+
+
+def _is_configured(replica: Replica, revision: Revision) -> bool:
+    return replica.revision.spec_hash == revision.spec_hash

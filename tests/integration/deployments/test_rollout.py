@@ -3,6 +3,7 @@
 import pytest
 
 from deployments.models import Revision
+from deployments.services import rollback
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.deployments.looks import a_gateway_is_alive, kinds, states, status
 
@@ -147,6 +148,33 @@ def test_a_revision_that_crashes_as_soon_as_it_is_ready_is_rolled_back_while_the
     assert (deployment.refresh_from_db(), deployment.revision.restores) == (None, 1)
     assert [row.pk for row in deployment.replicas.filter(state=R.READY)] == [first.pk]
     assert (status(deployment), deployment.failed_at) == (S.RUNNING, None)
+
+
+def test_what_ran_before_and_fails_long_after_a_rollback_is_not_rolled_back_further(console, store):
+    a_gateway_is_alive(store)
+    deployment = console.create(replicas=1)
+    console.run(deployment)
+    console.edit(deployment, **LONGER)
+    roll(console)
+    rollback(deployment, number=1, by=None, now=console.now)
+    roll(console)
+    assert [row.number for row in Revision.objects.exclude(ready_at=None).order_by("number")] == [1, 2, 3]
+    for _ in range(8):
+        for name in console.cluster.running():
+            console.cluster.exit(name, 1)
+        console.tick(6)
+    assert (status(deployment), deployment.revision.number) == (S.FAILED, 3)
+
+
+def test_an_edit_taken_back_before_anything_ended_is_known_to_run(console, store):
+    a_gateway_is_alive(store)
+    deployment = console.create(replicas=1)
+    console.run(deployment)
+    console.edit(deployment, **LONGER)
+    console.tick()
+    console.edit(deployment, engine={"context_length": 8192})
+    console.tick(1, times=2)
+    assert [row.number for row in Revision.objects.exclude(ready_at=None).order_by("number")] == [1, 3]
 
 
 def test_a_first_revision_that_cannot_start_fails_the_deployment(console):
