@@ -1,14 +1,15 @@
-"""The JSON schema of a merge patch on a deployment: every field of its body that may change, each of them nullable.
+"""The JSON schema of a merge patch on a deployment: every field of its body that may change, nullable where null
+brings a default back.
 
 What a patch may hold also depends on the deployment that it meets, which a schema cannot say. What fits here is taken
-by every deployment that the schema of a new one allows; the API takes more (a longer context where the model in force
-reads it, more GPUs where there are more of its type, more than one adapter).
+by every deployment that the schema of a new one allows; the API takes more: each model, with a context length beside
+it where it reads less than what is in force; a longer context where the model reads it; more GPUs where there are more
+of its type; more than one adapter.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 from console.api.bodies import PRINTABLE, Schema, adapter, autoscaling, closed, labels, number, whole, words
@@ -17,18 +18,23 @@ from deployments.specs import FAULTS, Options
 
 
 def deployment(options: Options) -> Schema:
-    """A variant without another model, and one for each context length that models of the catalog have: another
-    model comes with the context length that it shall be served with."""
+    """With the model that it has, or with one that reads as much as any."""
     by_context: dict[int, list[str]] = defaultdict(list)
     for name, model in options.models.items():
         by_context[model.context_length].append(name)
-    shortest = min(by_context, default=LOWEST_CONTEXT)
-    others = [_variant(options, most, by_context[most]) for most in sorted(by_context)]
-    return {"anyOf": [_variant(options, shortest, ()), *others]}
+    shortest, longest = min(by_context, default=LOWEST_CONTEXT), max(by_context, default=0)
+    kept = _properties(options, shortest)
+    if not longest:
+        return closed(kept)
+    about = "Another one of the catalog; one that reads less needs engine.context_length beside it."
+    model = closed({"source": words(["catalog"]), "id": words(sorted(by_context[longest]), description=about)}, ["id"])
+    other = closed({"model": model, **_properties(options, longest)}, ["model"])
+    titles = ("With the model that it has", "With another model")
+    return {"anyOf": [{"title": title, **one} for title, one in zip(titles, (closed(kept), other), strict=True)]}
 
 
-def _variant(options: Options, most_context: int, models: Iterable[str]) -> Schema:
-    properties = {
+def _properties(options: Options, most_context: int) -> Schema:
+    return {
         "description": _nullable({"type": "string", "maxLength": 500, "pattern": PRINTABLE}),
         "engine": _nullable(_engine(options, most_context)),
         "gpu": closed({"count": _nullable(whole(1, _fewest_gpus(options)))}),
@@ -36,12 +42,6 @@ def _variant(options: Options, most_context: int, models: Iterable[str]) -> Sche
         "autoscaling": _nullable(_autoscaling(options.delay_floor_seconds)),
         "labels": _nullable(_labels()),
     }
-    if not models:
-        return {"title": "With the model that it has", **closed(properties)}
-    model = closed({"source": words(["catalog"]), "id": words(sorted(models))}, required=["id"])
-    properties["engine"] = closed(_settings(most_context), required=["context_length"])
-    title = f"With another model, which reads {most_context} tokens"
-    return {"title": title, **closed({"model": model, **properties}, required=["model", "engine"])}
 
 
 def _engine(options: Options, most_context: int) -> Schema:
