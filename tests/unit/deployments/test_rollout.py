@@ -95,6 +95,11 @@ def test_without_gpus_the_old_make_place_one_at_a_time(replicas, wanted, pool, g
     assert decided(replicas, wanted, pool, gpu_count) == expected
 
 
+def test_who_wants_more_than_there_is_updates_what_it_has_all_the_same():
+    """Five wanted, three run, no GPU is free: two wait in the queue, and one of the three makes place."""
+    assert decided([old("a"), old("b"), old("c")], 5, FULL) == Steps((Drain("a"),), 2)
+
+
 @pytest.mark.parametrize(
     ("pool", "gpu_count", "hold"),
     [
@@ -189,8 +194,8 @@ def test_a_revision_that_fails_is_rolled_back_and_costs_one_old_replica_at_most(
 
 @pytest.mark.parametrize("seed", range(10))
 def test_edits_scaling_crashes_and_requests_in_any_order_lose_nothing_and_converge(seed):
-    """20 lives each: no request is cut by a stop, GPUs are never overdrawn, and it ends as people asked last."""
-    for number in range(20):
+    """Ten lives each: no request is cut by a stop, GPUs are never overdrawn, and it ends as people asked last."""
+    for number in range(10):
         random = Random(f"{seed} {number}")
         world = a_world(random.randint(1, 4), 6, start_seconds=random.choice([1.0, 4.0]))
         requests, crashed = 0, set()
