@@ -20,8 +20,8 @@ from deployments.specs import FAULTS, Options
 def deployment(options: Options) -> Schema:
     """With the model that it has, or with one that reads as much as any."""
     by_context: dict[int, list[str]] = defaultdict(list)
-    for name, model in options.models.items():
-        by_context[model.context_length].append(name)
+    for name, one in options.models.items():
+        by_context[one.context_length].append(name)
     shortest, longest = min(by_context, default=LOWEST_CONTEXT), max(by_context, default=0)
     kept = _properties(options, shortest)
     if not longest:
@@ -30,7 +30,9 @@ def deployment(options: Options) -> Schema:
     model = closed({"source": words(["catalog"]), "id": words(sorted(by_context[longest]), description=about)}, ["id"])
     other = closed({"model": model, **_properties(options, longest)}, ["model"])
     titles = ("With the model that it has", "With another model")
-    return {"anyOf": [{"title": title, **one} for title, one in zip(titles, (closed(kept), other), strict=True)]}
+    return {
+        "anyOf": [{"title": title, **variant} for title, variant in zip(titles, (closed(kept), other), strict=True)]
+    }
 
 
 def _properties(options: Options, most_context: int) -> Schema:

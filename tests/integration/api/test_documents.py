@@ -43,6 +43,23 @@ def test_the_body_of_a_deployment_names_what_may_be_chosen_now(cluster):
     assert gpu[0]["properties"]["count"]["maximum"] == 8
 
 
+def test_the_schema_of_a_patch_has_what_may_change_and_names_what_never_does_not(cluster):
+    kept, other = document()["components"]["schemas"]["DeploymentPatch"]["anyOf"]
+    assert set(kept["properties"]) == {"description", "engine", "gpu", "adapters", "autoscaling", "labels"}
+    assert set(kept["properties"]["gpu"]["properties"]) == {"count"}
+    assert other["properties"]["model"]["properties"]["id"]["enum"] == ["wide"]
+    most = [one["properties"]["engine"]["properties"]["context_length"]["maximum"] for one in (kept, other)]
+    assert most == [8192, 32768]
+
+
+def test_if_match_and_etag_are_described(cluster):
+    edit = document()["paths"]["/deployments/{id}"]["patch"]
+    assert "If-Match" in edit["description"]
+    assert "ETag" in edit["responses"]["200"]["headers"]
+    assert {"409", "412", "415", "422"} <= set(edit["responses"])
+    assert set(edit["requestBody"]["content"]) == {"application/json", "application/merge-patch+json"}
+
+
 def test_without_gpus_nothing_can_be_deployed(cluster):
     ClusterGpu.objects.all().delete()
     assert document()["components"]["schemas"]["DeploymentBody"]["not"] == {}
