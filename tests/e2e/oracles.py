@@ -120,7 +120,9 @@ def _broken_intervals(row: Row) -> Iterable[str]:
         yield "phases overlap or leave a gap"
     if any(end is not None and end <= start for _, start, end in row.phases):
         yield "a phase is empty or negative"
-    if (row.state in LIVE) != (not ends or ends[-1] is None) or (ends and ends[-1] != row.released_at):
+    if row.state in LIVE and (not ends or ends[-1] is not None):
+        yield "a live replica has no open phase"
+    if row.state not in LIVE and ends and ends[-1] != row.released_at:  # without any: it ended before it was asked for
         yield "the last phase does not end with the replica"
 
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from console.machine.embedded import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 60
+READY_SECONDS = 120  # ten on a machine of its own
 Found = TypeVar("Found")
 
 

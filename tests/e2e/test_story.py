@@ -11,6 +11,7 @@ import urllib.request
 import openai
 import pytest
 
+from console.machine.embedded import accepts_postgresql
 from deployments.engines.simulator import tokens
 from tests.e2e.stack import ROOT, Stack, until
 
@@ -204,6 +205,13 @@ def test_terminate_ends_every_process_and_delete_forgets_the_name(stack):
     assert not _processes_of(stack, deployment["id"])
     assert stack.api("DELETE", "/deployments/short-lived")[0] == 204
     assert stack.api("GET", "/deployments/short-lived")[0] == 404
+
+
+def test_the_api_works_at_once_when_postgresql_is_back(stack):
+    pid = stack.kill_process("postgresql")
+    until("it runs again", lambda: stack.read_run_file()["processes"].get("postgresql", pid) != pid, 20)
+    until("it lets us in", lambda: accepts_postgresql(stack.run["database_url"]) is None, 20)
+    assert {stack.api("GET", "/deployments")[0] for _ in range(20)} == {200}
 
 
 def test_a_second_console_on_the_same_data_says_so_in_one_line(stack):
