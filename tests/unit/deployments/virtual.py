@@ -12,7 +12,7 @@ from deployments.demand import Load
 from deployments.reconciler import actions as act
 from deployments.reconciler.plan import plan
 from deployments.reconciler.snapshot import Listing, PoolView, ReplicaView, Snapshot
-from deployments.states import STARTING, ReplicaState
+from deployments.states import ReplicaState
 from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_replica, an_exit, seen
 
 R = ReplicaState
@@ -227,7 +227,3 @@ class World:
 
     def _set(self, **changes) -> None:
         self.deployment = replace(self.deployment, **changes)
-
-
-def is_starting(replica: ReplicaView) -> bool:
-    return replica.state in STARTING
