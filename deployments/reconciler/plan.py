@@ -114,8 +114,8 @@ def _next_due(
     deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, earned: Backoff, now: datetime
 ) -> datetime | None:
     live = [one for one in replicas if one.is_live]
-    if deployment.asleep_since is not None and any(one.is_wanted for one in live):
-        return now
+    if deployment.asleep_since == now and any(one.is_wanted for one in live):
+        return now  # it fell asleep in this pass: the next one lets its replicas go
     if not live and (deployment.is_ending or deployment.failed_at is not None):
         return None
     if any(one.state is not ReplicaState.READY or not one.serving for one in live):
