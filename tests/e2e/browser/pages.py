@@ -5,6 +5,8 @@ PAGES = {
     "deployments": "/deployments/",
     "new-deployment": "/deployments/new/",
     "deployment": "/deployments/{id}/",
+    "events": "/deployments/{id}/events/",
+    "settings": "/deployments/{id}/settings/",
     "logs": "/deployments/{id}/logs/",
     "playground": "/deployments/{id}/playground/",
     "api-keys": "/settings/api-keys/",
