@@ -207,13 +207,6 @@ def test_terminate_ends_every_process_and_delete_forgets_the_name(stack):
     assert stack.api("GET", "/deployments/short-lived")[0] == 404
 
 
-def test_the_api_works_at_once_when_postgresql_is_back(stack):
-    pid = stack.kill_process("postgresql")
-    until("it runs again", lambda: stack.read_run_file()["processes"].get("postgresql", pid) != pid, 20)
-    until("it lets us in", lambda: accepts_postgresql(stack.run["database_url"]) is None, 20)
-    assert {stack.api("GET", "/deployments")[0] for _ in range(20)} == {200}
-
-
 def test_a_second_console_on_the_same_data_says_so_in_one_line(stack):
     done = subprocess.run(
         [sys.executable, "manage.py", "up"], cwd=ROOT, env=stack.environment, capture_output=True, text=True
@@ -273,3 +266,10 @@ def test_the_shims_log_agrees_with_the_replicas_that_the_console_shows(stack, ch
     for row in rows:
         stamps = [phase["started_at"] for phase in row["phases"]]
         assert stamps == sorted(stamps)
+
+
+def test_the_api_works_at_once_when_postgresql_is_back(stack):
+    pid = stack.kill_process("postgresql")
+    until("it runs again", lambda: stack.read_run_file()["processes"].get("postgresql", pid) != pid, 20)
+    until("it lets us in", lambda: accepts_postgresql(stack.run["database_url"]) is None, 20)
+    assert {stack.api("GET", "/deployments")[0] for _ in range(20)} == {200}
