@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 MOST_READ = 10_000
 _WHOLE, _DECIMAL = re.compile(r"-?\d+"), re.compile(r"-?\d*\.?\d+")
@@ -13,7 +14,7 @@ def number(text: str) -> int | float | str:
     plain = text.replace(",", "").replace(" ", "")
     if _WHOLE.fullmatch(plain) and len(plain) < 16:
         return int(plain)
-    return float(plain) if _DECIMAL.fullmatch(plain) and len(plain) < 20 else text
+    return float(plain) if _DECIMAL.fullmatch(plain) and len(plain) < 40 else text
 
 
 def whole(text: str, lowest: int = 1) -> int | None:
@@ -26,5 +27,5 @@ def typed(value: float) -> str:
     """A number as it stands in a field: 8,192; 0.25. Reading it again gives the same."""
     if isinstance(value, int):
         return f"{value:,}"
-    short = f"{value:.12g}"
-    return short if float(short) == value else repr(value)
+    plain = format(Decimal(repr(value)), "f")
+    return plain.removesuffix(".0")

@@ -5,7 +5,7 @@ const rows = box.querySelector("[data-rows]");
 const blank = box.querySelector("template");
 let next = 1 + Math.max(-1, ...[...rows.querySelectorAll("input")].map((input) => Number(input.id.split("-")[1])));
 
-const tell = () => rows.dispatchEvent(new Event("change", { bubbles: true }));
+const tell = () => rows.dispatchEvent(new Event("input", { bubbles: true }));
 
 box.addEventListener("click", (event) => {
   const button = event.target.closest("[data-add], [data-remove]");

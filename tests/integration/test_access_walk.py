@@ -26,6 +26,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 OBJECTS = {
     "deployments/<uuid:deployment_id>/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/events/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/edit/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/edit/preview/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/clone/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/settings/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/revisions/<int:number>/rollback/": {
         "deployment_id": ["deployment"],

@@ -40,10 +40,13 @@ def signed_in(organization: Organization, role: Role = Role.ADMIN) -> Client:
 
 GOOD = {
     "name": "llama-chat", "endpoint": "default", "model": "llama-3.1-8b-instruct", "gpu": "l40s-48gb", "gpu_count": "1",
-    "fixed": "on", "replicas": "2", "engine": "simulator", "context_length": "8,192", "max_concurrency": "32", "labels": "team=blue",
-    "description": "For the help centre", "download_seconds": "0.5", "initialize_seconds": "1", "ttft_ms": "10",
-    "itl_ms": "1", "fail": "",
+    "fixed": "on", "replicas": "2", "engine": "simulator", "context_length": "8,192", "max_concurrency": "32",
+    "labels": "team=blue", "description": "For the help centre", "download_seconds": "0.5", "initialize_seconds": "1",
+    "ttft_ms": "10", "itl_ms": "1", "fail": "",
 }  # fmt: skip
+
+
+ADAPTERS = {"adapter-0-repository": "northwind/sql", "adapter-1-repository": "northwind/tone", "adapter-1-name": "t"}
 
 
 def test_what_is_chosen_becomes_a_deployment_like_one_of_the_api(owner):
@@ -71,19 +74,48 @@ def test_what_is_chosen_becomes_a_deployment_like_one_of_the_api(owner):
         ("engine", "vllm", "are declared, not real"),
         ("context_length", "999,999", "The model reads at most 131,072 tokens"),
         ("max_concurrency", "0", "Use 1 or more."),
+        ("min_replicas", "-1", "Use 0 or more."),
+        ("max_replicas", "0", "Use 1 or more."),
+        ("scale_down_delay_seconds", "1", "or more."),
+        ("sleep_after_seconds", "never", "Write a number, such as 16."),
+        ("adapter-0-repository", "no-owner", "Write it as owner/name"),
+        ("adapter-1-name", "No!", "Use 1 to 63 lowercase letters"),
         ("ttft_ms", "soon", "Write a number, such as 16."),
         ("fail", "quietly", "Send one of"),
         ("endpoint", "nowhere", "There is no endpoint"),
     ],
 )
 def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(owner, field, typed, words):
-    answer = signed_in(owner).post("/deployments/new/", {**GOOD, field: typed})
+    ranged = {"fixed": ""} if field.endswith(("_replicas", "_seconds")) else {}
+    answer = signed_in(owner).post("/deployments/new/", {**GOOD, **ADAPTERS, **ranged, field: typed})
     text = answer.content.decode()
     assert answer.status_code == 200
     assert f'id="{field}-problem"' in text
     assert words in text.replace("&#x27;", "'")
     assert f'href="#{field}"' in text
     assert "For the help centre" in text
+    assert not Deployment.objects.exists()
+
+
+def test_a_range_and_adapters_are_chosen_too(owner):
+    scaling = {"fixed": "", "min_replicas": "0", "max_replicas": "4", "scale_down_delay_seconds": "600"}
+    signed_in(owner).post("/deployments/new/", {**GOOD, **ADAPTERS, **scaling, "adapter-7-name": ""})
+    made = Deployment.objects.get()
+    assert (made.autoscaling_enabled, made.min_replicas, made.max_replicas) == (True, 0, 4)
+    assert (made.scale_down_delay_seconds, made.sleep_after_seconds, made.desired_replicas) == (600, None, 1)
+    named = {one["name"]: one["repository"] for one in made.revision.spec["adapters"]}
+    assert named == {"sql": "northwind/sql", "t": "northwind/tone"}
+
+
+def test_a_preset_sets_the_range_without_script(owner):
+    signed_in(owner).post("/deployments/new/", {**GOOD, "fixed": "", "max_replicas": "4", "preset": "lowest_cost"})
+    assert Deployment.objects.values_list("min_replicas", "max_replicas").get() == (0, 4)
+
+
+def test_a_row_for_an_adapter_is_added_without_script_and_nothing_is_created(owner):
+    text = signed_in(owner).post("/deployments/new/", {**GOOD, **ADAPTERS, "add_adapter": "1"}).content.decode()
+    assert 'id="adapter-2-repository"' in text
+    assert 'value="northwind/tone"' in text
     assert not Deployment.objects.exists()
 
 
