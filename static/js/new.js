@@ -33,4 +33,7 @@ document.addEventListener("click", (event) => {
 });
 
 const chosen = models.find((model) => model.querySelector(":checked"));
-chosen?.scrollIntoView({ block: "nearest" });
+if (chosen) {
+  const list = chosen.parentElement; // it alone is scrolled: the page stays where it is
+  list.scrollTop += Math.max(0, chosen.getBoundingClientRect().bottom - list.getBoundingClientRect().bottom);
+}
