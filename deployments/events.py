@@ -195,11 +195,12 @@ def woken(deployment: Deployment, wake: Wake, now: datetime) -> DeploymentEvent:
 
 
 def rollout_started(deployment: Deployment, now: datetime) -> DeploymentEvent:
-    return _event(deployment, Kind.ROLLOUT_STARTED, f"Rolls to {_revision(deployment)}", now)
+    return _event(deployment, Kind.ROLLOUT_STARTED, f"Rolls to {_revision(deployment)}", now, _number(deployment))
 
 
 def rollout_done(deployment: Deployment, now: datetime) -> DeploymentEvent:
-    return _event(deployment, Kind.ROLLOUT_DONE, f"Rolled: all replicas run {_revision(deployment)}", now)
+    summary = f"Rolled: all replicas run {_revision(deployment)}"
+    return _event(deployment, Kind.ROLLOUT_DONE, summary, now, _number(deployment))
 
 
 def rollout_held(deployment: Deployment, reason: str, now: datetime) -> DeploymentEvent:
@@ -228,6 +229,10 @@ def replica_failed(deployment: Deployment, replica: Replica, at: datetime) -> De
 
 def _count(replicas: int) -> str:
     return "1 replica" if replicas == 1 else f"{replicas} replicas"
+
+
+def _number(deployment: Deployment) -> dict[str, Any]:
+    return {"revision": deployment.revision.number if deployment.revision else None}
 
 
 def _revision(deployment: Deployment) -> str:

@@ -49,7 +49,7 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], jo
     """Derive the status from the row as it is now, with what people asked for in between."""
     result = plan.conclude(deployment_view(row), replicas, batch.policy, batch.now)
     if row.status != result.status:
-        journal.events.extend(_news(row, result.status, batch.now))
+        journal.events.extend(_news(row, result.status, replicas, batch.now))
         row.status, row.status_since = result.status, batch.now
         if result.status == DeploymentStatus.TERMINATED:
             row.terminated_at = batch.now
@@ -62,15 +62,22 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], jo
     return leases.Due(due, batch.now if reachable else row.observed_at)
 
 
-def _news(row: Deployment, new: DeploymentStatus, now: datetime) -> list[DeploymentEvent]:
-    """What a change of status is worth saying."""
+def _news(
+    row: Deployment, new: DeploymentStatus, replicas: Sequence[ReplicaView], now: datetime
+) -> list[DeploymentEvent]:
+    """What a change of status is worth saying. An update whose replicas fail starts once, however often they try, and
+    one that was taken back is not done."""
     if new is DeploymentStatus.TERMINATED:
         return [] if row.deleted_at else [events.terminated(row, now)]
+    if DeploymentStatus.ROLLING not in (row.status, new):
+        return []
+    started = events.rollout_started(row, now)
+    is_known = DeploymentEvent.objects.filter(deployment=row, kind=started.kind, data=started.data).exists()
     if new is DeploymentStatus.ROLLING:
-        return [events.rollout_started(row, now)]
-    if row.status == DeploymentStatus.ROLLING and new in (DeploymentStatus.RUNNING, DeploymentStatus.SCALING):
-        return [events.rollout_done(row, now)]
-    return []
+        return [] if is_known else [started]
+    live = {one.spec_hash for one in replicas if one.is_live}
+    is_done = row.revision is not None and live == {row.revision.spec_hash}
+    return [events.rollout_done(row, now)] if is_known and is_done else []
 
 
 def _shown(row: Deployment) -> dict[str, object]:

@@ -130,6 +130,7 @@ def test_a_revision_that_cannot_start_is_rolled_back_and_says_why(console, store
     assert Revision.objects.get(deployment=deployment, number=2).cause["code"] == "engine_exited"
     assert [row.pk for row in deployment.replicas.filter(state=R.READY)] == [first.pk]
     assert kinds(deployment).count("rolled_back_by_itself") == 1
+    assert (kinds(deployment).count("rollout_started"), kinds(deployment).count("rollout_done")) == (1, 0)
     assert deployment.failed_at is None
 
 
