@@ -115,7 +115,7 @@ def adapter() -> Schema:
         "revision": {"type": "string", "maxLength": 100, "pattern": PRINTABLE, "default": ""},
     }
     about = f"A LoRA adapter from Hugging Face; a deployment takes up to {MOST_ADAPTERS} with different names."
-    return {**closed(fields, required=["name", "repository"]), "description": about}
+    return {**closed(fields, required=["repository"]), "description": about}
 
 
 def autoscaling(floor: int) -> Schema:
