@@ -9,6 +9,7 @@ from tests.e2e.stack import Stack, until
 
 pytestmark = pytest.mark.survive
 DELAY_SECONDS = 5
+LOOK_SECONDS = 2.5  # between two looks at the load: the last one that needed three may be so old
 SETTINGS = {"SCALE_DOWN_DELAY_FLOOR_SECONDS": str(DELAY_SECONDS), "AUTOSCALER_MEAN_SECONDS": "4"}
 CLIENTS, CONCURRENCY, TOKENS = 10, 4, 40
 INPUTS = {"load", "waiting", "max_concurrency", "wanted_before", "ready", "min_replicas", "max_replicas", "mean_load"}
@@ -34,7 +35,7 @@ def test_replicas_follow_the_load_and_every_decision_says_why(stack):
         assert event["summary"]
         assert 1 <= event["data"]["to"] <= 3
     down = [datetime.fromisoformat(one["at"]) for one in steps if one["data"]["to"] < one["data"]["from"]]
-    assert min(down) >= ending_at + timedelta(seconds=DELAY_SECONDS - 1)
+    assert min(down) >= ending_at + timedelta(seconds=DELAY_SECONDS - LOOK_SECONDS)
 
 
 def _replicas(stack: Stack) -> tuple[int, int, int]:
