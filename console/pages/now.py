@@ -68,7 +68,7 @@ def _expected(overview: Overview) -> str:
     chart = next((start.chart for start in overview.starts if not start.is_over), None)
     if chart and chart.ready_about_at:
         return f"Ready about {chart.ready_about_at:%H:%M:%S} UTC, as earlier starts here went."
-    return "It takes longer than 95 of 100 starts here." if chart and chart.is_late else ""
+    return "It takes longer than the p95 of earlier starts here." if chart and chart.is_late else ""
 
 
 def _running(overview: Overview) -> Now:

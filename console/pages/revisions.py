@@ -88,8 +88,10 @@ def rollback_effects(overview: Overview) -> str:
     """What a rollback does to what runs now."""
     if not overview.live:
         return "Nothing runs now, so nothing restarts: the next start uses it."
-    which = "The replica that runs is" if len(overview.live) == 1 else f"The {len(overview.live)} replicas that run are"
+    count = len(overview.live)
+    one, many = "The replica that runs is replaced", f"The {count} replicas that run are replaced one at a time"
+    which = one if count == 1 else many
     return (
-        f"It makes a new revision. {which} replaced one at a time: where a GPU is free, the new one is ready before an "
+        f"It makes a new revision. {which}: where a GPU is free, the new one is ready before an "
         "old one drains; else requests are held until it is."
     )
