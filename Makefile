@@ -37,7 +37,8 @@ kills: $(VENV)/dev.installed
 	$(PYTEST) -q -m kills tests/e2e
 
 survive: $(VENV)/dev.installed
-	$(PYTEST) -q -n 2 --dist loadscope -m survive tests/e2e
+	$(PYTEST) -q -m survive tests/e2e/test_night.py
+	$(PYTEST) -q -n 2 --dist loadscope -m survive tests/e2e --ignore tests/e2e/test_night.py
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.list_page
