@@ -17,10 +17,12 @@ from tests.integration.api import world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXAMPLES = 10
-NOTHING_ENDS_WITHOUT_A_RECONCILER = {
+# They answer 409 until something has ended, failed (for which there is no reconciler here) or was edited before.
+NEED_WHAT_CAME_BEFORE = {
     "DELETE /deployments/{id}",
     "POST /deployments/{id}/redeploy",
     "POST /deployments/{id}/retry",
+    "POST /deployments/{id}/rollback",
 }
 
 
@@ -71,7 +73,7 @@ def findings(schema: Any, answers: Counter[tuple[str, int]]) -> Iterator[str]:
         match event:
             case events.ScenarioFinished():
                 for interaction in event.recorder.interactions.values():
-                    if interaction.response:
+                    if interaction.response and interaction.request.method != "OPTIONS":
                         answers[event.recorder.label, interaction.response.status_code] += 1
                 yield from failures(event.recorder)
             case events.NonFatalError() | events.FatalError():
@@ -93,7 +95,7 @@ def test_schemathesis_finds_nothing(live_server, secret):
     assert list(findings(schema, answers)) == []
     reached = {label for label, status in answers if status < 300}
     unreached = {f"{one.method} {one.path}" for one in OPERATIONS} - reached
-    assert unreached == {*NOTHING_ENDS_WITHOUT_A_RECONCILER, "DELETE /api-keys/{id}"}
+    assert unreached <= {*NEED_WHAT_CAME_BEFORE, "DELETE /api-keys/{id}"}
 
 
 def test_schemathesis_finds_nothing_about_api_keys(live_server, secret):
