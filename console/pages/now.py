@@ -72,10 +72,8 @@ def _expected(overview: Overview) -> str:
 
 
 def _running(overview: Overview) -> Now:
-    deployment = overview.deployment
-    since = moment(deployment.status_since, overview.now)
     on = f"Revision {overview.revision.number} on {counted(overview.ready, 'replica')}"
-    return Now("good", "status-running", f"Serves requests since {since} UTC", (f"{on}, {overview.allowed}.",))
+    return Now("good", "status-running", "Serves requests", (f"{on}, {overview.allowed}.",))
 
 
 def _scaling(overview: Overview) -> Now:
