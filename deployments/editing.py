@@ -79,8 +79,8 @@ def edit(
 def rollback(
     deployment: Deployment, *, number: int | None, expected_version: int | None = None, by: User | None, now: datetime
 ) -> Edited:
-    """Bring back the configuration of revision `number` (None: of the one before the current) as a new revision;
-    what acts at once stays as it is.
+    """Bring back the configuration of revision `number` as a new revision; what acts at once stays as it is. Without a
+    number: of the latest earlier revision that differs and did not fail.
 
     Raises `UnknownRevision`, `VersionConflict`, and `NotNow` when that configuration is in force already.
     """
@@ -106,9 +106,12 @@ def _to_restore(row: Deployment, number: int | None) -> Revision:
             raise UnknownRevision(number, known[0].number)
         return found
     assert row.revision, "every deployment has its first revision from the start"
-    previous = known.filter(number__lt=row.revision.number).first()
+    worked = known.filter(number__lt=row.revision.number, cause__isnull=True)
+    previous = worked.exclude(spec_hash=row.revision.spec_hash).first()
     if previous is None:
-        raise NotNow("There is only one revision, so there is nothing to go back to. Edit the deployment instead.")
+        raise NotNow(
+            "No earlier revision differs and did not fail, so there is nothing to go back to. Edit the deployment."
+        )
     return previous
 
 

@@ -25,7 +25,6 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
-from deployments.reconciler.snapshot import Policy
 from deployments.specs import Autoscaling, DeploymentSpec, EndpointOption, ModelRef, Options, RevisionSpec
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -117,7 +116,7 @@ def waits_after_failure(deployment: Deployment, now: datetime) -> bool:
     """Whether something of it failed lately and not all that is wanted runs again."""
     assert deployment.revision, "every deployment has its first revision from the start"
     replicas = deployment.replicas.filter(revision__spec_hash=deployment.revision.spec_hash)
-    lately = now - timedelta(seconds=Policy.failure_window_seconds)
+    lately = now - timedelta(seconds=settings.FAILURE_WINDOW_SECONDS)
     failed = replicas.filter(state=ReplicaState.FAILED, released_at__gt=lately)
     if deployment.tried_since:
         failed = failed.filter(created_at__gte=deployment.tried_since)

@@ -193,7 +193,7 @@ ROLLBACK: Schema = {
             "type": ["integer", "null"],
             "minimum": 1,
             "maximum": 2**31 - 1,
-            "description": "Its number; null for the one before the current.",
+            "description": "Its number; null for the latest earlier one that differs and did not fail.",
         }
     },
 }

@@ -17,9 +17,10 @@ from console.api.auth import Caller
 from console.api.operations import Answer, Call, utc
 from console.api.pages import BAD_CURSOR, EPOCH, MICROSECOND
 from console.api.parameters import Choice, Moment, Text, Whole
-from console.api.problems import Problem, missing
+from console.api.problems import Problem, invalid, missing
 from console.live import logtail, sse
 from console.live.logtail import Subject
+from deployments.fields import FieldError
 from deployments.logs import MOST_LINES, TAIL, Line, Place, Wanted
 
 HEARTBEAT_SECONDS = 15.0
@@ -59,6 +60,8 @@ def listed(call: Call) -> Answer:
     """A page, oldest line first, or with `follow` a stream."""
     subject = _subject(call.caller, call.path["id"], call.query["replica"])
     if call.query["follow"] == "true":
+        if call.query["cursor"] is not None:
+            raise invalid([FieldError("cursor", "not_applicable", "A stream has no pages: remove it, or follow.")])
         return Answer(200, stream=_stream(call))
     tail = call.query["tail"]
     found = logtail.read(subject, _wanted(call, tail + 1))
@@ -112,7 +115,7 @@ def _subject(caller: Caller, deployment: str, replica: str | None) -> Subject:
 
 def _wanted(call: Call, tail: int) -> Wanted:
     query = call.query
-    before = None if query["cursor"] is None or query["follow"] == "true" else _place(query["cursor"])
+    before = None if query["cursor"] is None else _place(query["cursor"])
     return Wanted(tail, query["since"], query["until"], query["q"] or "", before)
 
 

@@ -53,8 +53,8 @@ OPERATIONS = (
     Operation(
         "POST", "/deployments/{id}/rollback", "roll_back_deployment", "Deployments", "Go back to an earlier revision",
         changes.rolled_back, {202: ("It has a new revision with the old configuration.", "Deployment")},
-        description="Without a number to the revision before the current one. What acts at once (replicas, "
-        "description, labels) stays as it is.",
+        description="Without a number to the latest earlier one that differs and did not fail. What acts at once "
+        "(replicas, description, labels) stays as it is.",
         body="Rollback", body_required=False, conflicts=("not-now",), is_guarded=True,
     ),
     Operation(

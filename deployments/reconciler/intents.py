@@ -89,6 +89,7 @@ class Intents:
             elif state is R.READY:
                 self.journal.change(replica, ready_at=stamp)
                 self.first_ready[deployment.pk] = stamp
+                deployment.woken_at = None  # the wake is over; decisions.py writes it
                 self.ready_revisions[replica.revision_id] = stamp
                 self.journal.events.append(events.replica_ready(deployment, replica, stamp))
         wanted = deployment.revision

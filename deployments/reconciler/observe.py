@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Q
 
 from deployments import load
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
@@ -143,7 +143,7 @@ def _snapshots(batch: Batch) -> dict[UUID, Snapshot]:
     loads = load.read(pk for pk, row in batch.deployments.items() if _load_matters(row))
     rolling = _rolling(batch)
     pools = places.look(batch.deployments[pk] for pk in rolling)
-    good = _good_revisions(row for pk, row in batch.deployments.items() if pk in rolling or _never_ready(row))
+    good = _good_revisions(pk for pk, row in batch.deployments.items() if pk in rolling or _never_ready(row))
     grouped: dict[UUID, list[ReplicaView]] = {pk: [] for pk in batch.deployments}
     for row in batch.replicas.values():
         grouped[row.deployment_id].append(replica_view(row))
@@ -177,16 +177,13 @@ def _never_ready(row: Deployment) -> bool:
     return row.revision is not None and row.revision.ready_at is None
 
 
-def _good_revisions(rows: Iterable[Deployment]) -> dict[UUID, str]:
+def _good_revisions(ids: Iterable[UUID]) -> dict[UUID, str]:
     """While the wanted revision has to prove itself: the latest earlier one that was ready, configured otherwise."""
-    new = {row.pk: row.revision for row in rows if row.revision}
-    found: dict[UUID, str] = {}
-    earlier = Revision.objects.filter(deployment__in=list(new), ready_at__isnull=False, cause__isnull=True)
-    for revision in earlier.order_by("number"):
-        current = new[revision.deployment_id]
-        if revision.number < current.number and revision.spec_hash != current.spec_hash:
-            found[revision.deployment_id] = str(revision.pk)
-    return found
+    wanted = F("deployment__revision__number"), F("deployment__revision__spec_hash")
+    good = Revision.objects.filter(deployment__in=list(ids), ready_at__isnull=False, cause__isnull=True)
+    earlier = good.filter(number__lt=wanted[0]).exclude(spec_hash=wanted[1])
+    latest = earlier.order_by("deployment_id", "-number").distinct("deployment_id")
+    return {deployment: str(pk) for deployment, pk in latest.values_list("deployment_id", "pk")}
 
 
 def deployment_view(row: Deployment, good_revision_id: str | None = None) -> DeploymentView:

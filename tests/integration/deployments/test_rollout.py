@@ -197,3 +197,15 @@ def test_a_replica_that_dies_during_the_update_is_replaced_by_a_new_one(console,
     console.cluster.exit(console.cluster.running()[0], -9)
     roll(console, 20)
     assert by_revision(deployment) == [(2, R.READY)] * 2
+
+
+def test_without_a_number_a_rollback_passes_over_what_failed(console, store):
+    a_gateway_is_alive(store)
+    deployment = console.create(replicas=1)
+    console.run(deployment)
+    console.edit(deployment, engine={"context_length": 4096})
+    roll(console)
+    console.edit(deployment, **LONGER)
+    Revision.objects.filter(deployment=deployment, number=3).update(cause={"code": "engine_exited"})
+    console.edit(deployment, engine={"context_length": 8192})
+    assert rollback(deployment, number=None, by=None, now=console.now).revision.restores == 2

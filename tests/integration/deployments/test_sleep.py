@@ -159,3 +159,19 @@ def test_what_is_no_longer_needed_goes_after_the_delay(console, store):
     assert (status(deployment), deployment.desired_replicas) == (S.RUNNING, 2)
     rest(console, store, 40)
     assert (status(deployment), deployment.desired_replicas) == (S.RUNNING, 1)
+
+
+def test_what_crashes_long_after_its_wake_is_replaced_and_not_put_to_sleep(console, store, asleep):
+    a_request_arrives(store, asleep)
+    Deployment.objects.update(next_due_at=console.now)
+    console.tick(1)
+    console.tick(1)
+    console.cluster.reach(R.READY, *console.cluster.running())
+    console.tick(1)
+    store.hdel(contract.load_key(str(asleep.pk)), contract.WAKE, contract.ARRIVED)
+    console.tick(100)
+    a_gateway_is_alive(store)
+    console.cluster.exit(console.cluster.running()[0], 1)
+    console.tick(2, times=3)
+    assert status(asleep) == S.DEPLOYING
+    assert kinds(asleep).count("fell_asleep") == 1
