@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -26,6 +27,7 @@ from gateway.waiting import WaitingRoom
 log = logging.getLogger(__name__)
 REDIS_CONNECTIONS = 100
 REDIS_SECONDS = 2.0
+CANCEL_SECONDS = 0.5
 
 
 class Gateway:
@@ -84,9 +86,7 @@ class Gateway:
         if self.parts is None or self.reports is None:
             return
         await self.parts.ledger.finish()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _cancelled(self._tasks)
         with suppress(*AWAY):
             await self.reports.finish()
             await self.parts.ledger.replay()
@@ -94,6 +94,15 @@ class Gateway:
                 await self.parts.limits.leave()
         await self.parts.upstream.close()
         await self.parts.limits.client.aclose()
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel until they have ended: a cancellation that meets a time-out inside the Redis client may be lost there."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=CANCEL_SECONDS)
 
 
 def _client(url: str) -> Redis:

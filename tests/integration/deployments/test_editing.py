@@ -228,8 +228,8 @@ def test_a_roll_back_is_a_new_revision_with_the_old_configuration(deployment, pa
     assert [one.field for one in rolled.changes] == ["engine.max_concurrency"]
 
 
-def test_a_roll_back_without_a_number_goes_to_the_revision_before(deployment, patch, user, later):
-    with pytest.raises(services.NotNow, match="only one revision"):
+def test_a_roll_back_without_a_number_goes_to_the_last_revision_that_differs(deployment, patch, user, later):
+    with pytest.raises(services.NotNow, match="No earlier revision"):
         services.rollback(deployment, number=None, by=user, now=later)
     patch(REVISION)
     assert services.rollback(deployment, number=None, by=user, now=later).revision.restores == 1
