@@ -16,7 +16,7 @@ from console.api.routes import OPERATIONS
 from tests.integration.api import world
 
 pytestmark = pytest.mark.django_db(transaction=True)
-EXAMPLES = 8
+EXAMPLES = 10
 # They answer 409 until something has ended, failed (for which there is no reconciler here) or was edited before.
 NEED_WHAT_CAME_BEFORE = {
     "DELETE /deployments/{id}",
