@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from django.contrib import messages
@@ -32,26 +33,23 @@ def to_deploy(request: PageRequest, deployment_id: UUID) -> Deployment:
 @require_POST
 @login_required
 def retry(request: PageRequest, deployment_id: UUID) -> HttpResponse:
-    found = to_deploy(request, deployment_id)
-    try:
-        services.retry(found, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
-    except services.NotNow as error:
-        messages.error(request, str(error))
-    else:
-        messages.success(request, f"{found.name} is tried again from now on; earlier failures count no more.")
-    return redirect("deployment", found.pk)
+    return _again(request, deployment_id, services.retry, "is tried again from now on; earlier failures count no more.")
 
 
 @require_POST
 @login_required
 def redeploy(request: PageRequest, deployment_id: UUID) -> HttpResponse:
+    return _again(request, deployment_id, services.redeploy, "is deployed again with its present configuration.")
+
+
+def _again(request: PageRequest, deployment_id: UUID, act: Callable[..., None], said: str) -> HttpResponse:
     found = to_deploy(request, deployment_id)
     try:
-        services.redeploy(found, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
+        act(found, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
     except services.NotNow as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"{found.name} is deployed again with its present configuration.")
+        messages.success(request, f"{found.name} {said}")
     return redirect("deployment", found.pk)
 
 
