@@ -80,6 +80,11 @@ def deployment(actor: Actor, reference: str) -> Deployment:
     return found[0]
 
 
+def deleted_deployment(actor: Actor, deployment_id: uuid.UUID) -> Deployment | None:
+    """One that the actor could see until it was deleted."""
+    return Deployment.objects.filter(visible(actor), id=deployment_id).exclude(deleted_at=None).first()
+
+
 def replica(actor: Actor, deployment: Deployment, reference: str) -> Replica:
     try:
         return deployment.replicas.get(visible(actor), id=uuid.UUID(reference))

@@ -25,7 +25,7 @@ from console.pages.filters import Filters
 
 log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
-ENDED, FAULT = 4403, 1011
+ENDED, DELETED, FAULT = 4403, 4410, 1011
 MAX_QUERY = 600
 
 
@@ -62,6 +62,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         """What `actor` may see here; raises Http404."""
         raise NotImplementedError
 
+    def last_words(self, actor: Actor) -> str:
+        """The last message to a page whose subject was deleted; empty where `actor` may just not see it any more."""
+        return ""
+
     def _allowed(self) -> Watched | None:
         actor = signed_in(self.scope["session"].session_key)
         try:
@@ -69,10 +73,19 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         except Http404:
             return None
 
+    def _last_words(self) -> str:
+        actor = signed_in(self.scope["session"].session_key)
+        return self.last_words(actor) if actor else ""
+
     async def connect(self) -> None:
         self.watched = await THREADS.run(self._allowed)
         if self.watched is None:
-            await self.close()
+            if words := await THREADS.run(self._last_words):
+                await self.accept()
+                await self.send(text_data=words)
+                await self.close(DELETED)
+            else:
+                await self.close()
             return
         for group in self.watched.groups:
             await self.channel_layer.group_add(group, self.channel_name)
@@ -110,16 +123,20 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
         """Push what changed until the page may not be seen any more; gives the close code. An empty message every ten
         seconds tells the page that the line is open."""
         sent: dict[str, str] = {}
-        while feed.error is None:
+        while True:
             fresh = await self._wait()
             still = await THREADS.run(self._allowed)
+            if still is None and (words := await THREADS.run(self._last_words)):
+                await self.send(text_data=words)
+                return DELETED
             if still is None or still.key != watched.key:
                 return ENDED
+            if feed.error is not None:
+                return FAULT
             if fresh and feed.picture and (changed := fragments.changes(feed.picture, sent)):
                 await self.send(text_data=changed)
             elif not fresh:
                 await self.send(text_data="")
-        return FAULT
 
     async def _wait(self) -> bool:
         try:
@@ -143,6 +160,9 @@ class DeploymentConsumer(LiveConsumer):
             (f"deployment.{reference}",),
             lambda: fragments.deployment_picture(actor, reference, place),
         )
+
+    def last_words(self, actor: Actor) -> str:
+        return fragments.deletion_notice(actor, self.scope["url_route"]["kwargs"]["deployment_id"])
 
 
 class DeploymentsConsumer(LiveConsumer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.http import QueryDict
 from django.template.loader import render_to_string
@@ -97,6 +98,14 @@ def deployment_picture(actor: Actor, reference: str, place: Place) -> Picture:
     rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in names}
     seconds = SECONDS_MOVING if overview.is_moving else SECONDS_RUNNING if overview.live else SECONDS_ENDED
     return Picture(rendered, seconds)
+
+
+def deletion_notice(actor: Actor, deployment_id: UUID) -> str:
+    """What every page of a deployment shows once it is deleted; empty where `actor` may not know of it."""
+    deployment = access.deleted_deployment(actor, deployment_id)
+    if deployment is None:
+        return ""
+    return render_to_string("deployments/_deleted.html", {"deployment": deployment, "pushed": True})
 
 
 def deployments_picture(actor: Actor, filters: Filters) -> Picture:

@@ -237,6 +237,42 @@ async def test_the_socket_ends_when_the_person_leaves_the_organization():
     assert await closed(line) == 4403
 
 
+async def test_a_page_is_told_that_its_deployment_was_deleted_and_ends():
+    _, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user))
+    assert (await line.connect(timeout=5))[0]
+    await heard(line, 'id="header"')
+    await database(services.delete)(deployment, by=user, now=timezone.now())
+    assert f"{deployment.name} was deleted" in await heard(line, 'id="deleted"')
+    assert await closed(line) == 4410
+
+
+async def test_a_page_that_was_away_while_its_deployment_was_deleted_is_told_when_it_connects():
+    _, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    await database(services.delete)(deployment, by=user, now=timezone.now())
+    line = socket(f"/ws/deployments/{deployment.pk}/?page=settings", await session_of(user))
+    assert (await line.connect(timeout=5))[0]
+    assert f"{deployment.name} was deleted" in await line.receive_from(timeout=5)
+    assert await closed(line) == 4410
+
+
+async def test_a_stranger_is_not_told_of_a_deletion():
+    _, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    stranger = await database(lambda: rows.person("eve@example.com", rows.organization("brightline")))()
+    await database(services.delete)(deployment, by=user, now=timezone.now())
+    assert not (await socket(f"/ws/deployments/{deployment.pk}/", await session_of(stranger)).connect(timeout=5))[0]
+
+
+async def test_who_left_the_organization_before_the_deletion_is_not_told_of_it():
+    owner, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user))
+    assert (await line.connect(timeout=5))[0]
+    await heard(line, 'id="header"')
+    await database(remove_member)(organization=owner, user=user, now=timezone.now())
+    await database(services.delete)(deployment, by=None, now=timezone.now())
+    assert await closed(line) == 4403
+
+
 async def test_the_list_gets_new_deployments_row_by_row_changes_and_loses_deleted_ones():
     owner, user, first = await northwind(DeploymentStatus.TERMINATED)
     async with opened("/ws/deployments/?sort=name", user) as line:
