@@ -11,7 +11,6 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 SETTINGS = {"SCALE_DOWN_DELAY_FLOOR_SECONDS": "5"}
-SECONDS = 90_000
 
 
 class Watched:
@@ -23,7 +22,7 @@ class Watched:
         page.evaluate("window.sameDocument = true")
 
     def says(self, pattern: str, picture: str = "", within: str = "#now") -> None:
-        expect(self.page.locator(within)).to_contain_text(re.compile(pattern, re.S), timeout=SECONDS)
+        expect(self.page.locator(within)).to_contain_text(re.compile(pattern, re.S))
         self.places.add(self.page.evaluate("document.getElementById('readouts').offsetTop"))
         if picture and (folder := os.environ.get("SCREENSHOTS")):
             self.page.screenshot(path=Path(folder) / f"lifecycle-{picture}.png", full_page=True)
