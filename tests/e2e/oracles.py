@@ -140,7 +140,10 @@ def _broken_intervals(row: Row) -> Iterable[str]:
 def _wrong_stamps(stack: Stack, row: Row, killed_at: float | None) -> Iterable[str]:
     notes = json_lines(stack.folder / "clusters" / "local" / row.name / "shim.log")
     entered = {one["phase"]: datetime.fromisoformat(one["entered_at"]) for one in notes if one["what"] == "phase"}
-    starts = {name: start for name, start, _ in row.phases if name in OF_THE_SHIM}
+    starts: dict[str, datetime] = {}
+    for name, start, _ in row.phases:
+        if name in OF_THE_SHIM:
+            starts.setdefault(name, start)  # READY again: it was draining and has been taken back
     for name in starts.keys() | entered.keys():
         if name not in entered:
             yield f"{name} is nothing that the shim knows of"
