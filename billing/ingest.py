@@ -19,7 +19,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from accounts import services as accounts
-from accounts.connections import redis_client
+from accounts.redis_client import redis_client
 from billing.models import StreamPosition
 from gateway import contract
 
@@ -169,4 +169,4 @@ def _note_use(events: list[contract.UsageEvent]) -> None:
     for event in events:
         key = uuid.UUID(event.key_id)
         latest[key] = max(latest.get(key, _time(0)), _time(event.admitted_at))
-    accounts.note_use(latest)
+    accounts.record_key_use(latest)

@@ -9,8 +9,8 @@ from django.db.models import Q, QuerySet
 from django.http import Http404
 
 from accounts.models import ApiKey, Membership, Organization, User
-from accounts.queries import api_keys as listed_api_keys
-from accounts.roles import Right, Role, rights_of
+from accounts.queries import list_api_keys
+from accounts.roles import Right, Role, get_rights
 from deployments.models import Deployment, Replica
 
 
@@ -28,7 +28,7 @@ class Actor:
         return self.user.is_operator
 
     def may(self, right: Right, organization_id: uuid.UUID) -> bool:
-        return right in rights_of(self.roles.get(organization_id), is_operator=self.is_operator)
+        return right in get_rights(self.roles.get(organization_id), is_operator=self.is_operator)
 
 
 def actor_of(user: User, scoped_to: Organization | None = None) -> Actor:
@@ -59,7 +59,7 @@ def api_keys(actor: Actor) -> QuerySet[ApiKey]:
     """Keys that people made: a person's own, and all of the organizations where the person manages keys."""
     managed = [one for one in actor.roles if actor.may(Right.MANAGE_ORGANIZATION_KEYS, one)]
     condition = Q() if actor.is_operator else Q(user=actor.user) | Q(organization_id__in=managed)
-    return listed_api_keys().filter(visible(actor), condition)
+    return list_api_keys().filter(visible(actor), condition)
 
 
 def deployments(actor: Actor) -> QuerySet[Deployment]:

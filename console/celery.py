@@ -27,7 +27,10 @@ app.conf.beat_schedule = {
     "publish keys": {"task": "accounts.tasks.publish_keys", "schedule": 15.0, "options": {"expires": 15}},
     "ingest usage": {"task": "billing.tasks.ingest_usage", "schedule": 2.0, "options": {"expires": 2}},
     "roll partitions": {"task": "billing.tasks.roll_partitions", "schedule": crontab(minute="0")},
-    "forget playground keys": {"task": "accounts.tasks.forget_old_playground_keys", "schedule": crontab(minute="30")},
+    "delete expired playground keys": {
+        "task": "accounts.tasks.delete_expired_playground_keys",
+        "schedule": crontab(minute="30"),
+    },
 }
 
 

@@ -15,7 +15,7 @@ import redis
 from celery import current_app
 from django.db import transaction
 
-from accounts.connections import redis_client
+from accounts.redis_client import redis_client
 from deployments.models import Deployment
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import redis
 
-from accounts.connections import redis_client
+from accounts.redis_client import redis_client
 from deployments.demand import Load as Load
 from gateway import contract
 

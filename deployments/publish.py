@@ -19,7 +19,7 @@ import redis
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
-from accounts.connections import redis_client
+from accounts.redis_client import redis_client
 from deployments.models import Deployment, Replica, Revision
 from deployments.specs import RevisionSpec
 from deployments.states import DeploymentStatus, ReplicaState

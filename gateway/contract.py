@@ -4,7 +4,7 @@ Nothing else is shared between the two sides. Ids are strings, times are seconds
 provider time), tokens are integers.
 
 Redis keys
-    mc:keys                     hash  key_hash → KeyRecord                 published by accounts/publish.py
+    mc:keys                     hash  key_hash → KeyRecord                 published by accounts/key_publication.py
     mc:routes                   hash  deployment_id → RouteRecord          published by deployments/publish.py
     mc:generation               int   raised at every published change; gateways poll it; missing: keep what is known
     mc:d:{id}:replicas          hash  replica_id → ReplicaRecord           who may be chosen, read by `admit`

@@ -9,8 +9,8 @@ from django.http import HttpRequest
 
 from accounts import services
 from accounts.models import ApiKey, Organization, User
-from accounts.queries import key_of_secret, usable_keys
-from accounts.roles import Right, Scope, scopes_allow
+from accounts.queries import find_usable_key, list_usable_keys
+from accounts.roles import Right, Scope, is_scope_granted
 from console.access import Actor, actor_of
 from console.api.problems import Problem, missing
 
@@ -43,17 +43,17 @@ def authenticate(request: HttpRequest, now: datetime) -> ApiKey:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise _unauthenticated("This address needs an API key: send Authorization: Bearer mc_….", "")
-    key = key_of_secret(secret.strip(), now)
+    key = find_usable_key(secret.strip(), now)
     if key is None:
         detail = "This API key is unknown, expired or revoked. Make a new one under API keys in the console."
         raise _unauthenticated(detail, ', error="invalid_token"')
     if key.last_used_at is None or now - key.last_used_at > USE_IS_NOTED_EVERY:
-        services.note_use({key.pk: now})
+        services.record_key_use({key.pk: now})
     return key
 
 
 def check_scope(key: ApiKey, needed: Scope) -> None:
-    if not scopes_allow(key.scopes, needed):
+    if not is_scope_granted(key.scopes, needed):
         has = ", ".join(key.scopes) or "none"
         raise Problem("scope-missing", f"This needs the scope {needed.value}; the key has: {has}.")
 
@@ -72,8 +72,8 @@ def caller_of(key: ApiKey, slug: str | None) -> Caller:
 
 def still(caller: Caller, needed: Scope, now: datetime) -> Caller | None:
     """The same caller as of `now`, with the rights it has by then; None once its key may not be used for this."""
-    key = usable_keys(now).filter(pk=caller.key.pk).first()
-    if key is None or not scopes_allow(key.scopes, needed):
+    key = list_usable_keys(now).filter(pk=caller.key.pk).first()
+    if key is None or not is_scope_granted(key.scopes, needed):
         return None
     scoped_to = caller.actor.scoped_to
     return caller_of(key, scoped_to.slug if scoped_to else None)

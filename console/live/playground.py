@@ -20,7 +20,7 @@ import aiohttp
 from django.conf import settings
 
 from accounts.models import User
-from accounts.services import PLAYGROUND_SECONDS, mint_playground_key
+from accounts.services import PLAYGROUND_SECONDS, create_playground_key
 from console.live.sse import data_lines
 from deployments.models import Deployment
 
@@ -72,7 +72,7 @@ class Keys:
         if kept and kept[1] > now:
             return kept[0]
         organization = deployment.organization
-        secret = mint_playground_key(organization=organization, user=user, deployment_id=deployment.pk, now=now)
+        secret = create_playground_key(organization=organization, user=user, deployment_id=deployment.pk, now=now)
         self._kept[user.pk, deployment.pk] = (secret, now + KEY_KEPT)
         while len(self._kept) > MOST_KEYS:
             self._kept.popitem(last=False)

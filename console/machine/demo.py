@@ -18,9 +18,9 @@ from allauth.account.models import EmailAddress
 from django.db import transaction
 from django.db.models import ProtectedError
 
+from accounts.key_publication import republish_all_keys
 from accounts.models import ApiKey, Organization, User
-from accounts.publish import publish_all
-from accounts.queries import key_of_secret
+from accounts.queries import find_usable_key
 from accounts.roles import Role, Scope
 from accounts.services import create_key, create_organization, set_role
 
@@ -74,7 +74,7 @@ def remove(now: datetime) -> dict[str, Any]:
     except ProtectedError:
         raise StillInUse("The demo organization has deployments, or the history of some, and has to stay.") from None
     people.delete()
-    transaction.on_commit(publish_all)
+    transaction.on_commit(republish_all_keys)
     return {"removed": True, "removed_at": now.isoformat()}
 
 
@@ -103,7 +103,7 @@ def _person(name: str, known_password: str) -> tuple[User, str]:
 
 def _key(secret: str, name: str, organization: Organization, user: User, now: datetime) -> str:
     """`secret` while it is usable, else a new key."""
-    if secret and key_of_secret(secret, now):
+    if secret and find_usable_key(secret, now):
         return secret
     scopes = [scope.value for scope in KEYS[name]]
     made = create_key(

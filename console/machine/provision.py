@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.core.management import call_command
 
-from accounts import publish as accounts_publish
+from accounts import key_publication
 from accounts.services import create_organization
 from billing.ingest import ensure_partitions
 from console import env
@@ -34,7 +34,7 @@ def provision(environment: env.Environment, now: datetime) -> None:
     create_organization(slug=PLATFORM, name="Platform")
     if environment.demo:
         _ensure_demo(environment, now)
-    accounts_publish.publish_keys(now)
+    key_publication.publish_keys(now)
     deployments_publish.publish_routes(now)
 
 

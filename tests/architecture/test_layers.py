@@ -27,7 +27,7 @@ def test_only_edges_read_the_clock():
     """Where TID251 is waived for a clock, the module is a view, admin, task, command, process or publisher."""
     edges = re.compile(
         r"^(console\.|gateway\.(app|asgi|__main__|proxy|presence|telemetry|snapshot|limits|ledger)"
-        r"|(accounts|billing|deployments)\.(admin|tasks|publish|management\.)"
+        r"|(accounts|billing|deployments)\.(admin|tasks|publish|key_publication|management\.)"
         r"|deployments\.(drivers\.(local|registry)|engines\.simulator|hints|reconciler\.(leases|observe|apply|passes)))"
     )
     readers = {

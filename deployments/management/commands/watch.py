@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 from django.utils import timezone
 
-from accounts.connections import redis_client
+from accounts.redis_client import redis_client
 from deployments.drivers.base import Driver, DriverError
 from deployments.hints import hint
 from deployments.models import Cluster

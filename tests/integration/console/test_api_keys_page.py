@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import ApiKey, Organization
-from accounts.queries import key_of_secret
+from accounts.queries import find_usable_key
 from accounts.roles import Role
 from accounts.services import create_key
 from tests.integration.console import deployment_rows as rows
@@ -54,7 +54,7 @@ def test_a_new_key_works_and_its_secret_is_shown_once(owner, now):
     assert (made.status_code, made["Location"]) == (302, "/settings/api-keys/")
     answer = client.get("/settings/api-keys/")
     secret = SECRET.search(answer.content.decode())[1]
-    found = key_of_secret(secret, now)
+    found = find_usable_key(secret, now)
     assert (found.name, found.scopes, found.deployments) == ("bot", ["inference"], None)
     assert (found.expires_at - now).days in (6, 7)
     assert "no-store" in answer["Cache-Control"]

@@ -1,4 +1,4 @@
-"""One Redis client per process, made at first use."""
+"""The Redis client of this process, created at first use and shared by all threads."""
 
 from functools import cache
 

@@ -1,4 +1,7 @@
-"""Tells the gateways which keys may be used: `mc:keys`, and the generation that they poll (gateway/contract.py)."""
+"""Publishes usable API keys to the gateways: the hash `mc:keys` and the generation counter that gateways poll.
+
+`gateway/contract.py` documents both keys.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,36 @@ from typing import Any
 import redis
 from django.utils import timezone
 
-from accounts.connections import redis_client
 from accounts.models import ApiKey
-from accounts.queries import usable_keys, usable_scopes
+from accounts.queries import get_usable_scopes, list_usable_keys
+from accounts.redis_client import redis_client
 from gateway import contract
 
 
-def record_of(key: ApiKey) -> contract.KeyRecord:
-    """What the gateway needs of a key; its scopes are cut by what its user's role allows now."""
+def build_key_record(key: ApiKey) -> contract.KeyRecord:
+    """Build the record that gateways authenticate with; its scopes are limited by the user's current role."""
     return contract.KeyRecord(
         key_id=str(key.id),
         organization_id=str(key.organization_id),
         organization_slug=key.organization.slug,
         user_id=str(key.user_id),
-        scopes=usable_scopes(key),
-        deployments=None if key.deployments is None else [str(one) for one in key.deployments],
+        scopes=get_usable_scopes(key),
+        deployments=None if key.deployments is None else [str(deployment_id) for deployment_id in key.deployments],
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
     )
 
 
 def publish_keys(now: datetime) -> None:
-    """Replace the whole hash by the keys usable now.
+    """Replace the published keys by all keys that are usable at `now`.
 
-    A key that is withdrawn while the rows are read raises the generation, which makes the exchange fail and start
-    again: an old listing can never bring a revoked key back.
+    Uses optimistic locking on the generation: a key revoked while the rows are read raises the generation, which makes
+    the transaction fail and start again. A stale listing therefore never restores a revoked key.
     """
     client = redis_client()
     while True:
         with client.pipeline(transaction=True) as pipeline:
             pipeline.watch(contract.GENERATION)  # type: ignore[no-untyped-call]
-            records: dict[Any, Any] = {key.key_hash: record_of(key).to_json() for key in usable_keys(now)}
+            records: dict[Any, Any] = {key.key_hash: build_key_record(key).to_json() for key in list_usable_keys(now)}
             pipeline.multi()
             pipeline.delete(contract.KEYS)
             if records:
@@ -50,21 +53,19 @@ def publish_keys(now: datetime) -> None:
             return
 
 
-def publish_all() -> None:
-    """Publication after a change of people: what they may use follows from the database as it is now."""
+def republish_all_keys() -> None:
+    """Publish all keys after a change of users or memberships; to be called on commit."""
     publish_keys(timezone.now())  # noqa: TID251 - runs after a commit, at the edge
 
 
 def publish_key(key: ApiKey) -> None:
-    """Make one new key usable."""
     pipeline = redis_client().pipeline(transaction=True)
-    pipeline.hset(contract.KEYS, key.key_hash, record_of(key).to_json())
+    pipeline.hset(contract.KEYS, key.key_hash, build_key_record(key).to_json())
     pipeline.incr(contract.GENERATION)
     pipeline.execute()
 
 
 def withdraw_key(key: ApiKey) -> None:
-    """End the use of one key."""
     pipeline = redis_client().pipeline(transaction=True)
     pipeline.hdel(contract.KEYS, key.key_hash)
     pipeline.incr(contract.GENERATION)

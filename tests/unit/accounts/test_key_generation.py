@@ -1,11 +1,11 @@
 import random
 
-from accounts import keys
+from accounts import key_generation
 from gateway import contract
 
 
 def test_a_new_key_has_the_documented_form_and_checksum():
-    secret = keys.make(random.Random(1).choice)
+    secret = key_generation.generate_secret(random.Random(1).choice)
     assert contract.KEY_PATTERN.fullmatch(secret)
     assert contract.is_well_formed_key(secret)
 
@@ -20,7 +20,7 @@ def test_random_strings_of_the_right_shape_are_refused():
 
 
 def test_one_changed_character_is_refused():
-    secret = keys.make(random.Random(3).choice)
+    secret = key_generation.generate_secret(random.Random(3).choice)
     for place in range(3, len(secret)):
         other = "a" if secret[place] != "a" else "b"
         assert not contract.is_well_formed_key(secret[:place] + other + secret[place + 1 :])

@@ -1,4 +1,4 @@
-"""How people come in: by invitation only, so allauth's sign-up is closed."""
+"""Adapter that configures django-allauth: accounts are created by staff, so public sign-up is closed."""
 
 from allauth.account.adapter import DefaultAccountAdapter
 from django.http import HttpRequest
