@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from accounts.models import ApiKey, Organization, User
-from billing.queries import SUMS, UsageRow, start_of_month, usage
+from billing.queries import SUMS, UsageRow, get_month_start, sum_usage
 from console.access import visible
 from console.api.operations import Answer, Call, utc
 from console.api.parameters import Choice, Moment
@@ -37,10 +37,10 @@ PARAMETERS = (
 
 
 def sums(call: Call) -> Answer:
-    since = _within_records(call.query["from"] or start_of_month(call.now), call.now)
+    since = _within_records(call.query["from"] or get_month_start(call.now), call.now)
     until = _within_records(call.query["to"] or call.now, call.now)
     group_by = call.query["group_by"]
-    rows = usage(condition=visible(call.caller.actor), since=since, until=until, group_by=group_by)
+    rows = sum_usage(condition=visible(call.caller.actor), since=since, until=until, group_by=group_by)
     data = {
         "from": utc(since),
         "to": utc(until),

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from django import forms
 
-from billing.queries import start_of_month
+from billing.queries import get_month_start
 
 PERIODS = {"today": "Today", "week": "7 days", "month": "This month", "custom": "Custom"}
 GROUPS = {"deployment": "Deployment", "api_key": "API key"}
@@ -80,7 +80,7 @@ class UsageForm(forms.Form):
                     _midnight(self.cleaned_data["first"]), _midnight(self.cleaned_data["last"] + timedelta(days=1))
                 )
             case _:
-                return Period(start_of_month(now), now)
+                return Period(get_month_start(now), now)
 
 
 def _midnight(day: date) -> datetime:

@@ -9,7 +9,7 @@ from django.core.management import call_command
 
 from accounts import key_publication
 from accounts.services import create_organization
-from billing.ingest import ensure_partitions
+from billing.partitions import ensure_partitions
 from console import env
 from console.machine import datafolder, demo, roles
 from deployments import publish as deployments_publish

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Prefetch, QuerySet
 
 from accounts.roles import Right
-from billing.queries import SUMS, Totals, UsageRow, usage
+from billing.queries import SUMS, Totals, UsageRow, sum_usage
 from console import access
 from console.access import Actor
 from console.pages.filters import GROUPS, LABEL_TEXT, PER_PAGE, Filters
@@ -87,7 +87,7 @@ class DeploymentList:
     def used(self) -> dict[UUID, UsageRow]:
         """Requests and tokens of the last 60 minutes by deployment."""
         condition = access.visible(self.actor, "owner_organization_id")
-        rows = usage(condition=condition, since=self.now - RECENT, until=self.now, group_by="deployment")
+        rows = sum_usage(condition=condition, since=self.now - RECENT, until=self.now, group_by="deployment")
         return {one.group: one for one in rows}
 
     @property

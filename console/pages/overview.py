@@ -9,7 +9,7 @@ from functools import cached_property
 from django.conf import settings
 from django.db.models import QuerySet
 
-from billing.queries import Totals, start_of_month, totals_by_deployment
+from billing.queries import Totals, get_month_start, sum_usage_by_deployment
 from console.pages import rows, waterfall
 from console.pages.actions import Actions, actions
 from console.pages.figures import counted, lasted, moment
@@ -162,8 +162,8 @@ class Overview:
 
     @cached_property
     def usage(self) -> Totals:
-        since = start_of_month(self.now)
-        return totals_by_deployment([self.deployment.pk], since, self.now).get(self.deployment.pk, Totals())
+        since = get_month_start(self.now)
+        return sum_usage_by_deployment([self.deployment.pk], since, self.now).get(self.deployment.pk, Totals())
 
     @property
     def month(self) -> str:

@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from accounts.models import ApiKey
 from accounts.roles import Right
-from billing.queries import SUMS, Totals, UsageRow, usage
+from billing.queries import SUMS, Totals, UsageRow, sum_usage
 from console import access
 from console.access import Actor
 from console.forms.usage import Period
@@ -52,7 +52,9 @@ class Report:
 
     @cached_property
     def lines(self) -> list[Line]:
-        rows = usage(condition=self.condition, since=self.period.since, until=self.period.until, group_by=self.group_by)
+        rows = sum_usage(
+            condition=self.condition, since=self.period.since, until=self.period.until, group_by=self.group_by
+        )
         return _key_lines(rows) if self.group_by == "api_key" else _deployment_lines(self.actor, rows)
 
     @property

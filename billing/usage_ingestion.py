@@ -1,8 +1,7 @@
-"""From the gateways' usage stream into PostgreSQL, exactly once.
+"""Ingests usage events from the gateways' Redis stream into PostgreSQL, exactly once.
 
-Events, hourly sums and the stream position are committed in one transaction: a crash anywhere repeats the batch, and
-the key (request_id, admitted_at) makes the repetition change nothing. The stream is trimmed only below what has been
-committed.
+Events, hourly sums and the stream position are committed in one transaction. A crash repeats the batch, and the primary
+key (request_id, admitted_at) makes the repetition a no-op. The stream is trimmed only below the committed position.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import logging
 import math
 import uuid
-from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -21,18 +19,20 @@ from django.db import connection, transaction
 from accounts import services as accounts
 from accounts.redis_client import redis_client
 from billing.models import StreamPosition
+from billing.partitions import ensure_partitions
 from gateway import contract
 
 CONSUMER = "billing"
-BATCH = 1000
-START = "0-0"
-REJECTED = "mc:usage:rejected"
-IDS = (
+BATCH_SIZE = 1000
+STREAM_START = "0-0"
+REJECTED_STREAM = "mc:usage:rejected"
+MAX_REJECTED = 10_000
+ID_FIELDS = (
     "request_id", "organization_id", "owner_organization_id", "deployment_id", "replica_id", "key_id", "user_id",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 
-STORE = """
+INSERT_EVENTS = """
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS event (
         request_id uuid, admitted_at timestamptz, finished_at timestamptz, organization_id uuid,
@@ -62,111 +62,90 @@ SELECT count(*) FROM fresh
 """
 
 
-def ingest() -> int:
-    """Commit the next batch of the stream; returns how many entries were read (0: nothing waits)."""
+def ingest_batch() -> int:
+    """Commit the next batch of at most BATCH_SIZE entries; returns how many were read, 0 at the end of the stream."""
     client = redis_client()
     with transaction.atomic(durable=True):
-        position = _lock_position()
-        after = _readable_after(position.position)
+        StreamPosition.objects.get_or_create(consumer=CONSUMER, defaults={"position": STREAM_START})
+        position = StreamPosition.objects.select_for_update().get(consumer=CONSUMER)
+        after = _get_read_position(position.position)
         entries: list[tuple[bytes, dict[bytes, bytes]]] = list(
-            client.xrange(contract.USAGE, min=f"({after}", count=BATCH)  # type: ignore[arg-type]
+            client.xrange(contract.USAGE, min=f"({after}", count=BATCH_SIZE)  # type: ignore[arg-type]
         )
         if not entries:
             return 0
-        store([event for _, fields in entries if (event := _decode(fields))])
+        store_events([event for _, fields in entries if (event := _decode_or_reject(fields))])
         position.position = entries[-1][0].decode()
         position.save(update_fields=["position"])
     client.xtrim(contract.USAGE, minid=position.position, approximate=False)
     return len(entries)
 
 
-def store(events: list[contract.UsageEvent]) -> int:
-    """Insert what is new and raise its hours; returns how many were new. Runs in the caller's transaction."""
-    ensure_partitions({_time(event.admitted_at) for event in events})
+def store_events(events: list[contract.UsageEvent]) -> int:
+    """Insert new events, add them to their hours and update `last_used_at` of their keys.
+
+    Returns how many events were new. Runs in the caller's transaction.
+    """
+    ensure_partitions({_to_datetime(event.admitted_at) for event in events})
     with connection.cursor() as cursor:
-        cursor.execute(STORE, [json.dumps([_row(event) for event in events])])
-        fresh: int = cursor.fetchone()[0]
-    _note_use(events)
-    return fresh
+        cursor.execute(INSERT_EVENTS, [json.dumps([_build_row(event) for event in events])])
+        inserted: int = cursor.fetchone()[0]
+    used_at_by_key_id: dict[uuid.UUID, datetime] = {}
+    for event in events:
+        key_id, admitted_at = uuid.UUID(event.key_id), _to_datetime(event.admitted_at)
+        used_at_by_key_id[key_id] = max(used_at_by_key_id.get(key_id, admitted_at), admitted_at)
+    accounts.record_key_use(used_at_by_key_id)
+    return inserted
 
 
-def ensure_partitions(times: Iterable[datetime]) -> None:
-    """Make the daily partitions for the given aware times."""
-    days = sorted({time.astimezone(UTC).date() for time in times})
-    with connection.cursor() as cursor:
-        for day in days:
-            cursor.execute("SELECT billing_ensure_usage_partition(%s)", [day])
-
-
-def drop_partitions(before: datetime) -> int:
-    """Drop the partitions of days before `before`; returns how many."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT billing_drop_usage_partitions(%s)", [before.astimezone(UTC).date()])
-        dropped: int = cursor.fetchone()[0]
-        return dropped
-
-
-def _lock_position() -> StreamPosition:
-    StreamPosition.objects.get_or_create(consumer=CONSUMER, defaults={"position": START})
-    return StreamPosition.objects.select_for_update().get(consumer=CONSUMER)
-
-
-def _readable_after(position: str) -> str:
-    """`position`, or the start when Redis came back empty and counts from an earlier id."""
+def _get_read_position(position: str) -> str:
+    """Return `position`, or the start of the stream if Redis lost its data and assigns lower ids again."""
     client = redis_client()
     if not client.exists(contract.USAGE):
         return position
     last = client.xinfo_stream(contract.USAGE)["last-generated-id"].decode()
-    return START if _order(last) < _order(position) else position
+    return STREAM_START if _parse_stream_id(last) < _parse_stream_id(position) else position
 
 
-def _order(stream_id: str) -> tuple[int, int]:
+def _parse_stream_id(stream_id: str) -> tuple[int, int]:
     milliseconds, _, sequence = stream_id.partition("-")
     return int(milliseconds), int(sequence or 0)
 
 
-def _decode(fields: dict[bytes, bytes]) -> contract.UsageEvent | None:
-    """The event of an entry. What is none is set aside for people and never blocks the entries behind it."""
+def _decode_or_reject(fields: dict[bytes, bytes]) -> contract.UsageEvent | None:
+    """Decode the event of an entry. An invalid entry is moved to the rejected stream for inspection; returns None."""
     try:
         event = contract.UsageEvent.from_json(fields[b"event"])
-        _check(event)
+        _validate(event)
     except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-        log.error("A usage entry cannot be read and was moved to %s: %s", REJECTED, error)
-        redis_client().xadd(REJECTED, dict(fields), maxlen=10_000)  # type: ignore[arg-type]
+        log.error("An invalid usage entry was moved to %s: %s", REJECTED_STREAM, error)
+        redis_client().xadd(REJECTED_STREAM, dict(fields), maxlen=MAX_REJECTED)  # type: ignore[arg-type]
         return None
     return event
 
 
-def _check(event: contract.UsageEvent) -> None:
-    """Raise ValueError for what the table could not hold."""
-    for name in IDS:
+def _validate(event: contract.UsageEvent) -> None:
+    """Raise an error that `_decode_or_reject` handles if the table cannot store the event."""
+    for name in ID_FIELDS:
         uuid.UUID(getattr(event, name))
     counts = (event.input_tokens, event.cached_input_tokens, event.output_tokens, event.status)
     if not all(type(count) is int and 0 <= count < 2**62 for count in counts) or event.status > 999:
         raise ValueError(f"counts or status out of range in request {event.request_id}")
     if not (type(event.stream) is bool and type(event.estimated) is bool):
-        raise ValueError(f"stream or estimated is neither true nor false in request {event.request_id}")
+        raise ValueError(f"stream or estimated is not a boolean in request {event.request_id}")
     if event.ttft_seconds is not None and not math.isfinite(event.ttft_seconds):
-        raise ValueError(f"time to first token is no number in request {event.request_id}")
+        raise ValueError(f"time to first token is not a finite number in request {event.request_id}")
     if len(event.outcome) > 20 or len(event.gateway_id) > 64:
         raise ValueError(f"outcome or gateway too long in request {event.request_id}")
-    if b"\x00" in (event.model + event.outcome + event.gateway_id).encode():  # raises for half a character
-        raise ValueError(f"text that cannot be stored in request {event.request_id}")
-    _row(event)  # raises for times that no calendar has
+    if b"\x00" in (event.model + event.outcome + event.gateway_id).encode():  # raises for a lone surrogate
+        raise ValueError(f"text contains a null character in request {event.request_id}")
+    _build_row(event)  # raises for times out of the range of datetime
 
 
-def _row(event: contract.UsageEvent) -> dict[str, Any]:
-    times = {name: _time(getattr(event, name)).isoformat() for name in ("admitted_at", "finished_at")}
+def _build_row(event: contract.UsageEvent) -> dict[str, Any]:
+    times = {name: _to_datetime(getattr(event, name)).isoformat() for name in ("admitted_at", "finished_at")}
     return asdict(event) | times | {"model": event.model[:200]}
 
 
-def _time(seconds: float) -> datetime:
+def _to_datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _note_use(events: list[contract.UsageEvent]) -> None:
-    latest: dict[uuid.UUID, datetime] = {}
-    for event in events:
-        key = uuid.UUID(event.key_id)
-        latest[key] = max(latest.get(key, _time(0)), _time(event.admitted_at))
-    accounts.record_key_use(latest)
