@@ -11,8 +11,8 @@ from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
 from celery.signals import beat_init, worker_process_init, worker_ready
 
-from console.machine.program import SET_DEATH_SIGNAL
-from console.machine.programs import note_ready
+from console.machine.console_processes import mark_ready
+from console.machine.process_spec import PR_SET_PDEATHSIG
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container: our messages are JSON
@@ -37,7 +37,7 @@ app.conf.beat_schedule = {
 @worker_ready.connect
 @beat_init.connect
 def _say_ready(**_: Any) -> None:
-    note_ready()
+    mark_ready()
 
 
 @worker_process_init.connect
@@ -45,6 +45,6 @@ def _die_with_the_worker(**_: Any) -> None:
     """A pool process whose worker was killed would wait for work for ever, with its database connections."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:
         os._exit(1)

@@ -9,7 +9,7 @@ from console import env
 
 django_stubs_ext.monkeypatch()  # QuerySet[Model] and ModelAdmin[Model] work at run time too
 
-ENVIRONMENT = env.from_process(os.environ)
+ENVIRONMENT = env.read_with_dotenv(os.environ)
 BASE_DIR = env.ROOT
 DATA_DIR = ENVIRONMENT.data_dir
 

@@ -1,5 +1,8 @@
-"""The two database roles: `console_owner` owns every table and runs migrations; `console_app` is the product at run
-time, owns nothing, and may neither change nor remove rows of what is append-only. No Django: plain SQL."""
+"""The two database roles and their grants, in plain SQL without Django.
+
+`console_owner` owns all tables and runs migrations. `console_app` is used at run time; it owns nothing and can neither
+update nor delete rows of append-only tables.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ import psycopg
 from psycopg import sql
 
 OWNER, APP = "console_owner", "console_app"
-APPEND_ONLY = ("billing_usage_event",)
-NOT_THE_APPLICATIONS = ("django_migrations", *APPEND_ONLY)
+APPEND_ONLY_TABLES = ("billing_usage_event",)
+READ_ONLY_TABLES = ("django_migrations", *APPEND_ONLY_TABLES)
 
 
-def create(
+def create_roles(
     administrator_url: str, *, owner_password: str, app_password: str, owner_may_create_databases: bool = False
 ) -> None:
-    """Make both roles, or give them these passwords. The URL's user may create roles."""
+    """Create both roles, or set the passwords of existing ones. The user of the URL must be able to create roles."""
     with psycopg.connect(administrator_url, autocommit=True) as connection:
         for role, password in ((OWNER, owner_password), (APP, app_password)):
             known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount
@@ -28,23 +31,23 @@ def create(
 
 
 def create_database(administrator_url: str, name: str) -> None:
-    """Make the database of `console_owner` unless it is there."""
+    """Create a database owned by `console_owner` unless it exists."""
     with psycopg.connect(administrator_url, autocommit=True) as connection:
         if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
             statement = sql.SQL("CREATE DATABASE {} OWNER {}")
             connection.execute(statement.format(sql.Identifier(name), sql.Identifier(OWNER)))
 
 
-def open_for_owner(administrator_url: str) -> None:
-    """Let `console_owner` make its tables in the database that the URL names (somebody else's database)."""
+def grant_schema_to_owner(administrator_url: str) -> None:
+    """Allow `console_owner` to create tables in an external database, the one of the URL."""
     with psycopg.connect(administrator_url, autocommit=True) as connection:
         connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA public TO {}").format(sql.Identifier(OWNER)))
 
 
-def prepare_grants(owner_url: str) -> None:
-    """Before migrations: what the owner will make may be read and added to by the application, partitions included.
+def grant_default_privileges(owner_url: str) -> None:
+    """Grant SELECT and INSERT on all future tables, partitions included; to be called before the migrations.
 
-    The right to change rows comes after the migrations, table by table (`grant`).
+    `grant_table_privileges` grants UPDATE and DELETE afterwards, per table.
     """
     with psycopg.connect(owner_url, autocommit=True) as connection:
         app = sql.Identifier(APP)
@@ -54,32 +57,32 @@ def prepare_grants(owner_url: str) -> None:
             connection.execute(statement.format(sql.SQL(privileges), app))
 
 
-def grant(owner_url: str) -> None:
-    """After migrations: the application may change rows of every table but the append-only ones and partitions."""
+def grant_table_privileges(owner_url: str) -> None:
+    """Grant UPDATE and DELETE on all tables except READ_ONLY_TABLES and partitions; to be called after migrations."""
     with psycopg.connect(owner_url, autocommit=True) as connection:
         rows = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
             " AND NOT relispartition AND relname <> ALL(%s)",
-            [list(NOT_THE_APPLICATIONS)],
+            [list(READ_ONLY_TABLES)],
         ).fetchall()
         tables = sql.SQL(", ").join(sql.Identifier(name) for (name,) in rows)
         connection.execute(sql.SQL("GRANT UPDATE, DELETE ON {} TO {}").format(tables, sql.Identifier(APP)))
 
 
-def may_create_roles(url: str) -> bool:
+def can_create_roles(url: str) -> bool:
     with psycopg.connect(url, connect_timeout=5) as connection:
         query = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
         row = connection.execute(query).fetchone()
         return bool(row and row[0])
 
 
-def exist(url: str) -> bool:
+def has_application_role(url: str) -> bool:
     with psycopg.connect(url) as connection:
         return bool(connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [APP]).rowcount)
 
 
-def as_role(url: str, role: str, password: str) -> str:
-    """The same server and database, entered as another role."""
+def build_role_url(url: str, role: str, password: str) -> str:
+    """Replace the user and password of a database URL."""
     parts = urlsplit(url)
-    where = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{quote(role)}:{quote(password)}@{where}"))
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(role)}:{quote(password)}@{address}"))

@@ -1,4 +1,4 @@
-"""What must be in the database before the console can work; every step may be repeated."""
+"""Prepares the database: migrations, grants, partitions, reference data, local cluster, demo data. Idempotent."""
 
 from __future__ import annotations
 
@@ -11,43 +11,40 @@ from accounts import key_publication
 from accounts.services import create_organization
 from billing.partitions import ensure_partitions
 from console import env
-from console.machine import datafolder, demo, roles
+from console.machine import database_roles, demo_data
+from console.machine.demo_credentials import read_demo_credentials, write_demo_credentials
 from deployments import publish as deployments_publish
 from deployments.reference import ensure_local_cluster, load_reference_data
 
 PLATFORM = "platform"
-DECLARED_PER_TYPE = 8
-DECLARED = (
+PARTITION_DAYS_AHEAD = 3
+DECLARED_GPUS_PER_TYPE = 8
+DECLARED_GPU_TYPES = (
     "a10g-24gb", "l4-24gb", "l40s-48gb", "a100-40gb", "a100-80gb", "h100-pcie-80gb", "h100-sxm-80gb", "h200-141gb",
     "b200-180gb", "rtx-4090", "rtx-6000-ada", "mi300x-192gb",
 )  # fmt: skip
 
 
-def provision(environment: env.Environment, now: datetime) -> None:
-    """Run as the owner of the tables."""
+def set_up_database(environment: env.Environment, now: datetime) -> None:
+    """Run all steps. `environment.database_url` must be that of the owner of the tables."""
     call_command("migrate", verbosity=0, interactive=False)
-    if roles.exist(environment.database_url):
-        roles.grant(environment.database_url)
-    ensure_partitions(now + timedelta(days=ahead) for ahead in range(3))
+    if database_roles.has_application_role(environment.database_url):
+        database_roles.grant_table_privileges(environment.database_url)
+    ensure_partitions(now + timedelta(days=days) for days in range(PARTITION_DAYS_AHEAD))
     load_reference_data()
-    ensure_local_cluster(declared_inventory(), environment.gateway_url, now)
+    ensure_local_cluster(_declare_inventory(), environment.gateway_url, now)
     create_organization(slug=PLATFORM, name="Platform")
     if environment.demo:
-        _ensure_demo(environment, now)
+        known = read_demo_credentials(environment.data_dir)
+        if not known.get("removed"):  # removed demo data is restored by `manage.py demo` only
+            write_demo_credentials(environment.data_dir, demo_data.ensure_demo_data(known, now))
     key_publication.publish_keys(now)
     deployments_publish.publish_routes(now)
 
 
-def _ensure_demo(environment: env.Environment, now: datetime) -> None:
-    """Demo data that somebody removed stays removed; `manage.py demo` brings it back."""
-    known = datafolder.read_demo(environment.data_dir)
-    if not known.get("removed"):
-        datafolder.write_demo(environment.data_dir, demo.ensure(known, now))
-
-
-def declared_inventory() -> dict[str, int] | None:
-    """GPUs that the local cluster declares, by type; None where real ones are found (they are taken instead)."""
+def _declare_inventory() -> dict[str, int] | None:
+    """Return the number of simulated GPUs by type that the local cluster declares; None on a machine with real GPUs."""
     from deployments.drivers.registry import driver_for
 
     driver = driver_for("local", "local", data_dir=settings.DATA_DIR / "clusters", inventory={})
-    return None if driver.capacity().gpus else dict.fromkeys(DECLARED, DECLARED_PER_TYPE)
+    return None if driver.capacity().gpus else dict.fromkeys(DECLARED_GPU_TYPES, DECLARED_GPUS_PER_TYPE)

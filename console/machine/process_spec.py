@@ -1,4 +1,4 @@
-"""A program of ours as a child process: how to run it, as whom, when it answers, how it dies with its parent."""
+"""Specification of a child process: command, user, readiness probe, and termination with its parent."""
 
 from __future__ import annotations
 
@@ -12,40 +12,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
-class ServerFailed(Exception):
-    """A program did not start; the message says which and why, in one line."""
+class ProcessStartFailed(Exception):
+    """A process did not start; the message names it and the reason in one line."""
 
 
 @dataclass(frozen=True)
-class Identity:
-    """A system user that a program runs as."""
+class SystemUser:
+    """The system user that a process runs as."""
 
     uid: int
     gid: int
 
 
 @dataclass(frozen=True)
-class Program:
-    """How to run it. `answers` is a probe that never raises; `log` None leaves the output to whoever starts it;
-    `death_signal` is what the kernel sends when the parent dies, `environment` None means the parent's."""
+class ProcessSpec:
+    """How to run a process.
+
+    `is_ready` is a probe that never raises. Without `log` the starter reads the output. `death_signal` is sent by the
+    kernel when the parent ends. `environment` None inherits the parent's.
+    """
 
     name: str
     command: tuple[str, ...]
-    answers: Callable[[], bool]
+    is_ready: Callable[[], bool]
     log: Path | None = None
-    identity: Identity | None = None
+    user: SystemUser | None = None
     death_signal: int = signal.SIGKILL
     stop_signal: int = signal.SIGTERM
     environment: Mapping[str, str] | None = None
     folder: Path = Path("/")
 
-    def arguments(self) -> dict[str, Any]:
-        """What subprocess and asyncio need to start it in a session of its own, tied to the calling thread."""
-        who = self.identity
-        user = {"user": who.uid, "group": who.gid, "extra_groups": []} if who else {}
+    def build_arguments(self) -> dict[str, Any]:
+        """Build the arguments for subprocess and asyncio: a session of its own that ends with the calling thread."""
+        user = {"user": self.user.uid, "group": self.user.gid, "extra_groups": []} if self.user else {}
         return {
             "stdin": subprocess.DEVNULL,
             "stderr": subprocess.STDOUT,
@@ -58,32 +60,32 @@ class Program:
 
 
 def die_with_parent(death_signal: int = signal.SIGKILL) -> Callable[[], None]:
-    """For a child before exec: the kernel sends it `death_signal` when the thread that started it ends."""
+    """Return a `preexec_fn`: the kernel sends `death_signal` to the child when the thread that started it ends."""
     parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
 
-    def arrange() -> None:
-        prctl(SET_DEATH_SIGNAL, death_signal)
+    def set_death_signal() -> None:
+        prctl(PR_SET_PDEATHSIG, death_signal)
         if os.getppid() != parent:
             os._exit(1)
 
-    return arrange
+    return set_death_signal
 
 
-def start(program: Program, seconds: float = 20.0) -> subprocess.Popen[bytes]:
-    """Run a program that has a log under the calling thread; returns once it answers, else raises ServerFailed."""
-    with (program.log or Path(os.devnull)).open("ab") as log:
-        process = subprocess.Popen(program.command, stdout=log, **program.arguments())
+def start_process(spec: ProcessSpec, seconds: float = 20.0) -> subprocess.Popen[bytes]:
+    """Start a process that has a log and wait until it is ready. Raises ProcessStartFailed after `seconds`."""
+    with (spec.log or Path(os.devnull)).open("ab") as log:
+        process = subprocess.Popen(spec.command, stdout=log, **spec.build_arguments())
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
-        if program.answers():
+        if spec.is_ready():
             return process
         time.sleep(0.03)
     process.kill()
     process.wait()
-    raise ServerFailed(failure(program))
+    raise ProcessStartFailed(describe_start_failure(spec))
 
 
-def failure(program: Program) -> str:
-    """One line: that it did not start, and the last thing it said."""
-    said = program.log.read_text(errors="replace").splitlines() if program.log and program.log.exists() else []
-    return f"{program.name} did not start" + (f"; it said: {said[-1].strip()}" if said else ".")
+def describe_start_failure(spec: ProcessSpec) -> str:
+    """Return one line: that the process did not start, and the last line of its log."""
+    lines = spec.log.read_text(errors="replace").splitlines() if spec.log and spec.log.exists() else []
+    return f"{spec.name} did not start" + (f"; its last output: {lines[-1].strip()}" if lines else ".")

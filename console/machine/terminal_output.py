@@ -1,4 +1,4 @@
-"""What people see of the processes: their lines, each with its process in front, coloured on a terminal."""
+"""Terminal output of `manage.py up`: the lines of all processes, each prefixed with its process name."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ COLOURS = {
     "console": "1", "setup": "37", "web": "36", "gateway": "32", "worker": "35", "beat": "34", "watch": "33",
     "postgresql": "94", "valkey": "91",
 }  # fmt: skip
-WIDTH = 8
-LINE_BYTES = 64 * 1024
+NAME_WIDTH = 8
+MAX_LINE_BYTES = 64 * 1024
 
 
-class Output:
-    """Writes lines to `stream`; a reader that has gone away is no reason to stop."""
+class TerminalOutput:
+    """Writes lines to `stream` (default: stdout), coloured on a terminal. A closed stream is ignored."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
-        self.coloured = self.stream.isatty() and "NO_COLOR" not in os.environ
+        self.is_coloured = self.stream.isatty() and "NO_COLOR" not in os.environ
 
-    def line(self, name: str, text: str) -> None:
-        label = f"{name[:WIDTH]:<{WIDTH}} │"
-        if self.coloured:
+    def write_line(self, name: str, text: str) -> None:
+        label = f"{name[:NAME_WIDTH]:<{NAME_WIDTH}} │"
+        if self.is_coloured:
             label = f"\x1b[{COLOURS.get(name, '0')}m{label}\x1b[0m"
         self.write(f"{label} {text}\n")
 
-    def say(self, text: str) -> None:
-        """A line of the console itself."""
-        self.line("console", text)
+    def write_console_line(self, text: str) -> None:
+        """Write a line of `up` itself."""
+        self.write_line("console", text)
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             self.stream.write(text)
             self.stream.flush()
 
-    async def follow(self, name: str, source: asyncio.StreamReader | None) -> None:
-        """Show every line of `source` until its end; a line without end is cut at LINE_BYTES."""
+    async def relay_lines(self, name: str, source: asyncio.StreamReader | None) -> None:
+        """Write every line of `source` until its end; lines longer than MAX_LINE_BYTES are split."""
         rest = b""
-        while source and (chunk := await source.read(LINE_BYTES)):
+        while source and (chunk := await source.read(MAX_LINE_BYTES)):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                self.line(name, line.decode(errors="replace").rstrip())
-            if len(rest) > LINE_BYTES:
-                self.line(name, rest.decode(errors="replace"))
+                self.write_line(name, line.decode(errors="replace").rstrip())
+            if len(rest) > MAX_LINE_BYTES:
+                self.write_line(name, rest.decode(errors="replace"))
                 rest = b""
         if rest:
-            self.line(name, rest.decode(errors="replace"))
+            self.write_line(name, rest.decode(errors="replace"))

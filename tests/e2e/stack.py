@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from console.machine.embedded import free_port
+from console.machine.embedded_servers import find_free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120  # ten on a machine of its own
@@ -44,7 +44,7 @@ class Stack:
         names = ("CONSOLE_PORT", "GATEWAY_PORT", "METRICS_PORT")
         unset = ("DATABASE_URL", "REDIS_URL", "CONSOLE_SECRET_KEY", "CONSOLE_REPLICA_ID")
         outside = {name: value for name, value in os.environ.items() if name not in unset}
-        ports = {name: str(free_port()) for name in names}
+        ports = {name: str(find_free_port()) for name in names}
         self.environment = {**outside, **ports, **settings, "CONSOLE_DATA_DIR": str(self.folder)}
         self.patience_seconds = 0.0
         self.process: subprocess.Popen[bytes] | None = None

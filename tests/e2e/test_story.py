@@ -11,7 +11,7 @@ import urllib.request
 import openai
 import pytest
 
-from console.machine.embedded import accepts_postgresql
+from console.machine.embedded_servers import check_postgresql
 from deployments.engines.simulator import tokens
 from tests.e2e.stack import ROOT, Stack, until
 
@@ -271,5 +271,5 @@ def test_the_shims_log_agrees_with_the_replicas_that_the_console_shows(stack, ch
 def test_the_api_works_at_once_when_postgresql_is_back(stack):
     pid = stack.kill_process("postgresql")
     until("it runs again", lambda: stack.read_run_file()["processes"].get("postgresql", pid) != pid, 20)
-    until("it lets us in", lambda: accepts_postgresql(stack.run["database_url"]) is None, 20)
+    until("it lets us in", lambda: check_postgresql(stack.run["database_url"]) is None, 20)
     assert {stack.api("GET", "/deployments")[0] for _ in range(20)} == {200}

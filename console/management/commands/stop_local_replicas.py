@@ -1,4 +1,4 @@
-"""The last step of a console that is switched off; `up` starts it early and says when."""
+"""`manage.py stop_local_replicas`: the last step of stopping `manage.py up`; waits for a line on stdin."""
 
 import sys
 from typing import Any
@@ -10,7 +10,7 @@ from deployments import services
 
 
 class Command(BaseCommand):
-    help = "Stop the replicas of local clusters and stamp them stopped. Waits for a line on its input."
+    help = "Stop the replicas of local clusters and record them as stopped. Waits for a line on stdin."
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:

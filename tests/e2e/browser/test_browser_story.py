@@ -6,7 +6,7 @@ import openai
 import pytest
 from playwright.sync_api import expect
 
-from console.machine.programs import responds
+from console.machine.console_processes import is_responding
 from tests.e2e.stack import until
 
 pytestmark = pytest.mark.browser
@@ -75,7 +75,7 @@ def test_the_list_follows_what_others_do_and_is_correct_after_the_socket_was_awa
     until("web runs again", lambda: stack.read_run_file()["processes"].get("web", pid) != pid, 20)
     until(
         "web answers",
-        lambda: responds("127.0.0.1", int(stack.environment["CONSOLE_PORT"]), "/accounts/login/", below=300),
+        lambda: is_responding("127.0.0.1", int(stack.environment["CONSOLE_PORT"]), "/accounts/login/", below=300),
         20,
     )
     assert stack.api("POST", "/deployments/made-by-a-program/terminate")[0] == 202

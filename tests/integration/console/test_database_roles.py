@@ -1,4 +1,4 @@
-"""What the application's database role may do, asked of PostgreSQL as that role."""
+"""Privileges of the application's database role, checked by connecting as that role."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from console.machine import roles
+from console.machine import database_roles
 from tests.servers import OWNER, PASSWORD, POSTGRES_PORT
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -16,15 +16,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def application() -> Iterator[psycopg.Connection]:
     """Connected as console_app to this test's database, after the grants that `up` makes."""
     url = f"postgresql://{OWNER}:{PASSWORD}@127.0.0.1:{POSTGRES_PORT}/{connection.settings_dict['NAME']}"
-    roles.prepare_grants(url)
+    database_roles.grant_default_privileges(url)
     with connection.cursor() as cursor:
         cursor.execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO console_app")
-    roles.grant(url)
-    with psycopg.connect(roles.as_role(url, roles.APP, PASSWORD), autocommit=True) as one:
-        yield one
+    database_roles.grant_table_privileges(url)
+    with psycopg.connect(
+        database_roles.build_role_url(url, database_roles.APP, PASSWORD), autocommit=True
+    ) as application_connection:
+        yield application_connection
 
 
-def test_it_is_no_superuser_and_owns_nothing(application):
+def test_it_is_not_a_superuser_and_owns_nothing(application):
     query = "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
     assert application.execute(query).fetchone() == (False, False, False)
     owned = "SELECT count(*) FROM pg_class WHERE relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)"

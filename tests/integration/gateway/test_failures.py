@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from console.machine import embedded, program
-from console.machine.embedded import free_port
+from console.machine import embedded_servers, process_spec
+from console.machine.embedded_servers import find_free_port
 from gateway import contract
 from gateway.contract import Admitted
 from gateway.settlement_spool import Settlement, SettlementSpool
@@ -22,7 +22,7 @@ SOON = 8.0
 
 
 async def start_process(world: World, **changes: str) -> tuple[asyncio.subprocess.Process, str]:
-    port = free_port()
+    port = find_free_port()
     environment = os.environ | {
         "REDIS_URL": world.redis_url,
         "CONSOLE_DATA_DIR": str(world.folder),
@@ -95,10 +95,10 @@ async def test_streams_that_outlast_the_drain_limit_end_in_an_error_event(world:
 
 
 async def test_usage_is_spooled_and_replayed_while_redis_is_unavailable(world: World):
-    port = free_port()
-    server = embedded.valkey(world.folder / "valkey", port, "secret")
-    valkey = program.start(server)
-    own = await world.build_beside(embedded.redis_url(port, "secret"))
+    port = find_free_port()
+    server = embedded_servers.prepare_valkey(world.folder / "valkey", port, "secret")
+    valkey = process_spec.start_process(server)
+    own = await world.build_beside(embedded_servers.build_redis_url(port, "secret"))
     deployment = await own.deployment()
     await own.replica(deployment)
     url = await own.gateway()
@@ -118,7 +118,7 @@ async def test_usage_is_spooled_and_replayed_while_redis_is_unavailable(world: W
     await until(has_spooled)
     status, headers, _ = await own.post(url, chat())
     assert (status, "retry-after" in headers) == (503, True)
-    valkey = program.start(server)
+    valkey = process_spec.start_process(server)
     await own.store.connection_pool.disconnect()
     try:
         event = await own.event()

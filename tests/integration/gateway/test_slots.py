@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from console.machine.embedded import free_port
+from console.machine.embedded_servers import find_free_port
 from gateway import contract
 from tests.integration.gateway.conftest import World, chat, served, until, wait_until_queued
 from tests.integration.gateway.scripted_replica import ScriptedReplica
@@ -209,7 +209,7 @@ async def test_a_request_is_refused_when_no_replica_is_reachable_within_the_queu
 
 async def test_a_replica_that_failed_once_is_retried_when_it_is_the_only_one(world: World):
     deployment = await world.deployment()
-    port = free_port()
+    port = find_free_port()
     await world.announce(deployment, f"127.0.0.1:{port}")
     url = await world.gateway()
     task = asyncio.create_task(world.post(url, chat()))
