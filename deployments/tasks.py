@@ -3,8 +3,9 @@
 from celery import shared_task
 from django.utils import timezone
 
-from deployments import hints, publish
-from deployments.reconciler import observe, passes
+from deployments.clusters import configured_drivers
+from deployments.reconciler import passes
+from deployments.routing import publish, wakeups
 
 PASSES_AT_MOST = 20
 
@@ -12,8 +13,8 @@ PASSES_AT_MOST = 20
 @shared_task(name="deployments.tasks.reconcile_batch")
 def reconcile_batch() -> None:
     """Pass after pass until nothing is due; the next tick takes what is left."""
-    hints.work_begins()
-    drivers = observe.configured_drivers()
+    wakeups.acknowledge()
+    drivers = configured_drivers()
     for _ in range(PASSES_AT_MOST):
         if not passes.reconcile(timezone.now(), drivers):  # noqa: TID251
             break
@@ -22,4 +23,4 @@ def reconcile_batch() -> None:
 
 @shared_task(name="deployments.tasks.publish_routes")
 def publish_routes() -> None:
-    publish.publish_routes(timezone.now())  # noqa: TID251
+    publish.publish_all()

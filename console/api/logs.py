@@ -21,7 +21,7 @@ from console.api.problems import Problem, invalid, missing
 from console.live import logtail, sse
 from console.live.logtail import Subject
 from deployments.fields import FieldError
-from deployments.logs import MOST_LINES, TAIL, Line, Place, Wanted
+from deployments.logs.search import DEFAULT_TAIL, MAX_LINES, Line, LinePosition, LogQuery
 
 HEARTBEAT_SECONDS = 15.0
 FOLLOW = Choice("follow", "Whether to stream what is added, as server-sent events.", default="false",
@@ -38,7 +38,7 @@ PARAMETERS = (
         message="Send the id of a replica of this deployment.",
     ),
     FOLLOW,
-    Whole("tail", "How many of the last lines to send at most.", default=TAIL, lowest=1, highest=MOST_LINES),
+    Whole("tail", "How many of the last lines to send at most.", default=DEFAULT_TAIL, lowest=1, highest=MAX_LINES),
     Moment("since", "Only lines of this time or later."),
     Moment("until", "Only lines before this time."),
     Text(
@@ -68,7 +68,7 @@ def listed(call: Call) -> Answer:
     if found.trouble:
         raise Problem("log-unavailable", found.trouble, headers={"Retry-After": "5"})
     lines = found.lines[-tail:]
-    cursor = _cursor(lines[0].place) if len(found.lines) > tail else None
+    cursor = _cursor(lines[0].position) if len(found.lines) > tail else None
     return Answer(200, {"data": [rendered(line) for line in lines], "next_cursor": cursor})
 
 
@@ -113,15 +113,15 @@ def _subject(caller: Caller, deployment: str, replica: str | None) -> Subject:
         raise missing("replica of this deployment") from None
 
 
-def _wanted(call: Call, tail: int) -> Wanted:
+def _wanted(call: Call, tail: int) -> LogQuery:
     query = call.query
     before = None if query["cursor"] is None else _place(query["cursor"])
-    return Wanted(tail, query["since"], query["until"], query["q"] or "", before)
+    return LogQuery(tail, query["since"], query["until"], query["q"] or "", before)
 
 
-def _cursor(place: Place) -> str:
+def _cursor(place: LinePosition) -> str:
     return f"{(place.at - EPOCH) // MICROSECOND:014x}{place.replica_id.hex}{place.number:08x}"
 
 
-def _place(cursor: str) -> Place:
-    return Place(EPOCH + int(cursor[:14], 16) * MICROSECOND, uuid.UUID(hex=cursor[14:46]), int(cursor[46:], 16))
+def _place(cursor: str) -> LinePosition:
+    return LinePosition(EPOCH + int(cursor[:14], 16) * MICROSECOND, uuid.UUID(hex=cursor[14:46]), int(cursor[46:], 16))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django import forms
 
-from deployments.logs import TAIL, Wanted
+from deployments.logs.search import DEFAULT_TAIL, LogQuery
 
 PERIODS = {"all": "All", "5m": "Last 5 min", "1h": "Last 1 h", "custom": "Custom"}
 SPANS = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
@@ -35,9 +35,9 @@ class LogForm(forms.Form):
     def chosen_period(self) -> str:
         return str(self.cleaned_data.get("period", "custom"))
 
-    def wanted(self, now: datetime, tail: int = TAIL) -> Wanted:
+    def wanted(self, now: datetime, tail: int = DEFAULT_TAIL) -> LogQuery:
         """What a valid form asks for, as of `now`."""
         since, until = self.cleaned_data["since"], self.cleaned_data["until"]
         if self.chosen_period != "custom":
             since, until = (now - SPANS[self.chosen_period] if self.chosen_period in SPANS else None), None
-        return Wanted(tail, since, until, self.cleaned_data["q"])
+        return LogQuery(tail, since, until, self.cleaned_data["q"])

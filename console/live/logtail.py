@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from console.live.threads import Threads
-from deployments import logs
 from deployments.drivers.base import DriverError
-from deployments.logs import Follower, Line, Wanted
+from deployments.logs.search import Line, LogQuery
+from deployments.logs.tail import Follower, read_deployment, read_replica
 from deployments.models import Deployment, Replica
 
 THREADS = Threads("logs", 4)
@@ -38,11 +38,11 @@ class Subject:
         return self.replica.pk if self.replica else None
 
 
-def read(subject: Subject, wanted: Wanted) -> Tail:
+def read(subject: Subject, wanted: LogQuery) -> Tail:
     try:
         if subject.replica:
-            return Tail(logs.read(subject.replica, wanted))
-        return Tail(logs.read_all(subject.deployment, wanted))
+            return Tail(read_replica(subject.replica, wanted))
+        return Tail(read_deployment(subject.deployment, wanted))
     except DriverError as error:
         return Tail(trouble=trouble(error))
 
@@ -51,7 +51,7 @@ def trouble(error: DriverError) -> str:
     return f"The log cannot be read now: {error} Try again in a moment."
 
 
-async def follow(allowed: Callable[[], Subject | None], wanted: Wanted) -> AsyncIterator[Tail]:
+async def follow(allowed: Callable[[], Subject | None], wanted: LogQuery) -> AsyncIterator[Tail]:
     """The last lines at once, then every second what was added, which may be nothing, until the log has ended or
     `allowed`, asked every five seconds, gives None."""
     follower: Follower | None = None
@@ -64,7 +64,7 @@ async def follow(allowed: Callable[[], Subject | None], wanted: Wanted) -> Async
             follower = follower or Follower(subject.deployment, subject.replica_id, wanted)
         assert follower
         yield await THREADS.run(_look, follower)
-        if follower.is_over:
+        if follower.is_finished:
             return
         polls += 1
         await asyncio.sleep(POLL_SECONDS)
@@ -72,6 +72,6 @@ async def follow(allowed: Callable[[], Subject | None], wanted: Wanted) -> Async
 
 def _look(follower: Follower) -> Tail:
     try:
-        return Tail(follower.look())
+        return Tail(follower.poll())
     except DriverError as error:
         return Tail(trouble=f"The log cannot be read now: {error} It is tried again every second.")

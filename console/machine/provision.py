@@ -12,8 +12,8 @@ from accounts.services import create_organization
 from billing.ingest import ensure_partitions
 from console import env
 from console.machine import datafolder, demo, roles
-from deployments import publish as deployments_publish
 from deployments.reference import ensure_local_cluster, load_reference_data
+from deployments.routing import publish as deployments_publish
 
 PLATFORM = "platform"
 DECLARED_PER_TYPE = 8
@@ -35,7 +35,7 @@ def provision(environment: env.Environment, now: datetime) -> None:
     if environment.demo:
         _ensure_demo(environment, now)
     accounts_publish.publish_keys(now)
-    deployments_publish.publish_routes(now)
+    deployments_publish.publish_all()
 
 
 def _ensure_demo(environment: env.Environment, now: datetime) -> None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from deployments.events import short_id
-from deployments.kept_log import parts
-from deployments.logs import Line
+from deployments.logs.search import Line, split_matches
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ def shown(lines: Iterable[Line], sought: str, now: datetime) -> list[ShownLine]:
             line.at.astimezone(UTC).isoformat(timespec="milliseconds") if line.at else "",
             _time(line.at.astimezone(UTC), now) if line.at else "",
             short_id(line.replica_id),
-            list(parts(line.text, sought)),
+            list(split_matches(line.text, sought)),
         )
         for line in lines
     ]

@@ -16,12 +16,12 @@ from console.pages.figures import counted, lasted, moment
 from console.pages.replica_rows import ReplicaRow
 from console.pages.rollout import Rollout
 from console.pages.timeline import EventLine, lines
-from deployments import load, queries
-from deployments.demand import Load
+from deployments import queries
 from deployments.engines.registry import ENGINES
 from deployments.events import Kind
 from deployments.models import CatalogModel, Deployment, DeploymentEvent, Replica, Revision
 from deployments.reconciler import backoff, observe
+from deployments.routing.load import Load, read_loads
 from deployments.specs import RevisionSpec
 from deployments.states import ENDED, LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -74,7 +74,7 @@ class Overview:
     @cached_property
     def load(self) -> Load | None:
         """What the gateways count now; None is UNKNOWN."""
-        return load.read([self.deployment.pk])[self.deployment.pk]
+        return read_loads([self.deployment.pk])[self.deployment.pk]
 
     @cached_property
     def live(self) -> list[ReplicaRow]:

@@ -26,7 +26,7 @@ from console.live.logtail import Subject, Tail
 from console.pages.log_lines import shown
 from console.pages.overview import Overview
 from console.requests import PageRequest
-from deployments.logs import MOST_LINES, Wanted
+from deployments.logs.search import MAX_LINES, LogQuery
 from deployments.states import ENDED, DeploymentStatus
 
 MOST_SHOWN = 3000
@@ -63,7 +63,7 @@ def download(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     form = LogForm(request.GET)
     if not form.is_valid():
         raise Http404("No such lines.")
-    tail = logtail.read(subject, form.wanted(now, MOST_LINES))
+    tail = logtail.read(subject, form.wanted(now, MAX_LINES))
     headers = {"Content-Disposition": f'attachment; filename="{subject.deployment.name}-log.json"'}
     if tail.trouble:
         return HttpResponse(tail.trouble, status=503, content_type="text/plain; charset=utf-8")
@@ -86,7 +86,9 @@ async def log_stream(request: HttpRequest, deployment_id: UUID, replica_id: UUID
     return StreamingHttpResponse(stream, content_type=sse.CONTENT_TYPE, headers=sse.HEADERS)
 
 
-async def _events(session_key: str | None, deployment_id: UUID, reference: str, wanted: Wanted) -> AsyncIterator[bytes]:
+async def _events(
+    session_key: str | None, deployment_id: UUID, reference: str, wanted: LogQuery
+) -> AsyncIterator[bytes]:
     """What the log holds, then what is added, until it has ended or the session may not see it any more."""
 
     def allowed() -> Subject | None:

@@ -14,15 +14,16 @@ from uuid import UUID
 
 from django.db import transaction
 
-from deployments import events, hints, load, pools, publish, queries
+from deployments import events, notifications, queries
 from deployments.models import Deployment
-from deployments.reconciler import calls, leases, outcome, places
+from deployments.reconciler import calls, gpu_queue, leases, outcome, places
 from deployments.reconciler.actions import Action, Confirm, End, FallAsleep, OfReplica, Record, Start, Stop
 from deployments.reconciler.calls import Failpoint
 from deployments.reconciler.decisions import Decisions
 from deployments.reconciler.intents import Intents
 from deployments.reconciler.observe import Batch
 from deployments.reconciler.rows import Journal
+from deployments.routing import publish, sleep, wakeups
 from deployments.states import STARTING
 
 LEASE_SHARE = 0.5  # of what is left of the lease may be spent on calls
@@ -64,7 +65,7 @@ def _flip_to_sleep(plans: Plans) -> set[UUID]:
     """Ask before the intent: what the counters refuse was never decided; what they grant and a kill forgets is taken
     back by the next publication."""
     wishes = {pk: action for pk, plan in plans.items() for action in plan if isinstance(action, FallAsleep)}
-    return {pk for pk, one in wishes.items() if load.fall_asleep(pk, one.epoch, one.idle_seconds) == "asleep"}
+    return {pk for pk, one in wishes.items() if sleep.fall_asleep(pk, one.epoch, one.idle_seconds) == "asleep"}
 
 
 def _held(batch: Batch) -> dict[UUID, Deployment]:
@@ -96,13 +97,13 @@ def _start(batch: Batch, intents: Intents, plans: Plans) -> None:
         for replica in places.insert(deployment, grant.replicas, batch.now):
             batch.replicas[replica.pk] = replica
             intents.to_start.append(replica)
-            gpu = pools.wish(replica.gpu_count, deployment.gpu_type.title)
+            gpu = gpu_queue.describe_gpus(replica.gpu_count, deployment.gpu_type.title)
             event = events.replica_replaced if starts[pk].replacing else events.replica_requested
             intents.journal.events.append(event(deployment, replica, gpu, batch.now))
         _queue(deployment, grant, intents.journal)
 
 
-def _queue(deployment: Deployment, grant: pools.Grant, journal: Journal) -> None:
+def _queue(deployment: Deployment, grant: gpu_queue.Grant, journal: Journal) -> None:
     if not grant.reason:
         deployment.pending_since, deployment.pending_reason = None, ""
         return
@@ -135,7 +136,7 @@ def _call(batch: Batch, intents: Intents, failpoint: Failpoint) -> dict[UUID, st
 
 def _tell(batch: Batch, intents: Intents, changed: set[UUID]) -> None:
     publish.publish(changed)
-    publish.ui_changed(batch.deployments[pk] for pk in changed)
+    notifications.notify_pages(batch.deployments[pk] for pk in changed)
     freed = {places.pool_of(batch.deployments[one.deployment_id]) for one in intents.to_forget}
     for pool in freed:
-        hints.hint(queries.waiting(*pool).values_list("pk", flat=True)[:20], batch.now)
+        wakeups.make_due(queries.waiting(*pool).values_list("pk", flat=True)[:20], batch.now)

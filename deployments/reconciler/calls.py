@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from deployments import kept_log
 from deployments.drivers.base import Driver, DriverError, LogLine, ObservedReplica, ReplicaSpec
 from deployments.engines.registry import ENGINES
+from deployments.logs import stored
 from deployments.models import Deployment, Replica
 from deployments.specs import RevisionSpec
 
@@ -63,11 +63,11 @@ def forget(driver: Driver, name: str) -> None:
 
 
 def log_tail(driver: Driver, seen: ObservedReplica) -> str:
-    """The last 256 KiB of the log with their times (kept_log.py); empty when the cluster has none."""
+    """The last 256 KiB of the log with their times (logs/stored.py); empty when the cluster has none."""
     try:
         lines = list(driver.logs(seen.name, follow=False, tail=LOG_LINES))
     except DriverError as error:
         log.warning("The log of replica %s cannot be read: %s", seen.name, error)
         lines = []
     rest = [LogLine(None, text) for text in seen.log_tail.split("\n")] if seen.log_tail else []
-    return kept_log.pack(lines or rest, LOG_BYTES)
+    return stored.pack(lines or rest, LOG_BYTES)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from deployments import events, kept_log, pools
+from deployments import events
 from deployments.causes import Cause
 from deployments.engines.registry import ENGINES
+from deployments.logs import stored
 from deployments.models import Deployment, Replica, Revision
-from deployments.reconciler import calls, problems
+from deployments.reconciler import calls, gpu_queue, problems
 from deployments.reconciler.actions import Action, Confirm, Drain, End, OfReplica, Record, Resume, Stop
 from deployments.reconciler.observe import Batch, weight_bytes
 from deployments.reconciler.rows import Journal
@@ -117,7 +118,7 @@ class Intents:
             self.journal.change(replica, serving=False, stop_reason=action.reason, stop_requested_at=self.batch.now)
             self.journal.keep_log(replica, self._logs[replica.pk])
             if action.problem:
-                said = kept_log.plain(self._logs[replica.pk])
+                said = stored.plain_text(self._logs[replica.pk])
                 self.journal.blame(replica, problems.of(action.problem, self.batch.policy, said, weight_bytes(replica)))
         self.to_stop.append(replica)
 
@@ -138,7 +139,7 @@ class Intents:
         self.to_forget.append(replica)
 
     def _cause(self, replica: Replica, action: End) -> Cause:
-        text = kept_log.plain(self._logs[replica.pk])
+        text = stored.plain_text(self._logs[replica.pk])
         if action.exited is None:
             return problems.vanished(text)
         engine = ENGINES.get(replica.revision.spec["engine"]["name"])
@@ -151,7 +152,7 @@ class Intents:
 
     @staticmethod
     def _gpu(deployment: Deployment, replica: Replica) -> str:
-        return pools.wish(replica.gpu_count, deployment.gpu_type.title)
+        return gpu_queue.describe_gpus(replica.gpu_count, deployment.gpu_type.title)
 
 
 def _is_configured(replica: Replica, revision: Revision) -> bool:

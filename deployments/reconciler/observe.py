@@ -7,7 +7,7 @@ counts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,18 +15,17 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F, Q
 
-from deployments import load
+from deployments.clusters import DriverLookup
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
-from deployments.drivers.registry import driver_for
-from deployments.models import Cluster, ClusterGpu, Deployment, Replica, Revision
+from deployments.models import Cluster, Deployment, Replica, Revision
 from deployments.reconciler import places
 from deployments.reconciler.autoscaler import Rules
 from deployments.reconciler.leases import Lease
 from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, PoolView, ReplicaView, Snapshot
+from deployments.routing import load
 from deployments.states import LIVE, DeploymentStatus, ReplicaState
 
 log = logging.getLogger(__name__)
-Drivers = Callable[[Cluster], Driver]
 
 
 @dataclass
@@ -75,16 +74,7 @@ def policy() -> Policy:
     )
 
 
-def configured_drivers() -> Drivers:
-    """Drivers as the settings say: local clusters keep their data below DATA_DIR."""
-    inventory: dict[UUID, dict[str, int]] = {}
-    for row in ClusterGpu.objects.all():
-        inventory.setdefault(row.cluster_id, {})[row.gpu_type_id] = row.count
-    folder = settings.DATA_DIR / "clusters"
-    return lambda one: driver_for(one.driver, one.name, data_dir=folder, inventory=inventory.get(one.pk, {}))
-
-
-def observe(lease: Lease, drivers: Drivers, now: datetime) -> Batch:
+def observe(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
     """The batch with a snapshot of each leased deployment."""
     rules = policy()
     rows = Deployment.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token)
@@ -96,7 +86,7 @@ def observe(lease: Lease, drivers: Drivers, now: datetime) -> Batch:
     replicas = {row.pk: row for row in _replicas(deployments, rules, now)}
     for view in views.values():
         _look_up(view, (row for row in replicas.values() if row.cluster_id == view.cluster.pk))
-    batch = Batch(lease, now, rules, load.epoch(), deployments, replicas, views, {})
+    batch = Batch(lease, now, rules, load.read_epoch(), deployments, replicas, views, {})
     batch.snapshots = _snapshots(batch)
     return batch
 
@@ -140,7 +130,7 @@ def _look_up(view: View, replicas: Iterable[Replica]) -> None:
 
 
 def _snapshots(batch: Batch) -> dict[UUID, Snapshot]:
-    loads = load.read(pk for pk, row in batch.deployments.items() if _load_matters(row))
+    loads = load.read_loads(pk for pk, row in batch.deployments.items() if _load_matters(row))
     rolling = _rolling(batch)
     pools = places.look(batch.deployments[pk] for pk in rolling)
     good = _good_revisions(pk for pk, row in batch.deployments.items() if pk in rolling or _never_ready(row))

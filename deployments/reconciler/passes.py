@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q
 
+from deployments.clusters import DriverLookup
 from deployments.models import Cluster, Replica
 from deployments.reconciler import calls, leases, observe
 from deployments.reconciler.apply import apply
 from deployments.reconciler.calls import Failpoint
 from deployments.reconciler.leases import Lease
-from deployments.reconciler.observe import Drivers
 from deployments.reconciler.plan import plan
 from deployments.reconciler.rows import LostRow
 from deployments.reconciler.sweep import sweep
@@ -28,7 +28,7 @@ def nothing(name: str) -> None:
     """A failpoint at which nothing fails."""
 
 
-def reconcile(now: datetime, drivers: Drivers, failpoint: Failpoint = nothing) -> int:
+def reconcile(now: datetime, drivers: DriverLookup, failpoint: Failpoint = nothing) -> int:
     """One pass for up to RECONCILE_BATCH due deployments; returns how many it had."""
     lease = leases.claim(now, limit=settings.RECONCILE_BATCH, seconds=settings.LEASE_SECONDS)
     if not lease.deployment_ids:
@@ -45,7 +45,7 @@ def reconcile(now: datetime, drivers: Drivers, failpoint: Failpoint = nothing) -
     return len(lease.deployment_ids)
 
 
-def _work(lease: Lease, now: datetime, drivers: Drivers, failpoint: Failpoint) -> None:
+def _work(lease: Lease, now: datetime, drivers: DriverLookup, failpoint: Failpoint) -> None:
     batch = observe.observe(lease, drivers, now)
     plans = {pk: plan(snapshot) for pk, snapshot in batch.snapshots.items()}
     try:
@@ -55,7 +55,7 @@ def _work(lease: Lease, now: datetime, drivers: Drivers, failpoint: Failpoint) -
         leases.give_up(lease, now)
 
 
-def _work_alone(lease: Lease, now: datetime, drivers: Drivers, failpoint: Failpoint) -> None:
+def _work_alone(lease: Lease, now: datetime, drivers: DriverLookup, failpoint: Failpoint) -> None:
     """One deployment that breaks its pass keeps its lease until it expires; the others of its batch go on."""
     try:
         _work(lease, now, drivers, failpoint)
@@ -65,7 +65,7 @@ def _work_alone(lease: Lease, now: datetime, drivers: Drivers, failpoint: Failpo
         )
 
 
-def sweep_clusters(now: datetime, drivers: Drivers) -> None:
+def sweep_clusters(now: datetime, drivers: DriverLookup) -> None:
     """Every cluster that was not swept lately: stop what has no live row, forget what has been recorded."""
     for cluster in Cluster.objects.all():
         since = now - timedelta(seconds=SWEEP_SECONDS)
@@ -74,7 +74,7 @@ def sweep_clusters(now: datetime, drivers: Drivers) -> None:
             sweep_cluster(cluster, drivers, now)
 
 
-def sweep_cluster(cluster: Cluster, drivers: Drivers, now: datetime) -> None:
+def sweep_cluster(cluster: Cluster, drivers: DriverLookup, now: datetime) -> None:
     view = observe.look(cluster, drivers(cluster), now)
     rows = Replica.objects.filter(name__in=list(view.observed)).values_list("name", "state")
     found = sweep(view.observed.values(), {name: ReplicaState(state) for name, state in rows})

@@ -1,4 +1,4 @@
-"""GPUs are shared, leases are not: new replica rows are inserted under a lock of their pool, as `pools.allot` says."""
+"""New replica rows are inserted under a lock of their pool, as many as `gpu_queue.allocate` grants."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count, Q, Sum
 
-from deployments import pools
 from deployments.models import ClusterGpu, Deployment, Replica, ReplicaPhase
+from deployments.reconciler import gpu_queue
 from deployments.reconciler.snapshot import PoolView
 from deployments.states import LIVE, STARTING, ReplicaState
 
@@ -28,7 +28,7 @@ def pool_of(deployment: Deployment) -> PoolKey:
     return PoolKey(deployment.endpoint.cluster_id, deployment.gpu_type_id)
 
 
-def grant(wishes: Mapping[Deployment, int], now: datetime) -> dict[UUID, pools.Grant]:
+def grant(wishes: Mapping[Deployment, int], now: datetime) -> dict[UUID, gpu_queue.Grant]:
     """How many of the wished replicas each deployment may start; to be called in the transaction that inserts them.
 
     Queues up who gets less than it wished (`pending_since`, unsaved); who gets all leaves the queue.
@@ -38,16 +38,18 @@ def grant(wishes: Mapping[Deployment, int], now: datetime) -> dict[UUID, pools.G
     keys = sorted({pool_of(one) for one in wishes})
     _lock(keys)
     held = _held(keys)
-    waiters: dict[PoolKey, list[pools.Waiter]] = defaultdict(list)
+    waiters: dict[PoolKey, list[gpu_queue.Waiter]] = defaultdict(list)
     for deployment, count in wishes.items():
         gpu_count = deployment.revision.spec["gpu_count"] if deployment.revision else 1
         mine = held.get((pool_of(deployment), deployment.pk), 0)
         since = deployment.pending_since or now
-        waiters[pool_of(deployment)].append(pools.Waiter(str(deployment.pk), since, gpu_count, count, mine))
+        waiters[pool_of(deployment)].append(gpu_queue.Waiter(str(deployment.pk), since, gpu_count, count, mine))
     for key, waiter in _others(keys, wishes, held):
         waiters[key].append(waiter)
     granted = {
-        UUID(pk): one for key, pool in _pools(keys, held).items() for pk, one in pools.allot(pool, waiters[key]).items()
+        UUID(pk): one
+        for key, pool in _pools(keys, held).items()
+        for pk, one in gpu_queue.allocate(pool, waiters[key]).items()
     }
     return {one.pk: granted[one.pk] for one in wishes}
 
@@ -71,7 +73,7 @@ def _ahead(deployment: Deployment, queue: Iterable[tuple[PoolKey, datetime | Non
     return sum(mine is None or since <= mine for since in others)
 
 
-def _view(pool: pools.Pool, ahead: int) -> PoolView:
+def _view(pool: gpu_queue.Pool, ahead: int) -> PoolView:
     return PoolView(pool.title, pool.total, pool.free, ahead)
 
 
@@ -123,7 +125,7 @@ def _held(keys: Iterable[PoolKey]) -> dict[tuple[PoolKey, UUID], int]:
 
 def _others(
     keys: Iterable[PoolKey], mine: Mapping[Deployment, int], held: Mapping[tuple[PoolKey, UUID], int]
-) -> list[tuple[PoolKey, pools.Waiter]]:
+) -> list[tuple[PoolKey, gpu_queue.Waiter]]:
     """Who else waits in these pools, and for how many."""
     wanted = Count("replicas", filter=Q(replicas__state__in=[*STARTING, ReplicaState.READY]))
     rows = (
@@ -138,19 +140,19 @@ def _others(
         missing = row.desired_replicas - row.wanted_replicas
         if missing > 0 and row.pending_since and row.revision:
             key, gpu_count = pool_of(row), row.revision.spec["gpu_count"]
-            waiter = pools.Waiter(str(row.pk), row.pending_since, gpu_count, missing, held.get((key, row.pk), 0))
+            waiter = gpu_queue.Waiter(str(row.pk), row.pending_since, gpu_count, missing, held.get((key, row.pk), 0))
             found.append((key, waiter))
     return found
 
 
-def _pools(keys: Iterable[PoolKey], held: Mapping[tuple[PoolKey, UUID], int]) -> dict[PoolKey, pools.Pool]:
+def _pools(keys: Iterable[PoolKey], held: Mapping[tuple[PoolKey, UUID], int]) -> dict[PoolKey, gpu_queue.Pool]:
     used: dict[PoolKey, int] = defaultdict(int)
     for (key, _), gpus in held.items():
         used[key] += gpus
     rows = ClusterGpu.objects.filter(_in_pools(keys)).select_related("gpu_type")
     found = {PoolKey(row.cluster_id, row.gpu_type_id): (row.gpu_type.title, row.count) for row in rows}
     totals = {key: found.get(key, (key.gpu_type_id, 0)) for key in keys}
-    return {key: pools.Pool(title, total, max(0, total - used[key])) for key, (title, total) in totals.items()}
+    return {key: gpu_queue.Pool(title, total, max(0, total - used[key])) for key, (title, total) in totals.items()}
 
 
 def _in_pools(keys: Iterable[PoolKey], prefix: str = "") -> Q:

@@ -50,7 +50,7 @@ def _drained(snapshot: Snapshot, staying: Sequence[ReplicaView]) -> list[Action]
     for one in staying:
         if one.state is not ReplicaState.DRAINING:
             continue
-        if snapshot.load and snapshot.load.drained(one.id, one.drain_epoch):
+        if snapshot.load and snapshot.load.is_drained(one.id, one.drain_epoch):
             actions.append(Stop(one.id, "drained"))
         elif snapshot.now - (one.drain_started_at or snapshot.now) >= limit:
             actions.append(Stop(one.id, "drain_limit"))

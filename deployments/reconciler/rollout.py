@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from deployments import pools
+from deployments.reconciler import gpu_queue
 from deployments.reconciler.actions import Action, Drain, Resume, Stop
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import STARTING_ORDER, ReplicaState
@@ -75,7 +75,7 @@ def _replace(snapshot: Snapshot, serving: Sequence[ReplicaView], new: Sequence[R
     if are_ending or not all(_is_settled(snapshot, one) for one in new):
         return Steps()
     pool, needed = snapshot.pool, snapshot.deployment.gpu_count
-    what = pools.wish(needed, pool.title)
+    what = gpu_queue.describe_gpus(needed, pool.title)
     if pool.ahead:
         others = "another deployment waits" if pool.ahead == 1 else f"{pool.ahead} other deployments wait"
         return Steps(hold=f"Needs {what} for the new revision; {others} for the next one that is free")

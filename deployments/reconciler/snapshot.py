@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployments.demand import Load
 from deployments.drivers.base import ObservedReplica
 from deployments.reconciler.autoscaler import Rules
 from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
+
+if TYPE_CHECKING:
+    from deployments.routing.load import Load
 
 
 @dataclass(frozen=True)

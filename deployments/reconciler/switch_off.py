@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from deployments.clusters import DriverLookup, configured_drivers
 from deployments.models import Cluster, Replica
 from deployments.reconciler import leases, observe
 from deployments.reconciler.actions import Action, End, Stop
 from deployments.reconciler.apply import apply
-from deployments.reconciler.observe import Batch, Drivers
+from deployments.reconciler.observe import Batch
 from deployments.reconciler.passes import nothing
 from deployments.states import LIVE
 
@@ -24,9 +25,9 @@ LEASE_SECONDS = 15.0
 REASON = "console_off"
 
 
-def switch_off(now: datetime, drivers: Drivers | None = None, within_seconds: float = WITHIN_SECONDS) -> list[str]:
+def switch_off(now: datetime, drivers: DriverLookup | None = None, within_seconds: float = WITHIN_SECONDS) -> list[str]:
     """Stop every replica of the local clusters; returns the names of those that did not end in time."""
-    began, drivers = time.monotonic(), drivers or observe.configured_drivers()
+    began, drivers = time.monotonic(), drivers or configured_drivers()
     batch = _batch(now, drivers)
     if not batch.replicas:
         return []
@@ -41,7 +42,7 @@ def switch_off(now: datetime, drivers: Drivers | None = None, within_seconds: fl
     return _running(last)
 
 
-def _batch(now: datetime, drivers: Drivers) -> Batch:
+def _batch(now: datetime, drivers: DriverLookup) -> Batch:
     live = Replica.objects.filter(state__in=LIVE, cluster__driver=Cluster.Driver.LOCAL)
     ids = set(live.values_list("deployment_id", flat=True))
     return observe.observe(leases.seize(ids, now, seconds=LEASE_SECONDS), drivers, now)

@@ -28,7 +28,7 @@ def test_only_edges_read_the_clock():
     edges = re.compile(
         r"^(console\.|gateway\.(app|asgi|__main__|proxy|presence|telemetry|snapshot|limits|ledger)"
         r"|(accounts|billing|deployments)\.(admin|tasks|publish|management\.)"
-        r"|deployments\.(drivers\.(local|registry)|engines\.simulator|hints|reconciler\.(leases|observe|apply|passes)))"
+        r"|deployments\.(drivers\.(local|registry)|engines\.simulator))"
     )
     readers = {
         sources.module_name(path)

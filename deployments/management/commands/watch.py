@@ -20,10 +20,10 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.connections import redis_client
+from deployments.clusters import configured_drivers
 from deployments.drivers.base import Driver, DriverError
-from deployments.hints import hint
 from deployments.models import Cluster
-from deployments.reconciler.observe import configured_drivers
+from deployments.routing.wakeups import make_due
 from gateway import contract
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def _work(changes: Changes, stop: threading.Event) -> None:
         if rounds % round(NEW_CLUSTERS_SECONDS / FLUSH_SECONDS) == 0:
             _watch_new(watched, changes, stop)
         if ids := changes.take():
-            hint(_known(ids), timezone.now())  # noqa: TID251
+            make_due(_known(ids), timezone.now())  # noqa: TID251
         rounds += 1
         stop.wait(FLUSH_SECONDS)
 

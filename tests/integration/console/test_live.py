@@ -17,7 +17,7 @@ from accounts.roles import Role
 from accounts.services import remove_member
 from console.asgi import application
 from console.live.feeds import FEEDS
-from deployments import publish, services
+from deployments import notifications, services
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus
 from tests.integration.console import deployment_rows as rows
@@ -124,7 +124,7 @@ async def test_the_events_page_gets_new_events_of_its_kind_only():
         await heard(line, 'id="events"')
         await database(rows.event)(deployment, timezone.now(), "replica_ready", "r-1234 ready")
         await database(rows.event)(deployment, timezone.now(), "scaled", "Scales from 1 replica to 2")
-        await database(publish.ui_changed)([deployment])
+        await database(notifications.notify_pages)([deployment])
         pushed = await heard(line, "Scales from 1 replica to 2")
         assert "r-1234 ready" not in pushed
 
@@ -142,7 +142,7 @@ async def test_the_count_beside_the_list_moves_with_it():
     async with opened("/ws/deployments/", user) as line:
         assert ">1</span>" in await heard(line, 'id="deployment-count"')
         made = await database(rows.in_status)(owner, DeploymentStatus.PENDING, timezone.now())
-        await database(publish.ui_changed)([made])
+        await database(notifications.notify_pages)([made])
         assert 'id="deployment-count" hx-swap-oob="true">2</span>' in await heard(line, 'id="deployment-count"')
 
 
@@ -151,7 +151,7 @@ async def test_only_fragments_that_changed_are_sent():
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         await heard(line, 'id="header"')
         await database(rows.event)(deployment, timezone.now(), "pending", "Something happened")
-        await database(publish.ui_changed)([deployment])
+        await database(notifications.notify_pages)([deployment])
         pushed = await heard(line, "Something happened")
         assert 'id="timeline"' in pushed
         assert 'id="header"' not in pushed
@@ -164,7 +164,7 @@ async def test_a_hundred_hints_are_a_few_messages():
         await heard(line, 'id="header"')
         for number in range(100):
             await database(rows.event)(deployment, timezone.now(), "pending", f"Event {number}.")
-            await database(publish.ui_changed)([deployment])
+            await database(notifications.notify_pages)([deployment])
         messages = 0
         async with asyncio.timeout(10):
             while "Event 99." not in await line.receive_from(timeout=5):
@@ -211,7 +211,7 @@ async def test_another_organizations_deployment_is_refused_and_never_in_the_list
     assert not (await socket(f"/ws/deployments/{deployment.pk}/", await session_of(stranger)).connect(timeout=5))[0]
     async with opened("/ws/deployments/", stranger) as line:
         assert deployment.name not in await heard(line, 'id="list"')
-        await database(publish.ui_changed)([deployment])
+        await database(notifications.notify_pages)([deployment])
         assert await line.receive_nothing(timeout=1)
 
 
@@ -223,7 +223,7 @@ async def test_the_socket_ends_with_the_session():
     await heard(line, 'id="header"')
     store = import_module(settings.SESSION_ENGINE).SessionStore(session)
     await database(store.flush)()
-    await database(publish.ui_changed)([deployment])
+    await database(notifications.notify_pages)([deployment])
     assert await closed(line) == 4403
 
 
@@ -243,7 +243,7 @@ async def test_the_list_gets_new_deployments_row_by_row_changes_and_loses_delete
         await heard(line, f'id="row-{first.pk}"')
         now: datetime = timezone.now()
         second = await database(rows.in_status)(owner, DeploymentStatus.PENDING, now)
-        await database(publish.ui_changed)([second])
+        await database(notifications.notify_pages)([second])
         assert f'id="row-{second.pk}"' in await heard(line, 'id="list"')
         await database(services.terminate)(second, by=user, now=now)
         changed = await heard(line, f'id="row-{second.pk}"')

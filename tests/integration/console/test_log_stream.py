@@ -15,11 +15,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import Role
-from deployments import kept_log
+from deployments.clusters import configured_drivers
 from deployments.drivers.base import Launch, LogLine, ReplicaSpec
 from deployments.events import short
+from deployments.logs import stored
 from deployments.models import Cluster, Deployment, Replica
-from deployments.reconciler.observe import configured_drivers
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
 
@@ -92,7 +92,7 @@ async def test_a_cluster_that_cannot_say_is_told_in_words():
         assert read(await anext(events))[0] == "trouble"
 
 
-KEPT = kept_log.pack(
+KEPT = stored.pack(
     [
         LogLine(datetime(2026, 11, 20, 9, 0, second, tzinfo=UTC), text)
         for second, text in enumerate(

@@ -14,7 +14,7 @@ from gateway.limits import Limits, NoSlot, Slot
 from tests.integration.gateway.conftest import World, chat
 
 ROOT = Path(__file__).resolve().parents[3]
-SLEEP = (ROOT / "deployments" / "scripts" / "sleep.lua").read_text()
+SLEEP = (ROOT / "deployments" / "routing" / "sleep.lua").read_text()
 
 
 class Trial:

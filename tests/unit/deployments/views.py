@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from deployments.demand import Load
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, ReplicaView, Snapshot
+from deployments.routing.load import Load
 from deployments.states import ReplicaState
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

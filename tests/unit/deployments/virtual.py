@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from deployments.demand import Load
 from deployments.reconciler import actions as act
 from deployments.reconciler.plan import plan
 from deployments.reconciler.snapshot import Listing, PoolView, ReplicaView, Snapshot
+from deployments.routing.load import Load
 from deployments.states import ReplicaState
 from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_replica, an_exit, seen
 

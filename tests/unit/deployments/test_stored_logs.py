@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.drivers.base import LogLine
-from deployments.kept_log import LONGEST_SHOWN, clean, pack, parts, plain, unpack
+from deployments.logs.search import MAX_CHARACTERS, clean, split_matches
+from deployments.logs.stored import pack, plain_text, unpack
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KIB = 1024
@@ -40,11 +41,11 @@ def test_hostile_text_is_kept_as_one_line_that_postgresql_can_hold():
 
 
 def test_a_log_without_lines_keeps_nothing():
-    assert (pack([], KIB), unpack(""), plain("")) == ("", [], "")
+    assert (pack([], KIB), unpack(""), plain_text("")) == ("", [], "")
 
 
 def test_evidence_has_no_times():
-    assert plain(pack(lines("CUDA out of memory", "exit"), KIB)) == "CUDA out of memory\nexit"
+    assert plain_text(pack(lines("CUDA out of memory", "exit"), KIB)) == "CUDA out of memory\nexit"
 
 
 def test_what_was_kept_without_times_is_still_text():
@@ -77,7 +78,7 @@ def test_a_line_is_cleaned_of_what_is_not_text(raw, shown):
 
 
 def test_a_line_is_cut_to_a_length_that_a_page_can_bear():
-    assert clean("x" * 2**20) == "x" * LONGEST_SHOWN + "…"
+    assert clean("x" * 2**20) == "x" * MAX_CHARACTERS + "…"
 
 
 @pytest.mark.parametrize(
@@ -93,4 +94,4 @@ def test_a_line_is_cut_to_a_length_that_a_page_can_bear():
     ids=["in any case", "no pattern", "no match", "nothing sought", "the whole line", "an empty line"],
 )
 def test_matches_are_told_from_the_rest(text, sought, found):
-    assert list(parts(text, sought)) == found
+    assert list(split_matches(text, sought)) == found

@@ -10,13 +10,14 @@ from typing import Any
 from django.db import transaction
 
 from accounts.models import User
-from deployments import bodies, diffs, events, queries, writing
+from deployments import bodies, diffs, events, queries
 from deployments.diffs import Change
 from deployments.fields import FieldError
 from deployments.models import Deployment, Revision
+from deployments.services import desired_state
+from deployments.services.desired_state import NotNow
 from deployments.specs import DeploymentSpec, RevisionSpec
 from deployments.states import DeploymentStatus
-from deployments.writing import NotNow
 
 FIXED = {
     "name": "Callers use the name, so it never changes. Clone the deployment under another name instead.",
@@ -60,7 +61,7 @@ def edit(
     Raises `VersionConflict` when the deployment is no longer at `expected_version` (None: the last write wins),
     `Immutable`, and `NotNow` while it is terminating. What is TERMINATED may be edited; redeploying uses it.
     """
-    row = writing.locked(deployment, expected_version)
+    row = desired_state.lock(deployment, expected_version)
     before = queries.spec_of(row)
     _refuse_fixed(before, spec)
     found = diffs.changes(bodies.body_of(before), bodies.body_of(spec))
@@ -69,8 +70,8 @@ def edit(
     _refuse_ending(row, "edit")
     revision = None
     if any(diffs.needs_restart(one.field) for one in found):
-        revision = writing.add_revision(row, spec.revision, by, now)
-    writing.write(row, now, **_columns(row, spec, found), **_retried(row, found, revision, now))
+        revision = desired_state.add_revision(row, spec.revision, by, now)
+    desired_state.write(row, now, **_columns(row, spec, found), **_retried(row, found, revision, now))
     events.edited(row, found, revision, by, now).save()
     return Edited(row, revision, found)
 
@@ -84,7 +85,7 @@ def rollback(
 
     Raises `UnknownRevision`, `VersionConflict`, and `NotNow` when that configuration is in force already.
     """
-    row = writing.locked(deployment, expected_version)
+    row = desired_state.lock(deployment, expected_version)
     _refuse_ending(row, "roll back")
     old = _to_restore(row, number)
     spec, gpu_type = RevisionSpec.from_json(old.spec), row.gpu_type_id
@@ -92,8 +93,8 @@ def rollback(
     found = diffs.changes(before, bodies.configuration_of(spec, gpu_type))
     if not found:
         raise NotNow(f"The configuration of revision {old.number} is in force already. Choose another revision.")
-    revision = writing.add_revision(row, spec, by, now, restores=old.number)
-    writing.write(row, now, **_retried(row, found, revision, now))
+    revision = desired_state.add_revision(row, spec, by, now, restores=old.number)
+    desired_state.write(row, now, **_retried(row, found, revision, now))
     events.rolled_back(row, found, revision, by, now).save()
     return Edited(row, revision, found)
 
@@ -141,7 +142,7 @@ def _columns(row: Deployment, spec: DeploymentSpec, found: Sequence[Change]) -> 
     chosen = spec.autoscaling
     least = 0 if row.asleep_since else chosen.first_replicas
     desired = max(least, min(row.desired_replicas, chosen.max_replicas))
-    return {**columns, **writing.range_columns(chosen), "desired_replicas": desired}
+    return {**columns, **desired_state.range_columns(chosen), "desired_replicas": desired}
 
 
 def _retried(row: Deployment, found: Sequence[Change], revision: Revision | None, now: datetime) -> dict[str, Any]:
@@ -152,5 +153,5 @@ def _retried(row: Deployment, found: Sequence[Change], revision: Revision | None
     if has_ended:
         return new
     if revision or (row.failed_at is not None and is_about_replicas):
-        return {**new, **writing.as_waiting(row, now)}
+        return {**new, **desired_state.as_waiting(row, now)}
     return new

@@ -9,9 +9,9 @@ from django.db import transaction
 from django.db.models import Max
 
 from accounts.models import User
-from deployments import publish, queries
-from deployments.hints import hint
+from deployments import notifications, queries
 from deployments.models import Deployment, Revision
+from deployments.routing import publish, wakeups
 from deployments.specs import Autoscaling, RevisionSpec
 from deployments.states import DeploymentStatus
 
@@ -31,7 +31,7 @@ class NotNow(Exception):
     """The deployment's present status does not allow this; the message says what does."""
 
 
-def locked(deployment: Deployment, expected_version: int | None = None) -> Deployment:
+def lock(deployment: Deployment, expected_version: int | None = None) -> Deployment:
     """The row as it is now, locked until the transaction ends. Raises `VersionConflict`, or `DoesNotExist` for what
     was deleted meanwhile."""
     # No joins: who waited for the lock reads this row anew, but what it joins as of before.
@@ -48,7 +48,7 @@ def write(row: Deployment, now: datetime, **values: Any) -> None:
     for name, value in values.items():
         setattr(row, name, value)
     row.save(update_fields=list(values))
-    tell(row, now)
+    announce(row, now)
 
 
 def as_waiting(row: Deployment, now: datetime) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def range_columns(chosen: Autoscaling) -> dict[str, Any]:
     }
 
 
-def tell(deployment: Deployment, now: datetime) -> None:
+def announce(deployment: Deployment, now: datetime) -> None:
     """Workers, gateways and open pages, once the transaction is committed."""
-    hint([deployment.pk], now)
+    wakeups.make_due([deployment.pk], now)
     transaction.on_commit(lambda: publish.publish([deployment.pk]), robust=True)
-    transaction.on_commit(lambda: publish.ui_changed([deployment]), robust=True)
+    transaction.on_commit(lambda: notifications.notify_pages([deployment]), robust=True)

@@ -1,0 +1,79 @@
+"""Creates deployments, idempotently: the same name with the same body is the same deployment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from accounts.models import Organization, User
+from deployments import events
+from deployments.fields import FieldError
+from deployments.models import Deployment, Endpoint
+from deployments.services import desired_state
+from deployments.specs import DeploymentSpec
+
+
+class NameTaken(Exception):
+    """Another deployment of the organization has this name; `error` is at `name`."""
+
+    def __init__(self, name: str) -> None:
+        message = f"There is already a deployment {name!r} with another configuration. Choose another name."
+        super().__init__(message)
+        self.error = FieldError("name", "name_taken", message)
+
+
+def request_hash(body: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a body."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def create_deployment(
+    *, organization: Organization, spec: DeploymentSpec, body: Mapping[str, Any], by: User | None, now: datetime
+) -> tuple[Deployment, bool]:
+    """Returns the deployment and whether it is new; the same name with the same body returns the existing one.
+
+    Raises `NameTaken` for the same name with another body.
+    """
+    body_hash = request_hash(body)
+    try:
+        with transaction.atomic():
+            return _insert(organization, spec, body_hash, by, now), True
+    except IntegrityError:
+        existing = Deployment.objects.filter(organization=organization, name=spec.name, deleted_at=None).first()
+        if existing is None:
+            raise
+        if existing.request_hash != body_hash:
+            raise NameTaken(spec.name) from None
+        return existing, False
+
+
+def _insert(
+    organization: Organization, spec: DeploymentSpec, body_hash: str, by: User | None, now: datetime
+) -> Deployment:
+    deployment = Deployment.objects.create(
+        organization=organization,
+        endpoint=Endpoint.objects.get(name=spec.endpoint),
+        name=spec.name,
+        description=spec.description,
+        labels=dict(spec.labels),
+        request_hash=body_hash,
+        gpu_type_id=spec.gpu_type,
+        **desired_state.range_columns(spec.autoscaling),
+        desired_replicas=spec.autoscaling.first_replicas,
+        created_by=by,
+        created_at=now,
+        updated_at=now,
+        status_since=now,
+        pending_since=now,
+        next_due_at=now,
+    )
+    deployment.revision = desired_state.add_revision(deployment, spec.revision, by, now)
+    deployment.save(update_fields=["revision"])
+    events.created(deployment, by, now).save()
+    desired_state.announce(deployment, now)
+    return deployment
