@@ -1,10 +1,10 @@
-"""Reads of deployments, for pages, API and the layers above."""
+"""Reads of deployments, for pages, the API and the apps above."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -25,6 +25,8 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
+from deployments.reconciler import backoff, observe, placement
+from deployments.reconciler.backoff import Backoff as Backoff
 from deployments.specs import Autoscaling, DeploymentSpec, EndpointOption, ModelRef, Options, RevisionSpec
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -33,7 +35,7 @@ STARTS_MEASURED = 100
 
 @dataclass(frozen=True)
 class GpuFree:
-    """GPUs of one type in a cluster: all, held by live replicas, and the rest."""
+    """GPUs of one type in a cluster: all of them, and those held by live replicas."""
 
     gpu_type: GpuType
     total: int
@@ -54,17 +56,17 @@ class PhaseTimes:
 
 
 def spec_options() -> Options:
-    """What a new deployment may choose from now."""
+    """The models, endpoints, GPUs and engines that a new deployment can choose."""
     inventory: dict[UUID, dict[str, int]] = defaultdict(dict)
     for gpu in ClusterGpu.objects.filter(count__gt=0):
         inventory[gpu.cluster_id][gpu.gpu_type_id] = gpu.count
     return Options(
         models={model.pk: model_ref(model) for model in CatalogModel.objects.all()},
         endpoints={
-            one.name: EndpointOption(one.name, one.cluster.simulated, inventory[one.cluster_id])
-            for one in Endpoint.objects.select_related("cluster")
+            endpoint.name: EndpointOption(endpoint.name, endpoint.cluster.simulated, inventory[endpoint.cluster_id])
+            for endpoint in Endpoint.objects.select_related("cluster")
         },
-        gpu_memory_gib={one.pk: float(one.memory_gib) for one in GpuType.objects.all()},
+        gpu_memory_gib={gpu_type.pk: float(gpu_type.memory_gib) for gpu_type in GpuType.objects.all()},
         engines={name: engine.availability for name, engine in ENGINES.items()},
         delay_floor_seconds=settings.SCALE_DOWN_DELAY_FLOOR_SECONDS,
     )
@@ -75,7 +77,7 @@ def model_ref(model: CatalogModel) -> ModelRef:
 
 
 def spec_of(deployment: Deployment) -> DeploymentSpec:
-    """The configuration in force, as it would be asked for again."""
+    """The configuration in force, as a request for it."""
     assert deployment.revision, "every deployment has its first revision from the start"
     return DeploymentSpec(
         name=deployment.name,
@@ -106,18 +108,18 @@ def revisions(deployment: Deployment) -> QuerySet[Revision]:
 
 
 def last_change(deployment: Deployment) -> tuple[str, datetime]:
-    """Who changed what is wanted last, and when."""
+    """The actor and the time of the last change of desired state."""
     kinds = [kind.value for kind in events.CHANGES]
     event = deployment.events.filter(kind__in=kinds).order_by("-id").first()
     return (event.actor, event.at) if event else (events.CONSOLE, deployment.updated_at)
 
 
 def waits_after_failure(deployment: Deployment, now: datetime) -> bool:
-    """Whether something of it failed lately and not all that is wanted runs again."""
+    """Whether a replica failed recently and fewer than desired run again."""
     assert deployment.revision, "every deployment has its first revision from the start"
     replicas = deployment.replicas.filter(revision__spec_hash=deployment.revision.spec_hash)
-    lately = now - timedelta(seconds=settings.FAILURE_WINDOW_SECONDS)
-    failed = replicas.filter(state=ReplicaState.FAILED, released_at__gt=lately)
+    recently = now - timedelta(seconds=settings.FAILURE_WINDOW_SECONDS)
+    failed = replicas.filter(state=ReplicaState.FAILED, released_at__gt=recently)
     if deployment.tried_since:
         failed = failed.filter(created_at__gte=deployment.tried_since)
     running = replicas.filter(state__in=[*STARTING, ReplicaState.READY])
@@ -132,31 +134,24 @@ def capacity(cluster: Cluster) -> list[GpuFree]:
     return [GpuFree(row.gpu_type, row.count, used.get(row.gpu_type_id, 0)) for row in rows.order_by("gpu_type")]
 
 
-def waiting(cluster_id: UUID, gpu_type_id: str) -> QuerySet[Deployment]:
-    """Who waits for GPUs of this pool, first come first."""
-    rows = Deployment.objects.filter(
-        endpoint__cluster_id=cluster_id,
-        gpu_type_id=gpu_type_id,
-        pending_since__isnull=False,
-        terminate_requested_at=None,
-        deleted_at=None,
-        failed_at=None,
-    )
-    return rows.order_by("pending_since", "id")
-
-
-def place_in_queue(deployment: Deployment) -> int | None:
-    """1 for who is next; None for who does not wait."""
+def queue_position(deployment: Deployment) -> int | None:
+    """Its position in the queue for GPUs, 1 for the next; None when it does not wait."""
     since = deployment.pending_since
     if since is None or deployment.terminate_requested_at or deployment.failed_at or deployment.deleted_at:
         return None
     earlier = Q(pending_since__lt=since) | Q(pending_since=since, id__lt=deployment.pk)
-    return waiting(deployment.endpoint.cluster_id, deployment.gpu_type_id).filter(earlier).count() + 1
+    return placement.waiting([placement.pool_key(deployment)]).filter(earlier).count() + 1
+
+
+def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:
+    """When a replacement may start after the failures among `replicas`."""
+    views = [observe.replica_view(replica) for replica in replicas]
+    return backoff.compute(observe.deployment_view(deployment), views, observe.configured_policy(), now)
 
 
 def typical_phases(deployment: Deployment, besides: Collection[UUID] = ()) -> dict[str, PhaseTimes]:
-    """How long the starting phases took in the latest starts of the same model and engine on as many GPUs of this
-    type in this cluster that became ready, leaving out the replicas `besides`. Empty when there was none."""
+    """How long the starting phases took in the latest STARTS_MEASURED starts that became ready, with the same model,
+    engine, GPU type, GPU count and cluster, without the replicas `besides`. Empty when there was none."""
     if deployment.revision is None:
         return {}
     spec = deployment.revision.spec
@@ -187,7 +182,7 @@ def _times(seconds: Sequence[float]) -> PhaseTimes:
 
 
 def status_counts(deployments: QuerySet[Deployment]) -> dict[str, int]:
-    """How many of them have each status; every status is there."""
+    """The number of deployments by status; every status is present."""
     counted = dict(deployments.order_by().values_list("status").annotate(count=Count("id")))
     return {status.value: counted.get(status.value, 0) for status in DeploymentStatus}
 

@@ -20,7 +20,6 @@ from deployments import queries
 from deployments.engines.registry import ENGINES
 from deployments.events import Kind
 from deployments.models import CatalogModel, Deployment, DeploymentEvent, Replica, Revision
-from deployments.reconciler import backoff, observe
 from deployments.routing.load import Load, read_loads
 from deployments.specs import RevisionSpec
 from deployments.states import ENDED, LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
@@ -208,10 +207,9 @@ class Overview:
 
     @cached_property
     def rollout(self) -> Rollout:
-        hold, policy = self.deployment.rollout_hold, observe.policy()
-        return Rollout(
-            self.revision, self.live, self.wanted, hold, policy.drain_seconds, policy.settle_seconds, self.now
-        )
+        hold, drain_seconds = self.deployment.rollout_hold, settings.DRAIN_SECONDS
+        settle_seconds = settings.ROLLOUT_SETTLE_SECONDS
+        return Rollout(self.revision, self.live, self.wanted, hold, drain_seconds, settle_seconds, self.now)
 
     @cached_property
     def _scaled(self) -> DeploymentEvent | None:
@@ -255,15 +253,14 @@ class Overview:
         return not any(row.replica.ready_at and row.replica.ready_at >= woken_at for row in self.rows)
 
     @cached_property
-    def backoff(self) -> backoff.Backoff:
-        views = [observe.replica_view(row.replica) for row in self._lately_ended]
-        return backoff.of(observe.deployment_view(self.deployment), views, observe.policy(), self.now)
+    def backoff(self) -> queries.Backoff:
+        return queries.restart_backoff(self.deployment, (row.replica for row in self._lately_ended), self.now)
 
     @property
     def backoff_left(self) -> float | None:
         """Seconds until it starts again after a failure; None while nothing waits for that."""
         running = len(self.starting) + self.ready
-        if self.backoff.not_before is None or not self.backoff.holds(self.now) or running >= self.wanted:
+        if self.backoff.not_before is None or not self.backoff.is_active(self.now) or running >= self.wanted:
             return None
         return None if self.deployment.failed_at else (self.backoff.not_before - self.now).total_seconds()
 
@@ -282,7 +279,7 @@ class Overview:
 
     @cached_property
     def place(self) -> int | None:
-        return queries.place_in_queue(self.deployment)
+        return queries.queue_position(self.deployment)
 
     @property
     def waits(self) -> bool:

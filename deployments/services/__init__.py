@@ -4,7 +4,7 @@ calls no cluster, except to set up the local cluster and to stop its replicas.
 Raises: `NameTaken`, `Immutable`, `NotEnded`, `NotNow`, `UnknownRevision`, `VersionConflict`.
 """
 
-from deployments.reconciler.switch_off import switch_off as switch_off
+from deployments.reconciler.shutdown import stop_local_replicas as stop_local_replicas
 from deployments.reference import ensure_local_cluster as ensure_local_cluster
 from deployments.reference import load_reference_data as load_reference_data
 from deployments.services.create import NameTaken as NameTaken

@@ -14,6 +14,7 @@ from accounts.models import Organization, User
 from deployments import events
 from deployments.fields import FieldError
 from deployments.models import Deployment, Endpoint
+from deployments.reconciler import store
 from deployments.services import desired_state
 from deployments.specs import DeploymentSpec
 
@@ -64,12 +65,10 @@ def _insert(
         request_hash=body_hash,
         gpu_type_id=spec.gpu_type,
         **desired_state.range_columns(spec.autoscaling),
-        desired_replicas=spec.autoscaling.first_replicas,
+        **store.initial_columns(spec.autoscaling.first_replicas, now),
         created_by=by,
         created_at=now,
         updated_at=now,
-        status_since=now,
-        pending_since=now,
         next_due_at=now,
     )
     deployment.revision = desired_state.add_revision(deployment, spec.revision, by, now)

@@ -1,4 +1,4 @@
-"""What all writes of desired state share: the row, locked; a revision more; whom to tell afterwards."""
+"""What all services share: the locked row, a change to it, a new revision, and the announcement after the commit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from django.db import transaction
 from django.db.models import Max
 
 from accounts.models import User
-from deployments import notifications, queries
+from deployments import queries
 from deployments.models import Deployment, Revision
-from deployments.routing import publish, wakeups
+from deployments.notifications import notify_pages
+from deployments.reconciler import leases
+from deployments.routing.publish import publish
+from deployments.routing.wakeups import make_due
 from deployments.specs import Autoscaling, RevisionSpec
-from deployments.states import DeploymentStatus
-
-# Cleared whenever somebody asks to try again: failures before this count no more.
-UNFAILED: dict[str, Any] = {"failed_at": None, "cause": None}
 
 
 class VersionConflict(Exception):
@@ -32,33 +31,33 @@ class NotNow(Exception):
 
 
 def lock(deployment: Deployment, expected_version: int | None = None) -> Deployment:
-    """The row as it is now, locked until the transaction ends. Raises `VersionConflict`, or `DoesNotExist` for what
-    was deleted meanwhile."""
-    # No joins: who waited for the lock reads this row anew, but what it joins as of before.
+    """The current row, locked until the transaction ends.
+
+    Raises `VersionConflict`, or `DoesNotExist` for a deployment that was deleted.
+    """
+    # No joins: after waiting for the lock this row is read anew, but joined rows are not.
     row = Deployment.objects.select_for_update().get(pk=deployment.pk, deleted_at=None)
     if expected_version is not None and row.version != expected_version:
         raise VersionConflict(row.version, *queries.last_change(row))
     return row
 
 
+def change(row: Deployment, now: datetime, **values: Any) -> None:
+    """Write columns of desired state, with a new version, and announce it.
+
+    The lease of a pass under way ends, as it decided on the previous desired state; the next pass decides anew.
+    """
+    leases.revoke(row)
+    write(row, now, **values)
+
+
 def write(row: Deployment, now: datetime, **values: Any) -> None:
-    """Write a change that people made. A pass of the reconciler that is under way decided from what was wanted
-    before: its lease ends, so it writes nothing any more, and the next one begins with what it left."""
-    values |= {"version": row.version + 1, "updated_at": now, "lease_token": None, "lease_expires_at": None}
+    """Like `change`, but a pass under way completes what it has begun."""
+    values |= {"version": row.version + 1, "updated_at": now}
     for name, value in values.items():
         setattr(row, name, value)
     row.save(update_fields=list(values))
     announce(row, now)
-
-
-def as_waiting(row: Deployment, now: datetime) -> dict[str, Any]:
-    """The columns of a deployment that is tried again: no failure counts any more, and what has ended waits for its
-    turn. The next pass derives the status from what is there."""
-    values = {**UNFAILED, "tried_since": now}
-    if row.status not in (DeploymentStatus.FAILED, DeploymentStatus.TERMINATED):
-        return values
-    shown = {"status": DeploymentStatus.PENDING, "status_since": now, "phase": ""}
-    return {**values, **shown, "pending_since": now, "pending_reason": ""}
 
 
 def add_revision(
@@ -77,18 +76,18 @@ def add_revision(
     )
 
 
-def range_columns(chosen: Autoscaling) -> dict[str, Any]:
+def range_columns(autoscaling: Autoscaling) -> dict[str, Any]:
     return {
-        "autoscaling_enabled": chosen.enabled,
-        "min_replicas": chosen.min_replicas,
-        "max_replicas": chosen.max_replicas,
-        "scale_down_delay_seconds": chosen.scale_down_delay_seconds,
-        "sleep_after_seconds": chosen.sleep_after_seconds,
+        "autoscaling_enabled": autoscaling.enabled,
+        "min_replicas": autoscaling.min_replicas,
+        "max_replicas": autoscaling.max_replicas,
+        "scale_down_delay_seconds": autoscaling.scale_down_delay_seconds,
+        "sleep_after_seconds": autoscaling.sleep_after_seconds,
     }
 
 
 def announce(deployment: Deployment, now: datetime) -> None:
-    """Workers, gateways and open pages, once the transaction is committed."""
-    wakeups.make_due([deployment.pk], now)
-    transaction.on_commit(lambda: publish.publish([deployment.pk]), robust=True)
-    transaction.on_commit(lambda: notifications.notify_pages([deployment]), robust=True)
+    """Make it due, and after the commit publish its routes and notify open pages."""
+    make_due([deployment.pk], now)
+    transaction.on_commit(lambda: publish([deployment.pk]), robust=True)
+    transaction.on_commit(lambda: notify_pages([deployment]), robust=True)

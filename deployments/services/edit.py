@@ -1,4 +1,4 @@
-"""Changes of a deployment that exists: what needs a restart is a new revision, everything else acts at once."""
+"""Edits and rolls back deployments. A change that needs a restart makes a new revision; any other acts at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from deployments import bodies, diffs, events, queries
 from deployments.diffs import Change
 from deployments.fields import FieldError
 from deployments.models import Deployment, Revision
+from deployments.reconciler import store
 from deployments.services import desired_state
 from deployments.services.desired_state import NotNow
 from deployments.specs import DeploymentSpec, RevisionSpec
 from deployments.states import DeploymentStatus
 
-FIXED = {
+IMMUTABLE = {
     "name": "Callers use the name, so it never changes. Clone the deployment under another name instead.",
     "endpoint": "A deployment stays on its endpoint. Clone it onto the other endpoint instead.",
     "gpu.type": "A deployment keeps its GPU type. Clone it with the other type instead.",
@@ -27,7 +28,7 @@ FIXED = {
 
 
 class Immutable(Exception):
-    """The edit names another value for what never changes; `errors` says where and what to do instead."""
+    """The edit changes fields that never change; `errors` says which, and what to do instead."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
@@ -45,7 +46,7 @@ class UnknownRevision(Exception):
 
 @dataclass(frozen=True)
 class Edited:
-    """`deployment` as it is now, the new `revision` where one was needed, and what differs from before."""
+    """The deployment after the edit, the new revision if one was needed, and the differences."""
 
     deployment: Deployment
     revision: Revision | None
@@ -56,58 +57,69 @@ class Edited:
 def edit(
     deployment: Deployment, *, spec: DeploymentSpec, expected_version: int | None, by: User | None, now: datetime
 ) -> Edited:
-    """Make `spec` the configuration. Nothing new changes nothing, not even the version.
+    """Make `spec` the configuration. Without a difference nothing changes, not even the version.
 
     Raises `VersionConflict` when the deployment is no longer at `expected_version` (None: the last write wins),
-    `Immutable`, and `NotNow` while it is terminating. What is TERMINATED may be edited; redeploying uses it.
+    `Immutable`, and `NotNow` while it is terminating. A TERMINATED deployment can be edited; redeploying uses the edit.
     """
     row = desired_state.lock(deployment, expected_version)
     before = queries.spec_of(row)
-    _refuse_fixed(before, spec)
-    found = diffs.changes(bodies.body_of(before), bodies.body_of(spec))
-    if not found:
+    _check_immutable(before, spec)
+    changes = diffs.changes(bodies.body_of(before), bodies.body_of(spec))
+    if not changes:
         return Edited(row, None, ())
-    _refuse_ending(row, "edit")
-    revision = None
-    if any(diffs.needs_restart(one.field) for one in found):
-        revision = desired_state.add_revision(row, spec.revision, by, now)
-    desired_state.write(row, now, **_columns(row, spec, found), **_retried(row, found, revision, now))
-    events.edited(row, found, revision, by, now).save()
-    return Edited(row, revision, found)
+    _check_not_terminating(row, "edit")
+    needs_restart = any(diffs.needs_restart(change.field) for change in changes)
+    revision = desired_state.add_revision(row, spec.revision, by, now) if needs_restart else None
+    columns: dict[str, Any] = {"description": spec.description, "labels": dict(spec.labels)}
+    changes_range = any(change.field.startswith("autoscaling.") for change in changes)
+    if changes_range:
+        columns |= desired_state.range_columns(spec.autoscaling)
+        store.reset_desired_replicas(row, spec.autoscaling.first_replicas, spec.autoscaling.max_replicas)
+    if revision:
+        columns["revision"] = revision
+    # A new configuration, or a new range of a failed deployment, is tried again; a new label is not.
+    if row.terminate_requested_at is None and (revision or (row.failed_at is not None and changes_range)):
+        store.reset_failures(row, now)
+    desired_state.change(row, now, **columns)
+    events.edited(row, changes, revision, by, now).save()
+    return Edited(row, revision, changes)
 
 
 @transaction.atomic
 def rollback(
     deployment: Deployment, *, number: int | None, expected_version: int | None = None, by: User | None, now: datetime
 ) -> Edited:
-    """Bring back the configuration of revision `number` as a new revision; what acts at once stays as it is. Without a
-    number: of the latest earlier revision that differs and did not fail.
+    """Restore the configuration of revision `number` as a new revision; settings that need no restart stay.
 
-    Raises `UnknownRevision`, `VersionConflict`, and `NotNow` when that configuration is in force already.
+    Without a number: the latest earlier revision with another configuration that did not fail. Raises
+    `UnknownRevision`, `VersionConflict`, and `NotNow` when that configuration is already in force.
     """
     row = desired_state.lock(deployment, expected_version)
-    _refuse_ending(row, "roll back")
-    old = _to_restore(row, number)
+    _check_not_terminating(row, "roll back")
+    old = _find_revision(row, number)
     spec, gpu_type = RevisionSpec.from_json(old.spec), row.gpu_type_id
     before = bodies.configuration_of(queries.spec_of(row).revision, gpu_type)
-    found = diffs.changes(before, bodies.configuration_of(spec, gpu_type))
-    if not found:
+    changes = diffs.changes(before, bodies.configuration_of(spec, gpu_type))
+    if not changes:
         raise NotNow(f"The configuration of revision {old.number} is in force already. Choose another revision.")
     revision = desired_state.add_revision(row, spec, by, now, restores=old.number)
-    desired_state.write(row, now, **_retried(row, found, revision, now))
-    events.rolled_back(row, found, revision, by, now).save()
-    return Edited(row, revision, found)
+    if row.terminate_requested_at is None:
+        store.reset_failures(row, now)
+    desired_state.change(row, now, revision=revision)
+    events.rolled_back(row, changes, revision, by, now).save()
+    return Edited(row, revision, changes)
 
 
-def _to_restore(row: Deployment, number: int | None) -> Revision:
-    known = queries.revisions(row)
+def _find_revision(row: Deployment, number: int | None) -> Revision:
+    revisions = queries.revisions(row)
     if number is not None:
-        found = known.filter(number=number).first()
-        if found is None:
-            raise UnknownRevision(number, known[0].number)
-        return found
+        revision = revisions.filter(number=number).first()
+        if revision is None:
+            raise UnknownRevision(number, revisions[0].number)
+        return revision
     assert row.revision, "every deployment has its first revision from the start"
-    worked = known.filter(number__lt=row.revision.number, cause__isnull=True)
+    worked = revisions.filter(number__lt=row.revision.number, cause__isnull=True)
     previous = worked.exclude(spec_hash=row.revision.spec_hash).first()
     if previous is None:
         raise NotNow(
@@ -116,42 +128,19 @@ def _to_restore(row: Deployment, number: int | None) -> Revision:
     return previous
 
 
-def _refuse_fixed(before: DeploymentSpec, spec: DeploymentSpec) -> None:
+def _check_immutable(before: DeploymentSpec, spec: DeploymentSpec) -> None:
     values = {
         "name": (before.name, spec.name),
         "endpoint": (before.endpoint, spec.endpoint),
         "gpu.type": (before.gpu_type, spec.gpu_type),
     }
-    errors = [FieldError(name, "immutable", FIXED[name]) for name, (old, new) in values.items() if old != new]
+    errors = [FieldError(name, "immutable", IMMUTABLE[name]) for name, (old, new) in values.items() if old != new]
     if errors:
         raise Immutable(errors)
 
 
-def _refuse_ending(row: Deployment, what: str) -> None:
+def _check_not_terminating(row: Deployment, verb: str) -> None:
     if row.terminate_requested_at is not None and row.status != DeploymentStatus.TERMINATED:
         raise NotNow(
-            f"The deployment is terminating. Wait until it is TERMINATED; then you can {what} and redeploy it."
+            f"The deployment is terminating. Wait until it is TERMINATED; then you can {verb} and redeploy it."
         )
-
-
-def _columns(row: Deployment, spec: DeploymentSpec, found: Sequence[Change]) -> dict[str, Any]:
-    """What acts at once. The number of replicas moves only as far as a new range demands."""
-    columns: dict[str, Any] = {"description": spec.description, "labels": dict(spec.labels)}
-    if not any(one.field.startswith("autoscaling.") for one in found):
-        return columns
-    chosen = spec.autoscaling
-    least = 0 if row.asleep_since else chosen.first_replicas
-    desired = max(least, min(row.desired_replicas, chosen.max_replicas))
-    return {**columns, **desired_state.range_columns(chosen), "desired_replicas": desired}
-
-
-def _retried(row: Deployment, found: Sequence[Change], revision: Revision | None, now: datetime) -> dict[str, Any]:
-    """Another configuration, or another range of what has failed, is tried anew; a label is no reason to."""
-    new = {"revision": revision} if revision else {}
-    has_ended = row.terminate_requested_at is not None
-    is_about_replicas = any(one.field.startswith("autoscaling.") for one in found)
-    if has_ended:
-        return new
-    if revision or (row.failed_at is not None and is_about_replicas):
-        return {**new, **desired_state.as_waiting(row, now)}
-    return new

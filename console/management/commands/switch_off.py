@@ -15,4 +15,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if sys.stdin.readline():
-            services.switch_off(timezone.now())  # noqa: TID251 - the edge
+            services.stop_local_replicas(timezone.now())  # noqa: TID251 - the edge

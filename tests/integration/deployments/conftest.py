@@ -11,8 +11,8 @@ from accounts.models import Organization, User
 from accounts.roles import Role
 from deployments import bodies, queries, services, specs
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica
-from deployments.reconciler import passes
-from deployments.reconciler.calls import Failpoint
+from deployments.reconciler import worker
+from deployments.reconciler.execute import Failpoint
 from deployments.states import ReplicaState
 from tests.integration.deployments.cluster import ScriptedCluster
 
@@ -130,10 +130,10 @@ class Console:
     def terminate(self, deployment: Deployment) -> None:
         services.terminate(deployment, by=self.user, now=self.now)
 
-    def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = passes.nothing) -> None:
+    def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = worker.no_failpoint) -> None:
         for _ in range(times):
             self.cluster.pass_time(seconds)
-            passes.reconcile(self.now, lambda _: self.cluster, failpoint)
+            worker.reconcile(self.now, lambda _: self.cluster, failpoint)
 
     def run_all(self, deployment: Deployment) -> list[Replica]:
         """Until it is ready."""

@@ -90,7 +90,7 @@ def test_two_deployments_for_one_place_are_served_in_the_order_of_asking(console
     console.tick()
     assert (status(first), status(second)) == (S.DEPLOYING, S.PENDING)
     assert second.pending_reason == "Waits for 1 × H100 SXM: 0 free of 2"
-    assert queries.place_in_queue(second) == 1
+    assert queries.queue_position(second) == 1
     assert kinds(second) == ["created", "pending"]
 
 
@@ -115,7 +115,7 @@ def test_nobody_overtakes_who_came_first(console):
     console.tick()
     assert (status(large), status(small)) == (S.PENDING, S.PENDING)
     assert small.pending_reason == "Waits for 1 × H100 SXM: 1 free of 2, 2nd in turn"
-    assert [queries.place_in_queue(one) for one in (large, small)] == [1, 2]
+    assert [queries.queue_position(one) for one in (large, small)] == [1, 2]
 
 
 def test_what_stops_still_holds_its_gpus(console):

@@ -11,8 +11,8 @@ from deployments import services, specs
 from deployments.drivers.local.driver import LocalDriver
 from deployments.logs import stored
 from deployments.models import Cluster
-from deployments.reconciler import calls, passes
-from deployments.reconciler.switch_off import switch_off
+from deployments.reconciler import execute, worker
+from deployments.reconciler.shutdown import stop_local_replicas
 from deployments.routing.wakeups import make_due
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.polling import eventually
@@ -50,7 +50,7 @@ class LocalConsole:
 
         def is_there():
             make_due([deployment.pk], real_now())
-            passes.reconcile(real_now(), lambda _: self.driver)
+            worker.reconcile(real_now(), lambda _: self.driver)
             deployment.refresh_from_db()
             return deployment.status in statuses
 
@@ -86,7 +86,7 @@ def test_a_deployment_goes_live_and_ends_with_nothing_left(local):
     local.run_until(deployment, S.RUNNING)
     (replica,) = deployment.replicas.all()
     assert local.processes() == [str(replica.pk)]
-    said = stored.unpack(calls.log_tail(local.driver, local.driver.find(replica.name)))
+    said = stored.unpack(execute.read_log(local.driver, local.driver.find(replica.name)))
     assert [phase.name for phase in replica.phases.all()][-2:] == [ReplicaState.ENGINE_INITIALIZING, ReplicaState.READY]
     services.terminate(deployment, by=local.user, now=real_now())
     local.run_until(deployment, S.TERMINATED)
@@ -143,7 +143,7 @@ def test_switching_off_stamps_what_the_shim_wrote_down(local):
     Cluster.objects.update(driver=Cluster.Driver.LOCAL)
     deployment = local.create("chat")
     local.run_until(deployment, S.RUNNING)
-    assert switch_off(real_now(), lambda _: local.driver) == []
+    assert stop_local_replicas(real_now(), lambda _: local.driver) == []
     (replica,) = deployment.replicas.all()
     assert (replica.state, replica.stop_reason, local.processes()) == (ReplicaState.STOPPED, "console_off", [])
     assert replica.released_at <= real_now()

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from console.pages.scaling import TOLD, terms
-from deployments.reconciler.autoscaler import Memory, Range, Rules, Seen, decide
+from deployments.reconciler.autoscaler import Memory, Range, Rules, Signals, decide
 
 INPUTS = {
     "load": 31, "waiting": 3, "oldest_waiting_seconds": 1.24, "max_concurrency": 16, "wanted_before": 2, "ready": 2,
@@ -48,7 +48,7 @@ def test_what_is_unknown_is_left_out_and_what_is_new_is_shown_under_its_own_name
 
 def test_no_number_of_the_autoscaler_is_without_words():
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    seen = Seen(30, 2, 3.0, 16, 1, 1, 0, "e1")
+    seen = Signals(30, 2, 3.0, 16, 1, 1, 0, "e1")
     decision = decide(Range(1, 6, 300), seen, Memory("e1", now - timedelta(minutes=9)), Rules(), now)
     assert decision.replicas > 1
     assert set(decision.inputs) <= TOLD

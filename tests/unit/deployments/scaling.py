@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from deployments.reconciler.autoscaler import Memory, Range, Rules, Seen, decide
+from deployments.reconciler.autoscaler import Memory, Range, Rules, Signals, decide
 from tests.unit.deployments.views import NOW
 
 
@@ -43,4 +43,4 @@ class Scene:
             (self.waiting_since if self.waiting_since is not None else self.second) if waiting else None
         )
         waited = self.second - self.waiting_since if waiting else 0.0
-        return Seen(load, waiting, waited, self.max_concurrency, self.current, ready, self.current - ready, "e")
+        return Signals(load, waiting, waited, self.max_concurrency, self.current, ready, self.current - ready, "e")

@@ -184,7 +184,7 @@ def test_memory_that_the_provider_saw_run_out_needs_no_line_in_the_log() -> None
     ],
 )
 def test_exit_codes_are_said_in_words(code: int | None, words: str) -> None:
-    assert causes.how_it_ended(code) == words
+    assert causes.describe_exit(code) == words
 
 
 def test_evidence_is_short() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from deployments.reconciler.actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
-from deployments.reconciler.fate import UNWATCHED
 from deployments.reconciler.plan import conclude, plan
+from deployments.reconciler.replica_policy import ENDED_UNOBSERVED
 from deployments.reconciler.snapshot import Listing
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_load, a_replica, a_snapshot, ago, an_exit, seen
@@ -252,7 +252,7 @@ AWAY = a_deployment(observed_at=ago(15 * 3600))
 def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed):
     snapshot = a_snapshot(a_replica("a", R.READY, last_seen_at=ago(50_010)), observed=observed, deployment=AWAY)
     end, start = acts(snapshot)
-    assert (end.crashed, end.reason, start) == (False, UNWATCHED, Start(1))
+    assert (end.crashed, end.reason, start) == (False, ENDED_UNOBSERVED, Start(1))
     assert end.at == (observed[0].exited.at if observed else ago(20))
 
 

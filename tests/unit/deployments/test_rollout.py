@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from deployments.reconciler.actions import Drain, Resume, RollBack, Start, Stop
-from deployments.reconciler.rollout import Steps, steps
+from deployments.reconciler.rollout import Steps, plan_steps
 from deployments.reconciler.snapshot import PoolView
 from deployments.states import ReplicaState
 from tests.unit.deployments.views import a_deployment, a_load, a_replica, a_snapshot, ago, seen
@@ -30,7 +30,7 @@ def unsettled(id):
 def decided(replicas, wanted, pool=ROOM, gpu_count=1, **changes):
     deployment = a_deployment(spec_hash="v2", desired_replicas=wanted, gpu_count=gpu_count)
     observed = tuple(seen(one.id, R.READY) for one in replicas)
-    return steps(
+    return plan_steps(
         a_snapshot(*replicas, observed=observed, deployment=deployment, pool=pool, **changes), replicas, wanted
     )
 

@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.models import Cluster, DeploymentEvent
-from deployments.reconciler.switch_off import switch_off
+from deployments.reconciler.shutdown import stop_local_replicas
 from deployments.states import DeploymentStatus, ReplicaState
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,7 +18,7 @@ def test_local_replicas_stop_and_are_stamped_and_the_next_start_restores_them(co
     deployment = console.create(replicas=2)
     console.run_all(deployment)
     now = console.cluster.pass_time(1)
-    assert switch_off(now, lambda _: console.cluster) == []
+    assert stop_local_replicas(now, lambda _: console.cluster) == []
     rows = deployment.replicas.all()
     assert [(one.state, one.stop_reason, one.released_at, one.cause) for one in rows] == [
         (ReplicaState.STOPPED, "console_off", now, None)
@@ -37,7 +37,9 @@ def test_what_does_not_end_in_time_is_named_and_found_by_the_next_start(console,
     deployment = console.create()
     replica = console.run(deployment)
     console.cluster.stop_works = False
-    assert switch_off(console.cluster.pass_time(1), lambda _: console.cluster, within_seconds=0.2) == [replica.name]
+    assert stop_local_replicas(console.cluster.pass_time(1), lambda _: console.cluster, timeout_seconds=0.2) == [
+        replica.name
+    ]
     replica.refresh_from_db()
     assert (replica.state, replica.released_at) == (ReplicaState.STOPPING, None)
     console.cluster.stop_works = True
@@ -52,7 +54,7 @@ def test_a_pass_that_is_under_way_writes_nothing_more(console, local):
 
     def end(name):
         if name == "before_outcome":
-            switch_off(console.now, lambda _: console.cluster)
+            stop_local_replicas(console.now, lambda _: console.cluster)
 
     console.tick(failpoint=end)
     assert [one.state for one in deployment.replicas.all()] == [ReplicaState.STOPPED]
@@ -61,5 +63,5 @@ def test_a_pass_that_is_under_way_writes_nothing_more(console, local):
 def test_other_clusters_are_left_alone(console):
     deployment = console.create()
     console.run(deployment)
-    assert switch_off(console.cluster.pass_time(1), lambda _: console.cluster) == []
+    assert stop_local_replicas(console.cluster.pass_time(1), lambda _: console.cluster) == []
     assert len(console.cluster.running()) == 1
