@@ -260,7 +260,7 @@ class Overview:
     def backoff_left(self) -> float | None:
         """Seconds until it starts again after a failure; None while nothing waits for that."""
         running = len(self.starting) + self.ready
-        if self.backoff.not_before is None or not self.backoff.is_active(self.now) or running >= self.wanted:
+        if self.backoff.not_before is None or not self.backoff.is_active or running >= self.wanted:
             return None
         return None if self.deployment.failed_at else (self.backoff.not_before - self.now).total_seconds()
 

@@ -18,14 +18,13 @@ from deployments.states import ReplicaState
 
 @dataclass(frozen=True)
 class Backoff:
-    """`failures` in the current chain; no start before `not_before`; `exhausted`: give up."""
+    """`failures` in the current chain; no start before `not_before`, which `is_active` compares with the current time;
+    `is_exhausted`: give up."""
 
     failures: int = 0
     not_before: datetime | None = None
-    exhausted: bool = False
-
-    def is_active(self, now: datetime) -> bool:
-        return self.not_before is not None and now < self.not_before
+    is_active: bool = False
+    is_exhausted: bool = False
 
 
 def compute(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backoff:
@@ -51,4 +50,4 @@ def compute(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy:
         count += 1
     delay = policy.backoff_seconds[min(count, len(policy.backoff_seconds)) - 1]
     not_before = failed[0][0] + timedelta(seconds=delay)
-    return Backoff(count, not_before, exhausted=count >= policy.failures_before_failed)
+    return Backoff(count, not_before, now < not_before, count >= policy.failures_before_failed)

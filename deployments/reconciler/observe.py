@@ -86,9 +86,7 @@ def load(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
     replicas = _read_replicas(deployments, policy, now)
     for cluster in clusters.values():
         _find_unlisted(cluster, (row for row in replicas.values() if row.cluster_id == cluster.cluster.pk))
-    batch = Batch(lease, now, policy, read_epoch(), deployments, replicas, clusters)
-    batch.snapshots = _build_snapshots(batch)
-    return batch
+    return _build_batch(lease, now, policy, deployments, replicas, clusters)
 
 
 def list_cluster(cluster: Cluster, driver: Driver, now: datetime) -> ObservedCluster:
@@ -128,35 +126,41 @@ def _find_unlisted(cluster: ObservedCluster, replicas: Iterable[Replica]) -> Non
             cluster.observed[row.name] = seen
 
 
-def _build_snapshots(batch: Batch) -> dict[UUID, Snapshot]:
-    deployments = batch.deployments
-    loads = read_loads(pk for pk, row in deployments.items() if row.deleted_at is None and row.terminated_at is None)
+def _build_batch(
+    lease: Lease,
+    now: datetime,
+    policy: Policy,
+    deployments: dict[UUID, Deployment],
+    replicas: dict[UUID, Replica],
+    clusters: dict[UUID, ObservedCluster],
+) -> Batch:
     desired = {pk: row.revision.spec_hash for pk, row in deployments.items() if row.revision}
     rolling = {
         row.deployment_id
-        for row in batch.replicas.values()
+        for row in replicas.values()
         if row.state in LIVE and row.revision.spec_hash != desired.get(row.deployment_id)
     }
-    pools = placement.read_pools(deployments[pk] for pk in rolling)
     unproven = {pk for pk, row in deployments.items() if row.revision and row.revision.ready_at is None}
     good_revisions = _read_good_revisions(rolling | unproven)
-    replicas: dict[UUID, list[ReplicaView]] = {pk: [] for pk in deployments}
-    for row in batch.replicas.values():
-        replicas[row.deployment_id].append(replica_view(row))
-    snapshots = {}
+    pools = placement.read_pools(deployments[pk] for pk in rolling)
+    loads = read_loads(pk for pk, row in deployments.items() if row.deleted_at is None and row.terminated_at is None)
+    batch = Batch(lease, now, policy, read_epoch(), deployments, replicas, clusters)
+    views: dict[UUID, list[ReplicaView]] = {pk: [] for pk in deployments}
+    for row in replicas.values():
+        views[row.deployment_id].append(replica_view(row))
     for pk, deployment in deployments.items():
-        cluster = batch.clusters[deployment.endpoint.cluster_id]
-        snapshots[pk] = Snapshot(
+        cluster = clusters[deployment.endpoint.cluster_id]
+        batch.snapshots[pk] = Snapshot(
             deployment=deployment_view(deployment, good_revisions.get(pk)),
-            replicas=tuple(replicas[pk]),
+            replicas=tuple(views[pk]),
             observed=cluster.observed,
             listing=cluster.listing,
-            policy=batch.policy,
-            now=batch.now,
+            policy=policy,
+            now=now,
             load=loads.get(pk),
             pool=pools.get(pk, PoolView()),
         )
-    return snapshots
+    return batch
 
 
 def _read_good_revisions(ids: Iterable[UUID]) -> dict[UUID, str]:

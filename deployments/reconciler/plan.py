@@ -66,12 +66,12 @@ def _plan_replicas(snapshot: Snapshot, staying: Sequence[ReplicaView], decided: 
     if deployment.failed_at is not None:
         return _release_unless_serving(active)
     restart = backoff.compute(deployment, _with_failures(snapshot, decided), snapshot.policy, snapshot.now)
-    if restart.exhausted:
+    if restart.is_exhausted:
         return _give_up(deployment, active, restart)
     count = replica_count.decide(snapshot, active)
     steps = rollout.plan_steps(snapshot, staying, count.replicas)
     is_failing = any(isinstance(action, Stop) and action.problem for action in decided)
-    may_start = steps.start > 0 and not is_failing and not restart.is_active(snapshot.now)
+    may_start = steps.start > 0 and not is_failing and not restart.is_active
     start = [Start(steps.start, replacing=restart.failures > 0)] if may_start else []
     hold = [Hold(steps.hold)] if steps.hold != deployment.rollout_hold else []
     return [*count.actions, *steps.actions, *hold, *start]
@@ -112,12 +112,12 @@ def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy
     reason = ""  # why fewer replicas run than desired
     if not deployment.is_ending and deployment.failed_at is None and active < deployment.desired_replicas:
         reason = deployment.pending_reason if deployment.pending_since else ""
-        if restart.not_before and restart.is_active(now):
+        if restart.not_before and restart.is_active:
             seconds = max(1, round((restart.not_before - now).total_seconds()))
             reason = f"Starts again in {seconds} s, after failure {restart.failures} of {policy.failures_before_failed}"
     current = status.derive(deployment, replicas)
-    due = _next_due(deployment, replicas, policy, restart, now)
-    return Conclusion(current, status.derive_phase(current, replicas), reason, due)
+    phase = status.derive_phase(current, replicas)
+    return Conclusion(current, phase, reason, _next_due(deployment, replicas, policy, restart, now))
 
 
 def _next_due(
@@ -135,6 +135,6 @@ def _next_due(
     if len(active) == deployment.desired_replicas or deployment.failed_at is not None:
         is_sampled = deployment.min_replicas < deployment.max_replicas and live
         return now + timedelta(seconds=policy.autoscaler.sample_seconds if is_sampled else policy.steady_seconds)
-    if restart.not_before and restart.is_active(now):
+    if restart.not_before and restart.is_active:
         return restart.not_before
     return now + timedelta(seconds=policy.pending_seconds if deployment.pending_since else policy.pass_seconds)

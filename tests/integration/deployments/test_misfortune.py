@@ -175,6 +175,21 @@ def test_a_hint_that_comes_during_a_pass_is_not_lost(console):
     assert (deployment.status, deployment.next_due_at) == (S.TERMINATING, console.now)
 
 
+def test_what_people_change_during_a_pass_is_not_overwritten(console):
+    deployment = console.create()
+    console.tick()
+    Deployment.objects.update(woken_at=console.now)
+    console.cluster.reach(R.READY)
+
+    def press_the_button(name):
+        if name == "before_intent":
+            console.terminate(deployment)
+
+    console.tick(failpoint=press_the_button)
+    deployment.refresh_from_db()
+    assert (deployment.version, deployment.woken_at, deployment.status) == (2, None, S.TERMINATING)
+
+
 def test_a_pass_costs_the_same_number_of_queries_for_one_deployment_and_for_twenty(
     console, django_assert_max_num_queries
 ):
