@@ -12,8 +12,8 @@ from uuid import uuid4
 from deployments.drivers.base import Driver, ObservedReplica, ReplicaSpec
 from deployments.drivers.local import processes
 from deployments.drivers.local.driver import LocalDriver
-from deployments.drivers.local.folder import Folder
 from deployments.drivers.local.processes import Process
+from deployments.drivers.local.replica_folder import Folder
 from deployments.drivers.memory import MemoryDriver, Script
 from deployments.engines.registry import ENGINES
 from deployments.specs import EngineSettings, ModelRef, RevisionSpec, SimulatorSettings

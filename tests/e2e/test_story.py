@@ -63,7 +63,7 @@ def test_the_official_client_streams_and_every_token_is_counted(stack, chat):
     stream = api.chat.completions.create(model="story", messages=MESSAGES, max_tokens=11, stream=True)
     chunks = [chunk for chunk in stream if chunk.choices and chunk.choices[0].delta.content]
     assert len(chunks) == 11
-    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == tokens.answer(11)
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == tokens.generate(11)
     text = api.completions.create(model="story", prompt="Hello there", max_tokens=5)
     assert text.usage.completion_tokens == 5
 

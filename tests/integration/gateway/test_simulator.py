@@ -4,17 +4,17 @@ import asyncio
 import json
 
 from deployments.engines.simulator import tokens
-from deployments.engines.simulator.app import App, Served
-from deployments.engines.simulator.desk import Desk, Pace
-from deployments.engines.simulator.gauges import Gauges
-from deployments.engines.simulator.journal import Journal
+from deployments.engines.simulator.generator import Generator, Pace
+from deployments.engines.simulator.http_api import HttpApi, ServedModels
+from deployments.engines.simulator.metrics import Metrics
+from deployments.engines.simulator.request_log import RequestLog
 from tests.integration.gateway.conftest import World, chat, served, until
 
 
 async def test_the_ledger_equals_the_engines_own_journal(world: World):
-    figures = Gauges("chat")
-    desk = Desk(Pace(0.0, 0.01, 8), figures, Journal(str(world.folder)))
-    engine = App(Served(("chat", "acme/chat"), 1000, 1), desk, figures)
+    metrics = Metrics("chat")
+    generator = Generator(Pace(0.0, 0.01, 8), metrics, RequestLog(str(world.folder)))
+    engine = HttpApi(ServedModels(("chat", "acme/chat"), 1000, 1), generator, metrics)
     engine.ready.set()
     deployment = await world.deployment()
     address = await world.stack.enter_async_context(served(engine, lifespan="off", timeout_graceful_shutdown=1))

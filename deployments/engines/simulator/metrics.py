@@ -1,4 +1,4 @@
-"""The simulator's /metrics, under vLLM's names and labels."""
+"""The simulator's /metrics, with vLLM's names and labels."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ WHOLE = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240,
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
-class Gauges:
-    """Counters of one engine; `model` is its first served name."""
+class Metrics:
+    """The metrics of one engine; `model` is its first served name."""
 
     def __init__(self, model: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -65,7 +65,7 @@ class Gauges:
         )
         self.success = {reason: success.labels("0", reason, model) for reason in ("length", "stop", "abort")}
 
-    def exposition(self) -> bytes:
+    def render(self) -> bytes:
         return generate_latest(self._registry)
 
     def _gauge(self, name: str, text: str, model: str) -> Gauge:
@@ -80,10 +80,10 @@ class Gauges:
 
 
 class TokenGaps(Collector):
-    """A histogram that takes many equal values at once: it is asked at every token of every stream."""
+    """A histogram that adds many equal values at once, as it is updated for every token of every stream."""
 
     def __init__(self, name: str, text: str, model: str, buckets: tuple[float, ...]) -> None:
-        self._told = (name, text, model)
+        self._description = (name, text, model)
         self._bounds = (*buckets, float("inf"))
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
@@ -93,7 +93,7 @@ class TokenGaps(Collector):
         self._sum += seconds * times
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        name, text, model = self._told
+        name, text, model = self._description
         family = HistogramMetricFamily(name, text, labels=("engine", "model_name"))
         below = zip(map(floatToGoString, self._bounds), accumulate(self._counts), strict=True)
         family.add_metric(("0", model), [(bound, float(count)) for bound, count in below], self._sum)

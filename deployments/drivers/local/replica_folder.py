@@ -1,13 +1,13 @@
-"""A replica's folder: what the driver wants (intent, stop), what the shim reports (state), and what was said (logs).
+"""The files of a replica: what the driver requests (intent, stop), what the shim reports (state), and the logs.
 
-    intent.json   written once, before the shim starts, by the driver
-    stop.json     written by the driver when the replica is to end
-    state.json    written by the shim: replaced at every change and every second
-    shim.lock     held by the shim while it lives
-    shim.log      JSON lines, appended by the shim: what it did and when
-    engine.log    output of download and engine, each line with its time; engine.log.1 is what came before
+    intent.json   written once by the driver, before the shim starts
+    stop.json     written by the driver to stop the replica
+    state.json    replaced by the shim at every change and every second
+    shim.lock     held by the shim while it runs
+    shim.log      JSON lines appended by the shim: its actions, with times
+    engine.log    output of download and engine, each line with its time; engine.log.1 is the previous file
 
-Standard library only: the shim reads and writes these too. Times are ISO 8601 in UTC.
+Standard library only, as the shim uses it too. Times are ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Record = TypeVar("Record", "Intent", "Stop", "State", "Exit", Process)
 
 
 def now() -> datetime:
-    """The clock of driver and shim, which are edges."""
+    """The clock of driver and shim."""
     return datetime.now(UTC)  # noqa: TID251
 
 
 class Unreadable(Exception):
-    """A file of the folder cannot be understood."""
+    """A file of the folder cannot be parsed."""
 
 
 @dataclass(frozen=True)
 class Intent:
-    """What the driver promised to run. `command`, `download` and `environment` are ready to use."""
+    """What to run. `command`, `download` and `environment` are complete."""
 
     name: str
     replica_id: str
@@ -59,7 +59,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class Stop:
-    """The driver wants the replica to end: terminate, then kill after the grace."""
+    """A request to stop: terminate, then kill after the grace period."""
 
     asked_at: str
     grace_seconds: float
@@ -67,7 +67,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class Exit:
-    """How it ended. `code` is the exit code, minus the signal, or None when nobody reaped it."""
+    """How it ended. `code`: the exit code, the negated signal, or None when the exit was not observed."""
 
     at: str
     code: int | None
@@ -76,8 +76,8 @@ class Exit:
 
 @dataclass(frozen=True)
 class State:
-    """What the shim reports. `stamps` maps the states it has entered to their times; `program` is the process of the
-    step it is in."""
+    """What the shim reports. `stamps`: the times of the states that it entered; `program`: the process of the current
+    step."""
 
     shim: Process
     heartbeat_at: str
@@ -122,9 +122,9 @@ class Folder:
         return _build(State, data | nested)
 
     def write(self, name: str, record: Intent | Stop | State, *, durable: bool = True) -> None:
-        """Replace a file, for its owner only, in one step. `durable`: it is on the disk when this returns."""
+        """Replace a file atomically, readable by its owner only. `durable`: synced to disk before this returns."""
         draft = self.path / f".{name}.{os.getpid()}"
-        with open(draft, "w", opener=_private) as file:
+        with open(draft, "w", opener=_open_private) as file:
             json.dump(asdict(record), file)
             file.flush()
             if durable:
@@ -134,13 +134,13 @@ class Folder:
             sync_folder(self.path)
 
     def note(self, what: str, **facts: object) -> None:
-        """A line of the shim's own log."""
+        """Append a line to the shim's log."""
         line = json.dumps({"at": now().isoformat(), "what": what, **facts})
         with (self.path / "shim.log").open("a") as file:
             file.write(line + "\n")
 
     def try_lock(self) -> int | None:
-        """The lock that a shim holds while it lives, as a file descriptor; None when somebody has it."""
+        """Take the lock that a shim holds while it runs; returns its file descriptor, None if it is held."""
         descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,12 +161,12 @@ class Folder:
         return data
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
 def sync_folder(path: Path) -> None:
-    """Names in a folder are durable once the folder itself is synced."""
+    """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -175,7 +175,7 @@ def sync_folder(path: Path) -> None:
 
 
 def _build(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    """A record from its JSON; fields of a newer driver are ignored."""
+    """A record from its JSON; unknown fields, of a newer driver, are ignored."""
     try:
         return kind(**{name: data[name] for name in kind.__dataclass_fields__ if name in data})
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""From a `ReplicaSpec` to the intent that a shim carries out: port, environment, GPUs; and starting that shim."""
+"""Turns a `ReplicaSpec` into the intent that a shim carries out (port, environment, GPUs), and starts the shim."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from deployments.drivers.base import DriverError, ReplicaSpec
-from deployments.drivers.local.folder import Folder, Intent, now
+from deployments.drivers.local.replica_folder import Folder, Intent, now
 
 ROOT = Path(__file__).parents[3]
 SHIM = (sys.executable, "-m", "deployments.drivers.local.shim")
 PORTS = range(20_000, 32_000)  # below the range from which the kernel takes ports for outgoing connections
 CONFIRM_SECONDS = 10.0
-# What replicas may see of the console's environment: never its secrets.
-HANDED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-HANDED_ON_PREFIXES = (
+# The variables of the console that replicas inherit; none is a secret.
+INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+INHERITED_PREFIXES = (
     "CUDA_",
     "NVIDIA_",
     "NCCL_",
@@ -33,10 +33,10 @@ HANDED_ON_PREFIXES = (
 )
 
 
-def intent(
+def build_intent(
     spec: ReplicaSpec, gpu_indices: tuple[int, ...], port: int, environment: Mapping[str, str], *, simulated: bool
 ) -> Intent:
-    """Everything decided: `{port}` is filled in, and the engine sees its own GPUs only."""
+    """With `{port}` filled in, and an environment in which the engine sees only its own GPUs."""
     launch = spec.launch
     own = {name: value.replace("{port}", str(port)) for name, value in launch.environment.items()}
     indices = ",".join(map(str, gpu_indices))
@@ -57,19 +57,19 @@ def intent(
     )
 
 
-def environment(variables: Mapping[str, str], data_dir: Path) -> dict[str, str]:
-    """What every process of a replica gets of `variables`; the console's own programs come first on the path."""
+def build_environment(variables: Mapping[str, str], data_dir: Path) -> dict[str, str]:
+    """The inherited part of `variables`; the console's own programs come first in PATH."""
     kept = {
         name: value
         for name, value in variables.items()
-        if name in HANDED_ON or name.upper().startswith(HANDED_ON_PREFIXES)
+        if name in INHERITED or name.upper().startswith(INHERITED_PREFIXES)
     }
     path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), variables.get("PATH", os.defpath))))
     return {**kept, "PATH": path, "CONSOLE_DATA_DIR": variables.get("CONSOLE_DATA_DIR") or str(data_dir)}
 
 
-def free_port(taken: Collection[int]) -> int:
-    """A port that nobody listens on and no live replica was given. Raises `DriverError`."""
+def find_free_port(taken: Collection[int]) -> int:
+    """A port on which nothing listens and which no live replica has. Raises `DriverError`."""
     for _ in range(200):
         port = secrets.choice(PORTS)
         if port in taken:
@@ -84,9 +84,9 @@ def free_port(taken: Collection[int]) -> int:
 
 
 def start_shim(folder: Folder, environment: Mapping[str, str]) -> None:
-    """Start a shim in a session of its own and wait until it, or another one, has confirmed. Raises `DriverError`."""
-    said = folder.path / "shim.err"
-    with said.open("ab") as output:
+    """Start a shim in its own session and wait until it, or another one, has written state. Raises `DriverError`."""
+    errors = folder.path / "shim.err"
+    with errors.open("ab") as output:
         try:
             starter = subprocess.Popen(
                 (*SHIM, str(folder.path)),
@@ -103,6 +103,6 @@ def start_shim(folder: Folder, environment: Mapping[str, str]) -> None:
     deadline = time.monotonic() + CONFIRM_SECONDS
     while folder.state() is None:
         if time.monotonic() > deadline or folder.intent() is None:
-            last_words = said.read_text(errors="replace").strip().splitlines()[-1:] if said.exists() else []
-            raise DriverError(" ".join(["The replica's supervisor did not start.", *last_words]), retryable=True)
+            last_line = errors.read_text(errors="replace").strip().splitlines()[-1:] if errors.exists() else []
+            raise DriverError(" ".join(["The replica's supervisor did not start.", *last_line]), retryable=True)
         time.sleep(0.01)

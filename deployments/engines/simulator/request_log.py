@@ -1,7 +1,7 @@
-"""What the simulator writes down: one line for people and one JSON line per request. Never a word of a prompt.
+"""The simulator's log: a readable line and a JSON line per request. Never contains text of a prompt.
 
-`requests.jsonl` in the replica's folder is the engine's own account of what it generated; the ledger is checked
-against it. Each line is one `write` to a file opened for appending, so a kill leaves whole lines.
+`requests.jsonl` in the replica's folder records what the engine generated, to verify usage against it. Each line is one
+`write` to a file opened for appending, so a kill leaves whole lines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """One request's end. `outcome` is finished or aborted; `completion_tokens` are those handed to the client."""
+    """The end of a request. `outcome`: finished or aborted; `completion_tokens`: those sent to the client."""
 
     request_id: str
     route: str
@@ -28,8 +28,8 @@ class Entry:
     seconds: float
 
 
-class Journal:
-    """`folder` is the replica's folder; without one only the line for people is written."""
+class RequestLog:
+    """`folder`: the replica's folder; None writes only the readable line."""
 
     def __init__(self, folder: str | None) -> None:
         self._file: int | None = None
@@ -39,16 +39,16 @@ class Journal:
 
     def write(self, entry: Entry) -> None:
         counts = f"{entry.prompt_tokens} prompt, {entry.completion_tokens} generated tokens"
-        say(f"{entry.outcome.capitalize()} request {entry.request_id}: {counts}, {entry.seconds:.3f} s")
+        log_line(f"{entry.outcome.capitalize()} request {entry.request_id}: {counts}, {entry.seconds:.3f} s")
         if self._file is not None:
             os.write(self._file, json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n")
 
 
-def say(text: str, level: str = "INFO") -> None:
+def log_line(text: str, level: str = "INFO") -> None:
     """A line of the engine's log."""
     print(f"{level} [simulator] {text}", flush=True)  # noqa: T201
 
 
 def now() -> datetime:
-    """The simulator's clock; it is a program of its own, an edge."""
+    """The simulator's clock."""
     return datetime.now(UTC)  # noqa: TID251

@@ -1,4 +1,4 @@
-"""What one simulator serves: the public names of a model, and adapters on it. Pure."""
+"""The models that one simulator serves: the public names of a model, and its adapters. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Adapter:
 
 
 @dataclass(frozen=True)
-class Served:
-    """Every name of `names` answers for the same model, which came from `root`; `created`: seconds since the epoch."""
+class ServedModels:
+    """Every name of `names` is the same model, from `root`. `created`: seconds since the epoch."""
 
     names: tuple[str, ...]
     max_model_len: int
@@ -28,15 +28,15 @@ class Served:
 
     @property
     def all_names(self) -> tuple[str, ...]:
-        return (*self.names, *(one.name for one in self.adapters))
+        return (*self.names, *(adapter.name for adapter in self.adapters))
 
-    def models(self) -> bytes:
-        """The answer of /v1/models, as vLLM gives it: an adapter's root is its path, its parent the base model."""
+    def list_models(self) -> bytes:
+        """The response of /v1/models as vLLM's: an adapter's root is its path, its parent the base model."""
         root = self.root or self.names[0]
         base = [{**self._row(name, root, None), "max_model_len": self.max_model_len} for name in self.names]
-        adapters = [self._row(one.name, one.path, one.base_model_name) for one in self.adapters]
+        adapters = [self._row(adapter.name, adapter.path, adapter.base_model_name) for adapter in self.adapters]
         return json.dumps({"object": "list", "data": [*base, *adapters]}, separators=(",", ":")).encode()
 
     def _row(self, name: str, root: str, parent: str | None) -> dict[str, Any]:
-        told = {"id": name, "object": "model", "created": self.created, "owned_by": "simulator"}
-        return {**told, "root": root, "parent": parent, "max_model_len": None}
+        row = {"id": name, "object": "model", "created": self.created, "owned_by": "simulator"}
+        return {**row, "root": root, "parent": parent, "max_model_len": None}

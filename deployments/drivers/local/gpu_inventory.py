@@ -1,4 +1,4 @@
-"""GPUs of this machine: found through NVML, or declared where there are none."""
+"""GPUs of this machine: detected with NVML, or declared and simulated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 import pynvml
 
-# What NVML calls a product, without the maker's name in front.
+# GPU type ids by NVML product name, without the vendor prefix.
 PRODUCTS = {
     "A10G": "a10g-24gb",
     "L4": "l4-24gb",
@@ -29,7 +29,7 @@ PRODUCTS = {
 
 @dataclass(frozen=True)
 class Inventory:
-    """GPU indices by type id; no index occurs twice. `simulated`: declared, not found on the hardware."""
+    """GPU indices by type id; no index occurs twice. `simulated`: declared, not detected on the hardware."""
 
     indices: Mapping[str, tuple[int, ...]]
     simulated: bool
@@ -44,10 +44,10 @@ class Inventory:
         return tuple(free[:count]) if len(free) >= count else None
 
 
-def of(declared: Mapping[str, int], found: Mapping[str, tuple[int, ...]]) -> Inventory:
-    """What the hardware has when nothing is declared or it has all of it; else what is declared."""
-    if all(len(found.get(gpu_type, ())) >= count for gpu_type, count in declared.items()):
-        return Inventory(found, simulated=False)
+def combine(declared: Mapping[str, int], detected: Mapping[str, tuple[int, ...]]) -> Inventory:
+    """The detected GPUs if they include all declared ones; else the declared ones, simulated."""
+    if all(len(detected.get(gpu_type, ())) >= count for gpu_type, count in declared.items()):
+        return Inventory(detected, simulated=False)
     first, indices = 0, {}
     for gpu_type in sorted(declared):
         indices[gpu_type] = tuple(range(first, first + declared[gpu_type]))
@@ -56,8 +56,8 @@ def of(declared: Mapping[str, int], found: Mapping[str, tuple[int, ...]]) -> Inv
 
 
 @cache
-def found() -> Mapping[str, tuple[int, ...]]:
-    """NVML's devices by type id, asked once per process; none without a driver. Unknown products are left out."""
+def detect() -> Mapping[str, tuple[int, ...]]:
+    """NVML's devices by type id, read once per process; empty without a driver. Unknown products are left out."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -69,16 +69,18 @@ def found() -> Mapping[str, tuple[int, ...]]:
         ]
     finally:
         pynvml.nvmlShutdown()
-    return by_type(names)
+    return group_by_type(names)
 
 
-def by_type(names: list[str]) -> dict[str, tuple[int, ...]]:
+def group_by_type(names: list[str]) -> dict[str, tuple[int, ...]]:
     """Indices by type id from NVML's product names, in the order of the indices."""
-    types = [gpu_type_of(name) for name in names]
-    known = sorted({one for one in types if one})
-    return {one: tuple(index for index, gpu_type in enumerate(types) if gpu_type == one) for one in known}
+    indices: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        if gpu_type := find_gpu_type(name):
+            indices.setdefault(gpu_type, []).append(index)
+    return {gpu_type: tuple(indices[gpu_type]) for gpu_type in sorted(indices)}
 
 
-def gpu_type_of(name: str) -> str | None:
-    """Our id for a product as NVML names it; None for one that we do not know."""
+def find_gpu_type(name: str) -> str | None:
+    """The GPU type id of an NVML product name; None if it is unknown."""
     return PRODUCTS.get(name.removeprefix("NVIDIA ").strip())
