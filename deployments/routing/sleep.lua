@@ -1,9 +1,9 @@
--- Put a deployment to sleep if nobody wants it, or change nothing: from then on `admit` gives no slot.
+-- Put a deployment to sleep unless it has requests; while it is asleep, `admit` grants no slot.
 -- KEYS: load, slots, gateways, epoch, generation
--- ARGV: the epoch under which the idle time was measured, milliseconds without an arrival, seconds after which a
---       gateway is dead
--- Returns 'asleep' | 'busy' (in flight or waiting) | 'recent' (somebody came lately) | 'unknown' (no gateway lives, or
--- Redis restarted empty: silence means nothing)
+-- ARGV: the epoch under which the idle time was measured, the required milliseconds without an arrival, seconds without
+--       a heartbeat after which a gateway is dead
+-- Returns 'asleep' | 'busy' (requests in flight or waiting) | 'recent' (a request arrived recently) | 'unknown' (no
+-- gateway is alive, or Redis restarted since, so the absence of requests proves nothing)
 if redis.call('GET', KEYS[4]) ~= ARGV[1] then
     return 'unknown'
 end
@@ -36,5 +36,5 @@ if arrived and now - arrived < tonumber(ARGV[2]) then
 end
 redis.call('HSET', KEYS[1], 'asleep', '1')
 redis.call('HDEL', KEYS[1], 'wake')
-redis.call('INCR', KEYS[5]) -- a publication that read the rows before now reads them again
+redis.call('INCR', KEYS[5]) -- a publication that read the rows earlier reads them again
 return 'asleep'
