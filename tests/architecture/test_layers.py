@@ -38,6 +38,18 @@ def test_only_edges_read_the_clock():
     assert not {name for name in readers if not edges.match(name)}
 
 
+def test_only_the_store_writes_replicas_and_their_phases():
+    writes = {"create", "bulk_create", "update", "bulk_update", "get_or_create", "update_or_create", "delete"}
+    writers = set()
+    for path in sources.files():
+        for node in ast.walk(sources.tree(path)):
+            if isinstance(node, ast.Attribute) and node.attr in writes:
+                names = {child.id for child in ast.walk(node.value) if isinstance(child, ast.Name)}
+                if names & {"Replica", "ReplicaPhase"}:
+                    writers.add(sources.module_name(path))
+    assert writers == {"deployments.reconciler.store"}
+
+
 def test_tests_neither_patch_nor_skip_nor_sleep():
     banned = {"mock.patch", "pytest.skip", "pytest.xfail", "mark.skip", "mark.skipif", "mark.xfail", "time.sleep"}
     here = sources.ROOT / "tests"

@@ -17,7 +17,7 @@ from deployments.drivers.local import launch, processes
 from deployments.drivers.local.driver import LocalDriver
 from deployments.drivers.local.replica_folder import Folder, Intent
 from deployments.states import ReplicaState
-from tests.contract.worlds import GPUS, LocalWorld, ended, ready, spec
+from tests.contract.driver_worlds import GPUS, LocalWorld, ended, ready, spec
 
 CHILD = "import os, signal; os.setsid(); signal.pause()"
 HOSTILE = """
@@ -86,14 +86,14 @@ def test_concurrent_starts_of_many_share_no_gpu_and_no_port(local: LocalWorld) -
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: local.again().start(spec(name)), "abcd"))
     seen = local.driver.observe().replicas
-    assert sorted(index for one in seen for index in one.gpu_indices) == [2, 3, 4, 5]
-    assert len({one.address for one in seen}) == 4
+    assert sorted(index for replica in seen for index in replica.gpu_indices) == [2, 3, 4, 5]
+    assert len({replica.address for replica in seen}) == 4
 
 
 def test_an_intent_whose_writer_was_killed_is_carried_out_by_whoever_looks(local: LocalWorld) -> None:
     intent = promised(local, spec("a"), asked_at="2026-01-01T00:00:00+00:00")
-    one = ready(local, "a")
-    assert one.stamps[ReplicaState.REQUESTING_GPU].isoformat() == intent.asked_at
+    seen = ready(local, "a")
+    assert seen.stamps[ReplicaState.REQUESTING_GPU].isoformat() == intent.asked_at
 
 
 def test_an_intent_without_a_shim_can_be_stopped_and_never_starts(local: LocalWorld) -> None:
@@ -213,7 +213,7 @@ def test_only_the_engine_has_the_replicas_id_and_nobody_the_consoles_secrets(
     assert engine["CONSOLE_REPLICA_ID"] == wanted.replica_id
     assert engine["CONSOLE_REPLICA_DIR"] == str(local.folder / "a")
     assert "CONSOLE_REPLICA_ID" not in shim
-    assert {one["CONSOLE_DATA_DIR"] for one in (engine, shim)} == {os.environ["CONSOLE_DATA_DIR"]}
+    assert {environment["CONSOLE_DATA_DIR"] for environment in (engine, shim)} == {os.environ["CONSOLE_DATA_DIR"]}
     assert not {"CONSOLE_SECRET_KEY", "DATABASE_URL", "REDIS_URL"} & (engine.keys() | shim.keys())
 
 
@@ -229,7 +229,7 @@ def test_what_cannot_be_read_makes_the_listing_incomplete(local: LocalWorld) -> 
     broken.mkdir()
     (broken / "intent.json").write_text("{")
     seen = local.driver.observe()
-    assert ([one.name for one in seen.replicas], seen.complete) == (["a"], False)
+    assert ([replica.name for replica in seen.replicas], seen.complete) == (["a"], False)
     with pytest.raises(DriverError):
         local.driver.find("b")
     with pytest.raises(DriverError):

@@ -94,7 +94,7 @@ def test_schemathesis_finds_nothing(live_server, secret):
     answers: Counter[tuple[str, int]] = Counter()
     assert list(findings(schema, answers)) == []
     reached = {label for label, status in answers if status < 300}
-    unreached = {f"{one.method} {one.path}" for one in OPERATIONS} - reached
+    unreached = {f"{operation.method} {operation.path}" for operation in OPERATIONS} - reached
     assert unreached <= {*NEED_WHAT_CAME_BEFORE, "DELETE /api-keys/{id}"}
 
 

@@ -14,7 +14,7 @@ from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, En
 from deployments.reconciler import worker
 from deployments.reconciler.execute import Failpoint
 from deployments.states import ReplicaState
-from tests.integration.deployments.cluster import ScriptedCluster
+from tests.integration.deployments.scripted_cluster import ScriptedCluster
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

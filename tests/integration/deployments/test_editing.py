@@ -225,7 +225,7 @@ def test_a_roll_back_is_a_new_revision_with_the_old_configuration(deployment, pa
     assert (row.description, row.status, row.tried_since) == ("kept", S.PENDING, later)
     event = events(deployment)[-1]
     assert (event.kind, event.data["restores"], event.data["revision"]) == ("rolled_back", 1, 3)
-    assert [one.field for one in rolled.changes] == ["engine.max_concurrency"]
+    assert [change.field for change in rolled.changes] == ["engine.max_concurrency"]
 
 
 def test_a_roll_back_without_a_number_goes_to_the_last_revision_that_differs(deployment, patch, user, later):
@@ -350,12 +350,12 @@ def together(*acts):
 
 def test_of_edits_for_the_same_version_exactly_one_wins(deployment, patch):
     results = together(*(lambda n=n: patch({"engine": {"max_concurrency": n}}, version=1) for n in range(2, 8)))
-    winners = [one for one in results if isinstance(one, services.Edited)]
-    losers = [one for one in results if isinstance(one, services.VersionConflict)]
+    winners = [result for result in results if isinstance(result, services.Edited)]
+    losers = [result for result in results if isinstance(result, services.VersionConflict)]
     assert (len(winners), len(losers)) == (1, 5)
     row = now_of(deployment)
     assert (row.version, row.revision_id) == (2, winners[0].revision.pk)
-    assert {one.current for one in losers} == {2}
+    assert {conflict.current for conflict in losers} == {2}
 
 
 def test_edits_at_once_without_a_version_are_done_one_after_another(deployment, patch):

@@ -9,7 +9,7 @@ from deployments.models import Deployment
 from deployments.routing import publish, wakeups
 from deployments.states import ReplicaState
 from gateway import contract
-from tests.integration.deployments.looks import a_gateway_is_alive
+from tests.integration.deployments.readings import a_gateway_is_alive
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

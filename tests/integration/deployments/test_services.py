@@ -96,7 +96,7 @@ def test_a_deleted_name_is_free_again(create, user, now):
 def test_the_place_in_the_queue_follows_the_time_of_asking(create, now):
     first, _ = create()
     second, _ = create(BODY | {"name": "second"}, now + timedelta(seconds=1))
-    assert [queries.queue_position(one) for one in (first, second)] == [1, 2]
+    assert [queries.queue_position(deployment) for deployment in (first, second)] == [1, 2]
 
 
 def test_capacity_lists_every_gpu_type_of_the_cluster(create, cluster):

@@ -20,7 +20,7 @@ def test_local_replicas_stop_and_are_stamped_and_the_next_start_restores_them(co
     now = console.cluster.pass_time(1)
     assert stop_local_replicas(now, lambda _: console.cluster) == []
     rows = deployment.replicas.all()
-    assert [(one.state, one.stop_reason, one.released_at, one.cause) for one in rows] == [
+    assert [(row.state, row.stop_reason, row.released_at, row.cause) for row in rows] == [
         (ReplicaState.STOPPED, "console_off", now, None)
     ] * 2
     deployment.refresh_from_db()
@@ -57,7 +57,7 @@ def test_a_pass_that_is_under_way_writes_nothing_more(console, local):
             stop_local_replicas(console.now, lambda _: console.cluster)
 
     console.tick(failpoint=end)
-    assert [one.state for one in deployment.replicas.all()] == [ReplicaState.STOPPED]
+    assert [replica.state for replica in deployment.replicas.all()] == [ReplicaState.STOPPED]
 
 
 def test_other_clusters_are_left_alone(console):

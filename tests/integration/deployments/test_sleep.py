@@ -6,7 +6,7 @@ from deployments.models import Deployment, DeploymentEvent
 from deployments.routing import sleep
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract
-from tests.integration.deployments.looks import (
+from tests.integration.deployments.readings import (
     a_gateway_is_alive,
     a_request_arrives,
     kinds,

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from deployments.reconciler.autoscaler import Memory, Range, Rules, Signals, decide, mean
-from tests.unit.deployments.scaling import Scene
-from tests.unit.deployments.views import NOW, ago
+from tests.unit.deployments.autoscaler_scene import Scene
+from tests.unit.deployments.snapshots import NOW, ago
 
 RULES = Rules()
 DELAY = 300

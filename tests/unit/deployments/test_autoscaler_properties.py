@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from deployments.reconciler.autoscaler import Memory, Range, Rules, Signals, decide
-from tests.unit.deployments.scaling import Scene
-from tests.unit.deployments.views import NOW
+from tests.unit.deployments.autoscaler_scene import Scene
+from tests.unit.deployments.snapshots import NOW
 
 HOUR = 3600
 WAVES = [(delay, seed) for delay in (30, 60, 300, 900) for seed in range(5)]

@@ -73,7 +73,7 @@ def test_only_what_the_engine_is_started_with_needs_a_restart(field, restarts):
 def test_a_restart_is_needed_exactly_when_the_revision_differs():
     for after in (FIXED, RICH, REAL, replace(BASE, labels={}), replace(BASE, description="x")):
         found = changes(BASE, after)
-        assert any(diffs.needs_restart(one.field) for one in found) == (after.revision != BASE.revision)
+        assert any(diffs.needs_restart(change.field) for change in found) == (after.revision != BASE.revision)
 
 
 def test_a_diff_reads_as_a_sentence():

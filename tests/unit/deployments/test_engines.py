@@ -71,7 +71,7 @@ def after(command: tuple[str, ...], flag: str) -> tuple[str, ...]:
 def test_vllm_serves_each_adapter_under_each_public_name() -> None:
     command = launched(dataclasses.replace(VLLM, adapters=(SQL, MAIL)))
     assert "--enable-lora" in command
-    assert [json.loads(one) for one in after(command, "--lora-modules")] == [
+    assert [json.loads(value) for value in after(command, "--lora-modules")] == [
         {"name": "chat:sql", "path": "demo/llama-sql-lora", "base_model_name": "chat"},
         {"name": "chat:mail", "path": "demo/llama-mail-lora", "base_model_name": "chat"},
         {"name": "demo/chat:sql", "path": "demo/llama-sql-lora", "base_model_name": "demo/chat"},

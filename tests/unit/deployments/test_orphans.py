@@ -4,7 +4,7 @@ import pytest
 
 from deployments.reconciler.replica_policy import Orphans, find_orphans
 from deployments.states import ReplicaState
-from tests.unit.deployments.views import an_exit, seen
+from tests.unit.deployments.snapshots import an_exit, seen
 
 R = ReplicaState
 RUNNING, ENDED = seen("a", R.READY), seen("a", R.READY, exited=an_exit(0))

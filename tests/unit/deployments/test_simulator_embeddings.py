@@ -22,9 +22,9 @@ def request(**data: Any) -> embeddings.EmbeddingRequest:
 
 
 def answered(**data: Any) -> dict[str, Any]:
-    one = request(**data)
-    rows = [embeddings.row(one, index) for index in range(len(one.inputs))]
-    body: dict[str, Any] = json.loads(embeddings.body(one, "embd-1", 5, rows))
+    embedding = request(**data)
+    rows = [embeddings.row(embedding, index) for index in range(len(embedding.inputs))]
+    body: dict[str, Any] = json.loads(embeddings.body(embedding, "embd-1", 5, rows))
     return body
 
 

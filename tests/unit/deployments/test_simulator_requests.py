@@ -36,8 +36,8 @@ def test_the_default_is_cut_to_the_room_that_is_left() -> None:
 
 
 def test_prompts_are_counted_together_and_choices_multiplied() -> None:
-    one = request({"prompt": ["abcd", [1, 2, 3]], "n": 2}, chat=False)
-    assert (one.prompt_tokens, one.choices, one.model) == (4, 4, "chat")
+    completion = request({"prompt": ["abcd", [1, 2, 3]], "n": 2}, chat=False)
+    assert (completion.prompt_tokens, completion.choices, completion.model) == (4, 4, "chat")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_first_chunk_carries_the_role_and_the_last_the_reason() -> None:
     first, last = parsed(response.chunk(0, 0, 1)), parsed(response.chunk(1, 0, 2))
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "Simu"}
     assert last["choices"][0]["delta"] == {"content": "late"}
-    assert [one["choices"][0]["finish_reason"] for one in (first, last)] == [None, "length"]
+    assert [item["choices"][0]["finish_reason"] for item in (first, last)] == [None, "length"]
     assert "usage" not in first | last
 
 

@@ -1,4 +1,4 @@
-"""What tests read of a deployment, its events and its routes."""
+"""Reads of a deployment, its replicas, events and routes, for assertions."""
 
 from deployments.models import DeploymentEvent
 from gateway import contract

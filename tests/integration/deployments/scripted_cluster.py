@@ -83,11 +83,11 @@ class ScriptedCluster:
     def reach(self, state: ReplicaState, *names: str, healthy: bool | None = None) -> None:
         """All replicas, or those named, reach `state` now."""
         for name in names or tuple(self.replicas):
-            one = self.replicas[name]
+            seen = self.replicas[name]
             self.replicas[name] = replace(
-                one,
+                seen,
                 state=state,
-                stamps={**one.stamps, state: self.now},
+                stamps={**seen.stamps, state: self.now},
                 healthy=state is R.READY if healthy is None else healthy,
                 address="127.0.0.1:9000" if state is R.READY else "",
                 node="node-1",
@@ -100,7 +100,7 @@ class ScriptedCluster:
         self.replicas[name] = replace(self.replicas[name], exited=record, healthy=False)
 
     def running(self) -> list[str]:
-        return sorted(name for name, one in self.replicas.items() if one.exited is None)
+        return sorted(name for name, seen in self.replicas.items() if seen.exited is None)
 
     def pass_time(self, seconds: float) -> datetime:
         self.now += timedelta(seconds=seconds)

@@ -1,7 +1,7 @@
-"""One deployment in virtual time: its rows, the cluster, and the counters that the gateways share, all in memory.
+"""A simulation of one deployment in virtual time: its rows, the cluster, and the counters of the gateways, in memory.
 
-A pass of the reconciler is a generator that stops wherever others may act in between: `read`, `flip`, `commit`,
-`publish`, `call`. What Redis' scripts do in one step (admit, settle, sleep) is one method call here.
+A pass is a generator that yields wherever others may act in between. What a Redis script does atomically (admit,
+settle, sleep) is one method call here.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from deployments.reconciler.plan import plan
 from deployments.reconciler.snapshot import Listing, PoolView, ReplicaView, Snapshot
 from deployments.routing.load import Load
 from deployments.states import ReplicaState
-from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_replica, an_exit, seen
+from tests.unit.deployments.snapshots import NOW, POLICY, a_deployment, a_replica, an_exit, seen
 
 R = ReplicaState
 EPOCH = "one"
 
 
 class Counters:
-    """What the gateways count; a request is admitted to a replica, or waits. Slots are lists of request ids."""
+    """What the gateways count. Slots: ids of the requests in flight, by replica id."""
 
     def __init__(self) -> None:
         self.slots: dict[str, set[int]] = {}
@@ -31,15 +31,15 @@ class Counters:
         self.asleep = self.wake = False
 
     def admit(self, request: int, second: float, most: int = 2) -> None:
-        """scripts/admit.lua; who gets no slot waits and comes again."""
+        """As admit.lua; a request without a slot waits and is admitted again."""
         self.arrived_at = second
-        free = [one for one in sorted(self.open) if len(self.slots.get(one, ())) < most]
+        free = [replica for replica in sorted(self.open) if len(self.slots.get(replica, ())) < most]
         if self.asleep or not free:
             self.wake = self.wake or self.asleep or not self.open
             self.waiting.setdefault(request, second)
             return
         self.waiting.pop(request, None)
-        self.slots.setdefault(min(free, key=lambda one: len(self.slots.get(one, ()))), set()).add(request)
+        self.slots.setdefault(min(free, key=lambda replica_id: len(self.slots.get(replica_id, ()))), set()).add(request)
 
     def settle(self, request: int) -> None:
         for taken in self.slots.values():
@@ -48,7 +48,7 @@ class Counters:
                 self.answered.add(request)
 
     def sleep(self, second: float, idle_seconds: float) -> bool:
-        """scripts/sleep.lua"""
+        """As sleep.lua."""
         is_recent = self.arrived_at is not None and second - self.arrived_at < idle_seconds
         if self.waiting or is_recent or any(self.slots.values()):
             return False
@@ -61,7 +61,7 @@ class Counters:
 
 
 class World:
-    """`gpus`: how many the pool has for this deployment; each replica takes one. `stopped`: (replica, reason)."""
+    """`gpus`: the size of the pool; each replica holds one GPU. `stopped`: (replica id, reason)."""
 
     def __init__(self, *, gpus=8, start_seconds=3.0, **deployment) -> None:
         self.second, self.gpus, self.start_seconds = 0.0, gpus, start_seconds
@@ -84,13 +84,17 @@ class World:
 
     @property
     def live(self) -> list[ReplicaView]:
-        return [one for one in self.replicas.values() if one.is_live]
+        return [replica for replica in self.replicas.values() if replica.is_live]
 
-    def of(self, spec_hash: str, *states: ReplicaState) -> list[ReplicaView]:
-        return [one for one in self.live if one.spec_hash == spec_hash and (not states or one.state in states)]
+    def live_with(self, spec_hash: str, *states: ReplicaState) -> list[ReplicaView]:
+        return [
+            replica
+            for replica in self.live
+            if replica.spec_hash == spec_hash and (not states or replica.state in states)
+        ]
 
-    def run_one(self, id: str, **changes) -> None:
-        """A replica that has been ready for a while."""
+    def add_ready_replica(self, id: str, **changes) -> None:
+        """Add a replica that has been ready for a minute."""
         values = {"spec_hash": self.deployment.spec_hash, "ready_at": NOW - timedelta(seconds=60)} | changes
         self.replicas[id] = a_replica(id, R.READY, **values)
         self.engines[id] = -60.0
@@ -100,14 +104,14 @@ class World:
         self.killed[id] = self.now
         self.counters.slots.pop(id, None)
 
-    # What others do
+    # Gateways and publications
 
     def load(self) -> Load:
         counters = self.counters
         arrived = counters.arrived_at
         return Load(
             epoch=EPOCH,
-            in_flight={one: len(taken) for one, taken in counters.slots.items()},
+            in_flight={replica_id: len(taken) for replica_id, taken in counters.slots.items()},
             serving=frozenset(counters.open),
             waiting=len(counters.waiting),
             oldest_waiting_seconds=self.second - min(counters.waiting.values(), default=self.second),
@@ -117,8 +121,8 @@ class World:
         )
 
     def publish(self) -> None:
-        """The rows as they are now: who may be chosen, and whether it sleeps."""
-        serving = {one.id for one in self.live if one.state is R.READY and one.serving}
+        """Publish the rows: which replicas can be chosen, and whether the deployment sleeps."""
+        serving = {replica.id for replica in self.live if replica.state is R.READY and replica.serving}
         self.counters.open = serving
         self.counters.asleep = self.deployment.asleep_since is not None
 
@@ -129,11 +133,13 @@ class World:
         planned = plan(snapshot)
         yield "read"
         slept = any(
-            self.counters.sleep(self.second, one.idle_seconds) for one in planned if isinstance(one, act.FallAsleep)
+            self.counters.sleep(self.second, action.idle_seconds)
+            for action in planned
+            if isinstance(action, act.FallAsleep)
         )
         yield "flipped"
         self.log.extend(planned)
-        calls = [call for one in planned for call in self.commit(one, slept)]
+        calls = [call for action in planned for call in self.commit(action, slept)]
         yield "committed"
         self.publish()
         yield "published"
@@ -215,11 +221,11 @@ class World:
         self.engines[id] = self.second
 
     def stop(self, action: act.Stop) -> None:
-        """The cluster ends it; what it had in flight is lost."""
+        """The cluster stops it; its requests in flight are lost."""
         id = action.replica_id
         if id not in self.killed and id in self.engines:
             self.stopped.append((id, action.reason))
-            self.lost.extend(str(one) for one in self.counters.slots.pop(id, ()))
+            self.lost.extend(str(replica) for replica in self.counters.slots.pop(id, ()))
             self.killed[id] = self.now
 
     def _change(self, id: str, **changes) -> None:

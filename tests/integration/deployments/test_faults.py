@@ -10,8 +10,8 @@ from deployments.reconciler import leases, observe, worker
 from deployments.reconciler.execute import apply
 from deployments.reconciler.plan import plan
 from deployments.states import DeploymentStatus, ReplicaState
-from tests.integration.deployments.kills import FAILPOINTS, Killed, dies_at
-from tests.integration.deployments.looks import states, status
+from tests.integration.deployments.failpoints import FAILPOINTS, Killed, dies_at
+from tests.integration.deployments.readings import states, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 R, S = ReplicaState, DeploymentStatus
@@ -149,7 +149,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_and_calls_nothing(console):
     suspended = observe.load(lease, lambda _: console.cluster, now)
     console.tick(31)
     calls, before = list(console.cluster.calls), Deployment.objects.values().get()
-    apply(suspended, {pk: plan(one) for pk, one in suspended.snapshots.items()}, worker.no_failpoint)
+    apply(suspended, {pk: plan(snapshot) for pk, snapshot in suspended.snapshots.items()}, worker.no_failpoint)
     assert console.cluster.calls == calls
     assert Deployment.objects.values().get() == before
     assert deployment.replicas.count() == 1
@@ -159,8 +159,8 @@ def test_two_workers_never_hold_the_same_deployment(console):
     console.create("first")
     console.create("second")
     now = console.cluster.pass_time(1)
-    one, two = (leases.claim(now, limit=10, seconds=30) for _ in range(2))
-    assert (len(one.deployment_ids), two.deployment_ids) == (2, ())
+    first, second = (leases.claim(now, limit=10, seconds=30) for _ in range(2))
+    assert (len(first.deployment_ids), second.deployment_ids) == (2, ())
 
 
 def test_a_hint_that_comes_during_a_pass_is_not_lost(console):

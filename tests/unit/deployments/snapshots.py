@@ -65,7 +65,7 @@ def a_snapshot(
     return Snapshot(
         deployment=deployment or a_deployment(),
         replicas=replicas,
-        observed={one.name: one for one in observed},
+        observed={replica.name: replica for replica in observed},
         listing=listing or Listing(NOW),
         policy=POLICY,
         now=NOW,

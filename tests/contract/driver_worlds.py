@@ -53,11 +53,11 @@ def spec(
 
 
 def ready(world: World, name: str) -> ObservedReplica:
-    return world.until(lambda: _when(world, name, lambda one: one.state is R.READY and one.healthy), "ready")
+    return world.until(lambda: _when(world, name, lambda seen: seen.state is R.READY and seen.healthy), "ready")
 
 
 def ended(world: World, name: str) -> ObservedReplica:
-    return world.until(lambda: _when(world, name, lambda one: one.exited is not None), "ended")
+    return world.until(lambda: _when(world, name, lambda seen: seen.exited is not None), "ended")
 
 
 def _when(world: World, name: str, holds: Callable[[ObservedReplica], bool]) -> ObservedReplica | None:

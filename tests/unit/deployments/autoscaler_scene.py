@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from deployments.reconciler.autoscaler import Memory, Range, Rules, Signals, decide
-from tests.unit.deployments.views import NOW
+from tests.unit.deployments.snapshots import NOW
 
 
 class Scene:
