@@ -39,7 +39,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "console.middleware.request_id",
-    "console.api.middleware.problem_documents",
+    "console.api.problems.problem_documents",
     "django.middleware.security.SecurityMiddleware",
     "console.middleware.content_security_policy",
     "console.middleware.StaticFiles",

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from ninja.errors import ValidationError
 
 from deployments.fields import FieldError
 
 CONTENT_TYPE = "application/problem+json"
+PREFIX = "/api/v1"
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,51 @@ KINDS: Mapping[str, Kind] = {
         500, "Something went wrong here", "Try again; if it happens again, report the request_id to your operator."
     ),
 }
-_OF_STATUS = {403: "right-missing", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 500: "internal"}
+_KIND_OF_STATUS = {403: "right-missing", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_KEPT_HEADERS = ("Allow", "Retry-After")
+_LONGEST_NAME_SHOWN = 100
+# pydantic's error type: our code and message. Validators of our own raise errors whose type is the code itself.
+_PYDANTIC_ERRORS = {
+    "missing": ("required", "Send this field."),
+    "extra_forbidden": ("unknown_field", "There is no such field; remove it or correct its name."),
+    "string_type": ("wrong_type", "Send a string here."),
+    "string_unicode": ("invalid_characters", "Remove what is not a Unicode character."),
+    "string_too_long": ("too_long", "Use at most {max_length} characters."),
+    "string_too_short": ("required", "Send at least {min_length} character."),
+    "int_type": ("wrong_type", "Send a whole number here."),
+    "int_from_float": ("wrong_type", "Send a whole number here."),
+    "finite_number": ("wrong_type", "Send a whole number here."),
+    "greater_than_equal": ("below_minimum", "Use {ge} or more."),
+    "less_than_equal": ("above_maximum", "Use {le} or less."),
+    "enum": ("unknown_value", "Send one of: {expected}."),
+    "literal_error": ("unknown_value", "Send one of: {expected}."),
+    "list_type": ("wrong_type", "Send a list here."),
+    "too_long": ("too_many", "Use at most {max_length} of them."),
+    "too_short": ("required", "Send at least {min_length} of them."),
+    "model_type": ("wrong_type", "Send a JSON object here."),
+    "model_attributes_type": ("wrong_type", "Send a JSON object here."),
+}
+_CODE_OF_SOURCE = {"query": "invalid_parameter", "header": "invalid_header"}
 
 
 @dataclass
 class Problem(Exception):
-    """Raise it anywhere below a view of the API; `kind` is one of KINDS."""
+    """Raise it anywhere below an operation; `kind` is one of KINDS."""
 
     kind: str
     detail: str
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def raises(*kinds: str) -> Callable[[Handler], Handler]:
+    """Declares which problems of its own an operation may answer with, for the OpenAPI document."""
+
+    def declare(handler: Handler) -> Handler:
+        handler.problem_kinds = (*getattr(handler, "problem_kinds", ()), *kinds)  # type: ignore[attr-defined]
+        return handler
+
+    return declare
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
@@ -102,7 +141,23 @@ def missing(what: str) -> Problem:
     return Problem("not-found", f"There is no such {what}, or this key may not see it.")
 
 
-def answer(problem: Problem, request: HttpRequest) -> HttpResponse:
+def from_validation_error(error: ValidationError) -> Problem:
+    """What pydantic finds wrong with parameters, headers and bodies."""
+    if any(found["type"] == "missing" and found["loc"] == ("body", "body") for found in error.errors):
+        return Problem("malformed", "The body is empty; send a JSON object.")
+    return invalid([_field_error(found) for found in error.errors])
+
+
+def _field_error(found: Mapping[str, Any]) -> FieldError:
+    source, *path = found["loc"]
+    code, template = _PYDANTIC_ERRORS.get(found["type"], (found["type"], "{message}"))
+    message = template.format_map({"message": found["msg"], **found.get("ctx", {})})
+    names = path[1:] if source == "body" else path  # a body's path begins with the name of the handler's argument
+    place = ".".join(str(name)[:_LONGEST_NAME_SHOWN] for name in names)
+    return FieldError(place, _CODE_OF_SOURCE.get(source) or str(code), message)
+
+
+def render(problem: Problem, request: HttpRequest) -> HttpResponse:
     kind = KINDS[problem.kind]
     document = {
         "type": f"/api/v1/docs#{problem.kind}",
@@ -116,7 +171,20 @@ def answer(problem: Problem, request: HttpRequest) -> HttpResponse:
     return JsonResponse(document, status=kind.status, content_type=CONTENT_TYPE, headers=dict(problem.headers))
 
 
-def from_response(status: int, request: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
-    """The problem in place of an error page that Django made: an unknown route, a refused host, an exception."""
-    name = _OF_STATUS.get(status, "internal" if status >= 500 else "refused")
-    return answer(Problem(name, KINDS[name].advice, headers=headers), request)
+def problem_documents(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: an error page that Django made below /api/v1 (an unknown route, a refused host, an exception) becomes
+    a problem document."""
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        is_inside = request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
+        if not is_inside or response.status_code < 400 or response.get("Content-Type") == CONTENT_TYPE:
+            return response
+        unknown = "internal" if response.status_code >= 500 else "refused"
+        name = _KIND_OF_STATUS.get(response.status_code, unknown)
+        headers = {name: response[name] for name in _KEPT_HEADERS if name in response}
+        return render(Problem(name, KINDS[name].advice, headers=headers), request)
+
+    return handle

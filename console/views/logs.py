@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 from accounts.models import User
 from console import access
 from console.access import Actor
-from console.api.logs import rendered
+from console.api.logs import render_line
 from console.forms.logs import PERIODS, LogForm
 from console.live import logtail, sse
 from console.live.consumers import signed_in
@@ -67,7 +67,7 @@ def download(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     headers = {"Content-Disposition": f'attachment; filename="{subject.deployment.name}-log.json"'}
     if tail.trouble:
         return HttpResponse(tail.trouble, status=503, content_type="text/plain; charset=utf-8")
-    return JsonResponse({"data": [rendered(line) for line in tail.lines]}, headers=headers)
+    return JsonResponse({"data": [render_line(line) for line in tail.lines]}, headers=headers)
 
 
 @require_safe

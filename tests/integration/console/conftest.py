@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from console.api import event_stream
+from console.api import events as event_stream
 from console.live import feeds, logtail
 
 POOLS = (feeds.THREADS, logtail.THREADS, event_stream.THREADS)

@@ -15,7 +15,7 @@ from channels.layers import get_channel_layer
 from django.test import AsyncClient
 
 from accounts.models import ApiKey
-from console.api import event_stream
+from console.api import events as event_stream
 from deployments import events, kept_log, publish
 from deployments.drivers.base import LogLine
 from deployments.models import Cluster, Deployment, DeploymentEvent, Replica
