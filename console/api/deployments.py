@@ -10,7 +10,7 @@ from pydantic import Field
 
 from console import access
 from console.api import deployment_body, json_body
-from console.api.auth import DEPLOY, ApiRequest
+from console.api.auth import DEPLOY, ApiRequest, Caller
 from console.api.concurrency import IfMatch, expected_version, set_etag
 from console.api.deployment_body import Configuration, FixedReplicas, ReplicaRange
 from console.api.field_types import WHOLE_NUMBER, RequestBody, Resource, SearchText, Time
@@ -116,12 +116,12 @@ def create_deployment(request: ApiRequest, response: HttpResponse) -> Status[Dep
     )
     if is_new:
         response["Location"] = f"/api/v1/deployments/{deployment.pk}"
-    return Status(201 if is_new else 200, show(request, response, str(deployment.pk)))
+    return Status(201 if is_new else 200, render_current(request, response, str(deployment.pk)))
 
 
 @router.get("/deployments/{str:id}", response=Deployment, summary="Get a deployment by id or name")
 def get_deployment(request: ApiRequest, response: HttpResponse, id: Reference) -> Deployment:
-    return show(request, response, id)
+    return render_current(request, response, id)
 
 
 @router.patch(
@@ -138,7 +138,7 @@ def edit_deployment(request: ApiRequest, response: HttpResponse, id: Reference, 
     endpoint and GPU type never change."""
     patch = json_body.read_object(request)
     while True:
-        deployment = find_deployment(request, id)
+        deployment = find_deployment(request.auth, id)
         expected = expected_version(deployment, if_match)
         current = queries.spec_of(deployment)
         spec = specs.parse(bodies.merged(bodies.body_of(current), patch), queries.spec_options(), current)
@@ -146,7 +146,7 @@ def edit_deployment(request: ApiRequest, response: HttpResponse, id: Reference, 
             services.edit(
                 deployment, spec=spec, expected_version=deployment.version, by=request.auth.user, now=request.now
             )
-            return show(request, response, id)
+            return render_current(request, response, id)
         except VersionConflict:
             if expected is not None:
                 raise  # without If-Match the patch is made anew on what somebody else wrote meanwhile
@@ -155,7 +155,7 @@ def edit_deployment(request: ApiRequest, response: HttpResponse, id: Reference, 
 @router.delete("/deployments/{str:id}", auth=DEPLOY, response={204: None}, summary="Delete a deployment that has ended")
 @raises("not-ended")
 def delete_deployment(request: ApiRequest, id: Reference) -> Status[None]:
-    services.delete(find_deployment(request, id), by=request.auth.user, now=request.now)
+    services.delete(find_deployment(request.auth, id), by=request.auth.user, now=request.now)
     return Status(204, None)
 
 
@@ -170,8 +170,8 @@ def terminate_deployment(
     request: ApiRequest, response: HttpResponse, id: Reference, body: Body[NoFields] = NoFields()
 ) -> Status[Deployment]:
     """It is TERMINATING, and TERMINATED once nothing is left. Doing it twice is doing it once."""
-    services.terminate(find_deployment(request, id), by=request.auth.user, now=request.now)
-    return Status(202, show(request, response, id))
+    services.terminate(find_deployment(request.auth, id), by=request.auth.user, now=request.now)
+    return Status(202, render_current(request, response, id))
 
 
 @router.post(
@@ -187,10 +187,10 @@ def redeploy_deployment(
     body: Body[NoFields] = NoFields(),
 ) -> Status[Deployment]:  # fmt: skip
     """What is TERMINATED or FAILED waits for GPUs again, with its configuration."""
-    deployment = find_deployment(request, id)
+    deployment = find_deployment(request.auth, id)
     expected = expected_version(deployment, if_match)
     services.redeploy(deployment, expected_version=expected, by=request.auth.user, now=request.now)
-    return Status(202, show(request, response, id))
+    return Status(202, render_current(request, response, id))
 
 
 @router.post(
@@ -203,10 +203,10 @@ def retry_deployment(
     body: Body[NoFields] = NoFields(),
 ) -> Status[Deployment]:  # fmt: skip
     """What is FAILED, or waits before its next start, starts again at once. Failures so far count no more."""
-    deployment = find_deployment(request, id)
+    deployment = find_deployment(request.auth, id)
     expected = expected_version(deployment, if_match)
     services.retry(deployment, expected_version=expected, by=request.auth.user, now=request.now)
-    return Status(202, show(request, response, id))
+    return Status(202, render_current(request, response, id))
 
 
 @router.post(
@@ -220,27 +220,27 @@ def roll_back_deployment(
 ) -> Status[Deployment]:  # fmt: skip
     """Makes a new revision with the old configuration. Without a number the old one is the latest earlier one that
     differs and did not fail. What acts at once (replicas, description, labels) stays as it is."""
-    deployment = find_deployment(request, id)
+    deployment = find_deployment(request.auth, id)
     expected = expected_version(deployment, if_match)
     services.rollback(
         deployment, number=body.revision, expected_version=expected, by=request.auth.user, now=request.now
     )
-    return Status(202, show(request, response, id))
+    return Status(202, render_current(request, response, id))
 
 
-def find_deployment(request: ApiRequest, reference: str) -> tables.Deployment:
+def find_deployment(caller: Caller, reference: str) -> tables.Deployment:
     """By id or name. Raises a 404, also for what the key may not see."""
     try:
         if "\0" in reference:
             raise Http404
-        return access.deployment(request.auth.actor, reference)
+        return access.deployment(caller.actor, reference)
     except Http404:
         raise missing("deployment") from None
 
 
-def show(request: ApiRequest, response: HttpResponse, reference: str) -> Deployment:
+def render_current(request: ApiRequest, response: HttpResponse, reference: str) -> Deployment:
     """The deployment as it is now, with its ETag in `response`."""
-    row = find_deployment(request, reference)
+    row = find_deployment(request.auth, reference)
     set_etag(response, row)
     return render_deployments([row])[0]
 

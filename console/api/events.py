@@ -76,7 +76,7 @@ def list_events(
     request: ApiRequest, id: Reference, parameters: Query[EventParameters], last_event_id: LastEventId = None
 ) -> EventPage | StreamingHttpResponse:
     """With `follow=true` what happens from now on, or after an event, as server-sent events."""
-    deployment = find_deployment(request, id)
+    deployment = find_deployment(request.auth, id)
     if not parameters.follow:
         rows, next_cursor = parameters.read(deployment.events.all())
         return EventPage(data=[_render(row) for row in rows], next_cursor=next_cursor)

@@ -14,7 +14,7 @@ from accounts.roles import Scope
 from console import access
 from console.api import auth
 from console.api.auth import ApiRequest, Caller
-from console.api.deployments import Reference
+from console.api.deployments import Reference, find_deployment
 from console.api.field_types import DIGITS, Flag, Matching, Moment, Resource, SearchText, Time, format_time
 from console.api.pagination import BAD_CURSOR, EPOCH, MICROSECOND, Page
 from console.api.problems import Problem, invalid, missing, raises
@@ -98,9 +98,9 @@ async def _stream(caller: Caller, deployment: str, parameters: LogParameters) ->
     not see it any more."""
 
     def allowed() -> Subject | None:
-        now_caller = auth.recheck(caller, Scope.READ, timezone.now())  # noqa: TID251
+        caller_now = auth.recheck(caller, Scope.READ, timezone.now())  # noqa: TID251
         try:
-            return _find_subject(now_caller, deployment, parameters.replica) if now_caller else None
+            return _find_subject(caller_now, deployment, parameters.replica) if caller_now else None
         except Problem:
             return None
 
@@ -120,12 +120,7 @@ async def _stream(caller: Caller, deployment: str, parameters: LogParameters) ->
 
 
 def _find_subject(caller: Caller, deployment: str, replica: str | None) -> Subject:
-    try:
-        if "\0" in deployment:
-            raise Http404
-        found = access.deployment(caller.actor, deployment)
-    except Http404:
-        raise missing("deployment") from None
+    found = find_deployment(caller, deployment)
     try:
         return Subject(found, access.replica(caller.actor, found, replica) if replica else None)
     except Http404:

@@ -41,7 +41,7 @@ class ReplicaPage(Page):
     "/deployments/{str:id}/replicas", response=ReplicaPage, summary="List replicas, newest first, ended ones too"
 )
 def list_replicas(request: ApiRequest, id: Reference, page: Query[NewestFirst]) -> ReplicaPage:
-    rows = queries.replica_rows(find_deployment(request, id)).select_related("cluster", "revision")
+    rows = queries.replica_rows(find_deployment(request.auth, id)).select_related("cluster", "revision")
     found, next_cursor = page.read(rows)
     return ReplicaPage(data=[_render(row) for row in found], next_cursor=next_cursor)
 

@@ -43,7 +43,7 @@ class RevisionPage(Page):
 @router.get("/deployments/{str:id}/revisions", response=RevisionPage, summary="List revisions, newest first")
 def list_revisions(request: ApiRequest, id: Reference, page: Query[HighestNumberFirst]) -> RevisionPage:
     """A revision is what its replicas were started with."""
-    deployment = find_deployment(request, id)
+    deployment = find_deployment(request.auth, id)
     rows, next_cursor = page.read(queries.revisions(deployment))
     lowest = rows[-1].number if rows else 1
     before_them = queries.revisions(deployment).filter(number__lt=lowest)[:1]
