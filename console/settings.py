@@ -67,9 +67,9 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "console.context_processors.console",
+                "console.components.layout.layout_context",
             ],
-            "builtins": ["console.templatetags.console"],
+            "builtins": ["console.components.template_tags"],
         },
     }
 ]

@@ -2,8 +2,12 @@
 
 from allauth.account import views as accounts
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path, re_path
+from django.views.decorators.http import require_safe
+from django.views.generic import RedirectView
 
+from console.components import theme
 from console.views import (
     actions,
     api_keys,
@@ -11,20 +15,18 @@ from console.views import (
     deployment,
     deployments,
     edit,
-    home,
     logs,
     new,
     playground,
     revisions,
-    theme,
     usage,
 )
 
 urlpatterns = [
-    path("", home.home, name="home"),
+    path("", require_safe(login_required(RedirectView.as_view(pattern_name="deployments"))), name="home"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("console.api.urls")),
-    path("theme/", theme.theme, name="theme"),
+    path("theme/", theme.set_theme, name="theme"),
     path("catalog/", catalog.catalog, name="catalog"),
     path("usage/", usage.usage, name="usage"),
     path("usage/<slug:period>/<slug:group_by>.csv", usage.download, name="usage-csv"),
@@ -48,8 +50,8 @@ urlpatterns = [
     path("deployments/<uuid:deployment_id>/playground/", playground.playground, name="playground"),
     path("deployments/<uuid:deployment_id>/logs/", logs.logs, name="logs"),
     path("deployments/<uuid:deployment_id>/logs/lines.json", logs.download, name="log-lines"),
-    path("deployments/<uuid:deployment_id>/logs/stream/", logs.log_stream, name="log-stream"),
-    path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.log_stream, name="log-stream"),
+    path("deployments/<uuid:deployment_id>/logs/stream/", logs.stream, name="log-stream"),
+    path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.stream, name="log-stream"),
 ]
 
 # Of allauth only what the product offers: people come by invitation, so there is no sign-up and no e-mail page.

@@ -20,8 +20,8 @@ from console import access
 from console.api import auth, deployments
 from console.api.operations import Answer, Call
 from console.api.parameters import Choice, Text
-from console.live import sse
-from console.live.threads import Threads
+from console.streaming import sse
+from console.streaming.threads import Threads
 from deployments.models import Deployment, DeploymentEvent
 
 THREADS = Threads("events", 4)

@@ -18,8 +18,8 @@ from console.api.operations import Answer, Call, utc
 from console.api.pages import BAD_CURSOR, EPOCH, MICROSECOND
 from console.api.parameters import Choice, Moment, Text, Whole
 from console.api.problems import Problem, invalid, missing
-from console.live import logtail, sse
-from console.live.logtail import Subject
+from console.streaming import log_stream, sse
+from console.streaming.log_stream import Subject
 from deployments.fields import FieldError
 from deployments.logs import MOST_LINES, TAIL, Line, Place, Wanted
 
@@ -64,7 +64,7 @@ def listed(call: Call) -> Answer:
             raise invalid([FieldError("cursor", "not_applicable", "A stream has no pages: remove it, or follow.")])
         return Answer(200, stream=_stream(call))
     tail = call.query["tail"]
-    found = logtail.read(subject, _wanted(call, tail + 1))
+    found = log_stream.read(subject, _wanted(call, tail + 1))
     if found.trouble:
         raise Problem("log-unavailable", found.trouble, headers={"Retry-After": "5"})
     lines = found.lines[-tail:]
@@ -89,7 +89,7 @@ async def _stream(call: Call) -> AsyncIterator[bytes]:
 
     said_at = time.monotonic()
     yield sse.HEARTBEAT
-    async for tail in logtail.follow(allowed, _wanted(call, call.query["tail"])):
+    async for tail in log_stream.follow(allowed, _wanted(call, call.query["tail"])):
         if tail.trouble:
             yield sse.event({"detail": tail.trouble}, "trouble")
         for line in tail.lines:

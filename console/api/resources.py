@@ -16,7 +16,7 @@ from console.api import auth, idempotency, parameters, problems, reading
 from console.api.changes import IF_MATCH
 from console.api.operations import Answer, Call, Operation
 from console.api.problems import Problem
-from console.live import sse
+from console.streaming import sse
 
 View = Callable[..., HttpResponseBase]
 

@@ -14,10 +14,10 @@ from django.utils.functional import SimpleLazyObject
 from accounts.roles import Right
 from console import access
 from console.access import Actor
+from console.components.gpu_inventory import GpuInventory
 from console.live.feeds import Picture, Rows
 from console.pages.configuration import configuration, engine
 from console.pages.filters import Filters
-from console.pages.inventory import Inventory
 from console.pages.listing import DeploymentList
 from console.pages.now import now as describe
 from console.pages.overview import Overview
@@ -93,7 +93,7 @@ def deployment_picture(actor: Actor, reference: str, place: Place) -> Picture:
     elif place.page == "settings":
         context |= settings_context(overview, Wanted())
     names = PAGES[place.page] + (DIALOGS if context["may_deploy"] else ())
-    rendered = _frame(Inventory(actor))
+    rendered = _frame(GpuInventory(actor))
     rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in names}
     seconds = SECONDS_MOVING if overview.is_moving else SECONDS_RUNNING if overview.live else SECONDS_ENDED
     return Picture(rendered, seconds)
@@ -105,7 +105,7 @@ def deployments_picture(actor: Actor, filters: Filters) -> Picture:
     context = {"listing": listing, "pushed": True}
     rendered = _frame(listing.inventory)
     rendered["deployment-count"] = render_to_string(
-        "components/deployment_count.html", {"frame": listing.frame, "pushed": True}
+        "components/deployment_count.html", {"layout": listing.layout, "pushed": True}
     )
     rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in DEPLOYMENTS}
     rows = {
@@ -117,7 +117,7 @@ def deployments_picture(actor: Actor, filters: Filters) -> Picture:
     return Picture(rendered, SECONDS_MOVING if is_moving else SECONDS_LIST, whole)
 
 
-def _frame(inventory: Inventory) -> dict[str, str]:
+def _frame(inventory: GpuInventory) -> dict[str, str]:
     """What moves in the frame around a page."""
     context = {"inventory": inventory, "pushed": True}
     return {"gpus-in-use": render_to_string("components/gpus_in_use.html", context)}

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from accounts.models import User
 from accounts.services import PLAYGROUND_SECONDS, mint_playground_key
-from console.live.sse import data_lines
+from console.streaming.sse import data_lines
 from deployments.models import Deployment
 
 TIMEOUT = aiohttp.ClientTimeout(total=PLAYGROUND_SECONDS, connect=5)

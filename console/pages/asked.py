@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from console.components.formats import format_count, format_elapsed
+from console.components.gpu_inventory import GpuInventory, GpuPool
 from console.forms.deployment import Values
 from console.forms.numbers import whole
 from console.forms.scaling import bounds
-from console.pages.figures import counted, lasted
-from console.pages.inventory import Inventory, Pool
 from deployments.models import CatalogModel, Deployment, Endpoint, Revision
 from deployments.queries import PhaseTimes, typical_phases
 
@@ -26,7 +26,7 @@ class Load:
 
     @property
     def words(self) -> str:
-        return f"{counted(self.waiting, 'replica')} would wait"
+        return f"{format_count(self.waiting, 'replica')} would wait"
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Asked:
     values: Values
     model: CatalogModel | None
     endpoint: Endpoint | None
-    inventory: Inventory
+    inventory: GpuInventory
     held: int | None = None
 
     @property
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[GpuPool]:
         """The GPUs of the endpoint's cluster, smallest memory first."""
         if self.endpoint is None:
             return []
@@ -49,7 +49,7 @@ class Asked:
         return sorted(pools, key=lambda one: (one.gpu_type.memory_gb, one.gpu_type.pk))
 
     @property
-    def pool(self) -> Pool | None:
+    def pool(self) -> GpuPool | None:
         return next((one for one in self.pools if one.gpu_type.pk == self.values["gpu"]), None)
 
     @property
@@ -120,4 +120,5 @@ class Asked:
         if not self._phases:
             return ""
         p50, p95 = (sum(one.p50_seconds for one in self._phases), sum(one.p95_seconds for one in self._phases))
-        return f"{lasted(p50)}, p95 {lasted(p95)}, of {counted(max(one.count for one in self._phases), 'start')}"
+        starts = format_count(max(one.count for one in self._phases), "start")
+        return f"{format_elapsed(p50)}, p95 {format_elapsed(p95)}, of {starts}"

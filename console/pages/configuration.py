@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from console.pages.figures import counted, gib
+from console.components.formats import format_count, format_gib
 from console.pages.overview import Overview
 from deployments.models import Deployment
 from deployments.specs import SimulatorSettings
@@ -41,7 +41,10 @@ def _model(overview: Overview) -> Iterator[Line]:
     spec = overview.spec
     yield "Model", overview.model_title
     yield "Repository", spec.model.repository
-    yield "Weights", f"{gib(spec.model.weight_bytes)} GiB" + (f", {overview.model.dtype}" if overview.model else "")
+    yield (
+        "Weights",
+        f"{format_gib(spec.model.weight_bytes)} GiB" + (f", {overview.model.dtype}" if overview.model else ""),
+    )
     for one in spec.adapters:
         yield f"Adapter {one.name}", one.repository + (f" at {one.revision}" if one.revision else "")
 
@@ -64,7 +67,7 @@ def autoscaling(deployment: Deployment) -> list[Line]:
     if not deployment.autoscaling_enabled:
         return [("Replicas", f"{deployment.max_replicas}, fixed: autoscaling is off")]
     low, high, delay = deployment.min_replicas, deployment.max_replicas, deployment.scale_down_delay_seconds
-    lines = [("Replicas", f"{low} to {counted(high, 'replica')}"), ("Scale-down delay", f"{delay:,} s")]
+    lines = [("Replicas", f"{low} to {format_count(high, 'replica')}"), ("Scale-down delay", f"{delay:,} s")]
     if low:
         return [*lines, ("Sleeps", "never, as at least one replica stays")]
     after = deployment.sleep_after_seconds

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.access import Actor
+from console.components.gpu_inventory import GpuInventory
 from console.forms.deployment import DeploymentForm
 from console.pages.asked import Asked
-from console.pages.inventory import Inventory
 from deployments import choices, specs
 from deployments.engines.registry import ENGINES
 from deployments.models import CatalogModel, Deployment, Endpoint
@@ -53,4 +53,4 @@ def asked_of(actor: Actor, form: DeploymentForm, edited: Deployment | None = Non
     model = CatalogModel.objects.filter(pk=form.values["model"]).first()
     endpoint = Endpoint.objects.filter(name=form.values["endpoint"]).select_related("cluster").first()
     held = sum(edited.replicas.filter(state__in=HOLDS_GPU).values_list("gpu_count", flat=True)) if edited else None
-    return Asked(form.values, model, endpoint, Inventory(actor), held)
+    return Asked(form.values, model, endpoint, GpuInventory(actor), held)

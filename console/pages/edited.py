@@ -10,9 +10,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from console.components.formats import format_count
 from console.pages import changes
 from console.pages.changes import ChangeLine
-from console.pages.figures import counted
 from deployments import bodies, diffs, queries
 from deployments.models import Deployment
 from deployments.specs import DeploymentSpec
@@ -89,8 +89,10 @@ class Preview:
             return "Something needs a look"
         if not self.changes:
             return "Nothing changed"
-        effect = f"restarts {counted(self.live, 'replica')}" if self.restarting and self.live else "nothing restarts"
-        return f"{counted(len(self.changes), 'change')}, {effect}"
+        effect = (
+            f"restarts {format_count(self.live, 'replica')}" if self.restarting and self.live else "nothing restarts"
+        )
+        return f"{format_count(len(self.changes), 'change')}, {effect}"
 
     @property
     def seal(self) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from accounts.models import ApiKey
 from console import access
 from console.access import Actor
-from console.pages.rows import since
+from console.components.formats import format_short_moment
 from deployments.models import Deployment
 
 
@@ -56,7 +56,7 @@ def _state(key: ApiKey, now: datetime) -> str:
 def _expiry(key: ApiKey, now: datetime) -> str:
     """Why it ended, or when it will."""
     if key.revoked_at:
-        return f"revoked {since(key.revoked_at, now)}"
+        return f"revoked {format_short_moment(key.revoked_at, now)}"
     if key.expires_at is None:
         return "never expires"
-    return f"{'expired' if key.expires_at <= now else 'expires'} {since(key.expires_at, now)}"
+    return f"{'expired' if key.expires_at <= now else 'expires'} {format_short_moment(key.expires_at, now)}"

@@ -14,9 +14,9 @@ from accounts.roles import Right
 from billing.queries import SUMS, Totals, UsageRow, usage
 from console import access
 from console.access import Actor
+from console.components.gpu_inventory import GpuInventory
+from console.components.layout import Layout
 from console.pages.filters import GROUPS, LABEL_TEXT, PER_PAGE, Filters
-from console.pages.frame import Frame
-from console.pages.inventory import Inventory
 from console.pages.rows import DeploymentRow, row
 from deployments.models import CatalogModel, Deployment, Endpoint, Replica
 from deployments.queries import status_counts
@@ -57,13 +57,13 @@ class Column:
 class DeploymentList:
     """What `actor` sees at the list with `filters` at `now`."""
 
-    def __init__(self, actor: Actor, filters: Filters, now: datetime, frame: Frame | None = None) -> None:
+    def __init__(self, actor: Actor, filters: Filters, now: datetime, layout: Layout | None = None) -> None:
         self.actor, self.filters, self.now = actor, filters, now
-        self.frame = frame or Frame(actor, "")
+        self.layout = layout or Layout(actor, "")
 
     @property
-    def inventory(self) -> Inventory:
-        return self.frame.inventory
+    def inventory(self) -> GpuInventory:
+        return self.layout.inventory
 
     @cached_property
     def _matching(self) -> QuerySet[Deployment]:
@@ -72,7 +72,7 @@ class DeploymentList:
     @cached_property
     def counts(self) -> dict[str, int]:
         """Deployments by status, as narrowed by everything but the tab."""
-        return status_counts(self._matching) if self.filters.narrows else self.frame.status_counts
+        return status_counts(self._matching) if self.filters.narrows else self.layout.status_counts
 
     @property
     def matches(self) -> int:
@@ -81,7 +81,7 @@ class DeploymentList:
     @property
     def has_none(self) -> bool:
         """Whether there is no deployment at all, whatever the filters."""
-        return not self.frame.deployment_count
+        return not self.layout.deployment_count
 
     @cached_property
     def used(self) -> dict[UUID, UsageRow]:
@@ -156,16 +156,16 @@ class DeploymentList:
 
     @property
     def running(self) -> int:
-        return self.frame.status_counts[S.RUNNING]
+        return self.layout.status_counts[S.RUNNING]
 
     @property
     def failed(self) -> int:
-        return self.frame.status_counts[S.FAILED]
+        return self.layout.status_counts[S.FAILED]
 
     @property
     def movement(self) -> str:
         """1 changing, 2 waiting; or that nothing moves."""
-        counts = self.frame.status_counts
+        counts = self.layout.status_counts
         words = {title.lower(): sum(counts[one] for one in statuses) for title, statuses in GROUPS.values()}
         said = [f"{words[name]:,} {name}" for name in ("changing", "waiting") if words[name]]
         return ", ".join(said) or "nothing changes"

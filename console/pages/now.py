@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from console.pages.figures import counted, in_words, joined, lasted, moment
+from console.components.formats import format_count, format_duration, format_elapsed, format_moment, join_words
 from console.pages.overview import Overview
 from deployments.states import DeploymentStatus, ReplicaState
 
@@ -53,7 +53,7 @@ def _pending(overview: Overview) -> Now:
 
 def _deploying(overview: Overview) -> Now:
     starting = overview.starting
-    title = f"Starting {counted(overview.wanted, 'replica')}"
+    title = f"Starting {format_count(overview.wanted, 'replica')}"
     if not starting:
         return Now("moving", "status-deploying", title, ("Waits for its GPUs.",))
     first, failures = overview.furthest, overview.backoff.failures
@@ -72,7 +72,7 @@ def _expected(overview: Overview) -> str:
 
 
 def _running(overview: Overview) -> Now:
-    on = f"Revision {overview.revision.number} on {counted(overview.ready, 'replica')}"
+    on = f"Revision {overview.revision.number} on {format_count(overview.ready, 'replica')}"
     return Now("good", "status-running", "Serves requests", (f"{on}, {overview.allowed}.",))
 
 
@@ -80,16 +80,18 @@ def _scaling(overview: Overview) -> Now:
     before, after = overview.scaled_from, overview.wanted
     if overview.deployment.asleep_since:
         return Now("resting", "status-sleeping", "Falling asleep", (_moves(overview), "Then it holds no GPU."))
-    title = f"Scaling from {before} to {counted(after, 'replica')}"
+    title = f"Scaling from {before} to {format_count(after, 'replica')}"
     if before == after:
-        title = f"Bringing {counted(after, 'replica')} up" if overview.ready < after else "Stopping what is too many"
+        title = (
+            f"Bringing {format_count(after, 'replica')} up" if overview.ready < after else "Stopping what is too many"
+        )
     return Now("moving", "status-scaling", title, (overview.scaled_because, _moves(overview)))
 
 
 def _moves(overview: Overview) -> str:
     starting = f"{len(overview.starting)} starting" if overview.starting else ""
     ending = len(overview.live) - overview.ready - len(overview.starting)
-    said = joined([one for one in (starting, f"{ending} ending" if ending else "") if one])
+    said = join_words([one for one in (starting, f"{ending} ending" if ending else "") if one])
     return f"{overview.ready} ready{', ' + said if said else ''}."
 
 
@@ -104,8 +106,8 @@ def _rolling(overview: Overview) -> Now:
 
 def _sleeping(overview: Overview) -> Now:
     asleep = overview.deployment.asleep_since or overview.deployment.status_since
-    idle = in_words((overview.now - asleep).total_seconds())
-    title = f"Asleep since {moment(asleep, overview.now)} UTC, {idle}"
+    idle = format_duration((overview.now - asleep).total_seconds())
+    title = f"Asleep since {format_moment(asleep, overview.now)} UTC, {idle}"
     if overview.waiting:
         return Now("resting", "status-sleeping", title, (f"{_queue(overview)}: it is about to wake.",))
     costs = "No replica runs: it holds no GPU and costs nothing."
@@ -115,8 +117,8 @@ def _sleeping(overview: Overview) -> Now:
 def _waking(overview: Overview) -> Now:
     woken_at = overview.deployment.woken_at or overview.now
     least = overview.deployment.min_replicas
-    by = "by a request" if not least else f"as at least {counted(least, 'replica')} must run,"
-    title = f"Woken {by} at {moment(woken_at, overview.now)} UTC"
+    by = "by a request" if not least else f"as at least {format_count(least, 'replica')} must run,"
+    title = f"Woken {by} at {format_moment(woken_at, overview.now)} UTC"
     expected = _expected(overview) or f"{overview.typical_start.capitalize()}."
     reason = f"{overview.deployment.pending_reason.rstrip('.')}." if overview.deployment.pending_reason else ""
     return Now("moving", "sun", title, (f"{_queue(overview)}.", reason, expected))
@@ -129,14 +131,15 @@ def _queue(overview: Overview) -> str:
     if not overview.waiting:
         return "No request waits now"
     verb = "waits" if overview.waiting == 1 else "wait"
-    return f"{counted(overview.waiting, 'request')} {verb}, the oldest for {lasted(overview.oldest_waiting_seconds)}"
+    oldest = format_elapsed(overview.oldest_waiting_seconds)
+    return f"{format_count(overview.waiting, 'request')} {verb}, the oldest for {oldest}"
 
 
 def _held_back(overview: Overview) -> Now:
     left = overview.backoff_left or 0.0
     when = f"in {max(1, round(left))} s" if left > 0 else "now"
     title = f"Starts again {when}, attempt {overview.backoff.failures + 1} of {settings.FAILURES_BEFORE_FAILED}"
-    serves = f"{counted(overview.ready, 'replica')} serving meanwhile." if overview.ready else ""
+    serves = f"{format_count(overview.ready, 'replica')} serving meanwhile." if overview.ready else ""
     return Now("waiting", "refresh", title, (overview.last_failure, serves))
 
 
@@ -150,15 +153,15 @@ def _terminating(overview: Overview) -> Now:
     live = overview.live
     if not live:
         return Now("gone", "status-terminating", "Ending: nothing is left to stop")
-    busy = counted(overview.in_flight, "request") if overview.in_flight else ""
+    busy = format_count(overview.in_flight, "request") if overview.in_flight else ""
     finish = f"{busy} in flight may finish, for at most {settings.DRAIN_SECONDS} s." if busy else ""
-    return Now("gone", "status-terminating", f"Ending: {counted(len(live), 'replica')} to stop", (finish,))
+    return Now("gone", "status-terminating", f"Ending: {format_count(len(live), 'replica')} to stop", (finish,))
 
 
 def _terminated(overview: Overview) -> Now:
     deployment = overview.deployment
     by = f" by {deployment.terminated_by}" if deployment.terminated_by else ""
-    title = f"Terminated {moment(deployment.terminated_at or overview.now, overview.now)} UTC{by}"
+    title = f"Terminated {format_moment(deployment.terminated_at or overview.now, overview.now)} UTC{by}"
     stays = "No GPU is held. Events, logs and usage stay until you delete it."
     return Now("gone", "status-terminated", title, (stays,))
 

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from billing.queries import Totals, start_of_month, totals_by_deployment
+from console.components.formats import format_count, format_elapsed, format_moment
 from console.pages import rows, waterfall
 from console.pages.actions import Actions, actions
-from console.pages.figures import counted, lasted, moment
 from console.pages.replica_rows import ReplicaRow
 from console.pages.rollout import Rollout
 from console.pages.timeline import EventLine, lines
@@ -150,7 +150,7 @@ class Overview:
 
     @property
     def oldest_waiting(self) -> str:
-        return lasted(self.oldest_waiting_seconds)
+        return format_elapsed(self.oldest_waiting_seconds)
 
     @property
     def room(self) -> int:
@@ -204,7 +204,7 @@ class Overview:
             return "no earlier start here says how long that takes"
         p50, p95 = sum(one.p50_seconds for one in times), sum(one.p95_seconds for one in times)
         count = max(one.count for one in times)
-        return f"a start typically takes {lasted(p50)} here, p95 {lasted(p95)} ({count} measured)"
+        return f"a start typically takes {format_elapsed(p50)} here, p95 {format_elapsed(p95)} ({count} measured)"
 
     @cached_property
     def rollout(self) -> Rollout:
@@ -323,7 +323,7 @@ class Overview:
 
     @property
     def failed_at(self) -> str:
-        return moment(self.deployment.failed_at or self.now, self.now)
+        return format_moment(self.deployment.failed_at or self.now, self.now)
 
     @property
     def is_moving(self) -> bool:
@@ -337,10 +337,10 @@ class Overview:
         if not self.live:
             return "No replica runs now and no GPU is held."
         stops = "stops" if len(self.live) == 1 else "stop"
-        gpus = counted(self.gpus_held, "GPU")
+        gpus = format_count(self.gpus_held, "GPU")
         released = "is released" if self.gpus_held == 1 else "are released"
         finish = f" Requests in flight get up to {settings.DRAIN_SECONDS} s to finish." if self.ready else ""
-        return f"{counted(len(self.live), 'replica')} {stops}, {gpus} {released}.{finish}"
+        return f"{format_count(len(self.live), 'replica')} {stops}, {gpus} {released}.{finish}"
 
 
 def _stamps(replica: Replica) -> list[waterfall.Stamp]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from console.pages.figures import gib, joined, moment
+from console.components.formats import format_gib, format_moment, join_words
 from console.pages.waterfall import TITLES
 from deployments.events import short
 from deployments.models import Replica
@@ -48,7 +48,7 @@ class ReplicaRow:
 
     @property
     def where(self) -> str:
-        indices = joined([str(index) for index in self.replica.gpu_indices])
+        indices = join_words([str(index) for index in self.replica.gpu_indices])
         parts = [self.replica.node, f"GPU {indices}" if indices else ""]
         return ", ".join(part for part in parts if part)
 
@@ -58,11 +58,11 @@ class ReplicaRow:
         replica = self.replica
         if replica.state != R.DOWNLOADING_MODEL or not replica.bytes_total:
             return ""
-        return f"{gib(replica.bytes_done or 0)} of {gib(replica.bytes_total)} GiB"
+        return f"{format_gib(replica.bytes_done or 0)} of {format_gib(replica.bytes_total)} GiB"
 
     @property
     def since(self) -> str:
-        return moment(self.replica.state_since, self.now)
+        return format_moment(self.replica.state_since, self.now)
 
     @property
     def cause(self) -> str:

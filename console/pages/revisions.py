@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
+from console.components.formats import format_moment
 from console.pages import changes
-from console.pages.figures import moment
 from console.pages.overview import Overview
 from deployments import bodies, diffs, queries
 from deployments.models import Deployment, Revision
@@ -29,7 +29,7 @@ class RevisionRow:
 
     @property
     def when(self) -> str:
-        return moment(self.revision.created_at, self.now)
+        return format_moment(self.revision.created_at, self.now)
 
     @property
     def by(self) -> str:
@@ -50,7 +50,7 @@ class RevisionRow:
 
     @property
     def words(self) -> str:
-        at = moment(self.revision.ready_at, self.now) if self.revision.ready_at else ""
+        at = format_moment(self.revision.ready_at, self.now) if self.revision.ready_at else ""
         match self.state:
             case "failed":
                 return "Could not start"

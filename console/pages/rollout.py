@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from console.pages.figures import counted, joined, lasted
+from console.components.formats import format_count, format_elapsed, join_words
 from console.pages.replica_rows import ReplicaRow
 from deployments.models import Revision
 from deployments.states import STARTING, ReplicaState
@@ -82,16 +82,15 @@ class Rollout:
             return f"Held: {self.hold.rstrip('.')}."
         if starting := [row.short for row in self.new if row.replica.state in STARTING]:
             verb = "is" if len(starting) == 1 else "are"
-            return f"Next: once {joined(starting)} {verb} ready, an old replica drains."
+            return f"Next: once {join_words(starting)} {verb} ready, an old replica drains."
         if draining := [row for row in self.old if row.replica.state == R.DRAINING]:
-            return f"Next: {joined([self._drain(row) for row in draining])}."
+            return f"Next: {join_words([self._drain(row) for row in draining])}."
         if stopping := [row.short for row in self.old if row.replica.state == R.STOPPING]:
             verb = "stops, its GPUs are" if len(stopping) == 1 else "stop, their GPUs are"
-            return f"Next: {joined(stopping)} {verb} released."
+            return f"Next: {join_words(stopping)} {verb} released."
         if settling := [row.short for row in self.new if self._is_settling(row)]:
-            return (
-                f"Next: {joined(settling)} must stay ready for {self.settle_seconds:g} s, then an old replica drains."
-            )
+            stay = f"must stay ready for {self.settle_seconds:g} s"
+            return f"Next: {join_words(settling)} {stay}, then an old replica drains."
         return f"Next: a replica of revision {self.revision.number} starts."
 
     def _is_settling(self, row: ReplicaRow) -> bool:
@@ -100,7 +99,7 @@ class Rollout:
 
     def _drain(self, row: ReplicaRow) -> str:
         """r-7f3a finishes 3 requests, at most 0:38, then stops."""
-        finishes = counted(row.requests, "request") if row.requests else "what it has"
+        finishes = format_count(row.requests, "request") if row.requests else "what it has"
         since = row.replica.drain_started_at or self.now
         left = (since + timedelta(seconds=self.drain_seconds) - self.now).total_seconds()
-        return f"{row.short} finishes {finishes}, at most {lasted(left)}, then stops"
+        return f"{row.short} finishes {finishes}, at most {format_elapsed(left)}, then stops"

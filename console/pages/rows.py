@@ -6,11 +6,17 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
+from console.components.formats import (
+    format_count,
+    format_duration,
+    format_elapsed,
+    format_short_moment,
+    shorten_gpu_title,
+)
 from console.pages.actions import Actions, actions
-from console.pages.figures import counted, in_words, lasted
 from deployments.models import Deployment, Replica
 from deployments.states import STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -98,7 +104,7 @@ def row(
         cells=cells(live, wanted, deployment.max_replicas, failed=deployment.failed_at is not None),
         allowed=replica_range(deployment) or "fixed",
         gpu_count=spec["gpu_count"],
-        gpu=short_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
+        gpu=shorten_gpu_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
         gpu_memory_gb=deployment.gpu_type.memory_gb,
         simulated=deployment.endpoint.cluster.simulated,
         requests=used.requests if used else 0,
@@ -107,11 +113,6 @@ def row(
         created_at=deployment.created_at,
         may_deploy=may_deploy,
     )
-
-
-def short_title(title: str, memory_gb: int) -> str:
-    """The product without its memory, which stands beside it."""
-    return title.removesuffix(f" {memory_gb} GB").removesuffix(f" {memory_gb}GB")
 
 
 def replica_range(deployment: Deployment) -> str:
@@ -148,16 +149,16 @@ def line(deployment: Deployment, live: list[Replica], now: datetime) -> str:
             return _rolling(deployment, live)
         case S.SLEEPING:
             idle = now - (deployment.asleep_since or deployment.status_since)
-            return f"idle {in_words(idle.total_seconds())}, a request wakes it"
+            return f"idle {format_duration(idle.total_seconds())}, a request wakes it"
         case S.FAILED:
             return _first_sentence(str((deployment.cause or {}).get("message", "")))
         case S.TERMINATING:
-            return f"{counted(len(live), 'replica')} to stop" if live else "nothing left to stop"
+            return f"{format_count(len(live), 'replica')} to stop" if live else "nothing left to stop"
         case S.TERMINATED:
             by = f", by {deployment.terminated_by}" if deployment.terminated_by else ""
-            return f"{since(deployment.terminated_at or deployment.status_since, now)}{by}"
+            return f"{format_short_moment(deployment.terminated_at or deployment.status_since, now)}{by}"
         case _:
-            return f"since {since(deployment.status_since, now)}"
+            return f"since {format_short_moment(deployment.status_since, now)}"
 
 
 def _rolling(deployment: Deployment, live: list[Replica]) -> str:
@@ -181,15 +182,7 @@ def _progress(live: list[Replica], now: datetime) -> str:
     step = STARTING_ORDER.index(R(first.state)) + 1
     done = f", {100 * first.bytes_done // first.bytes_total} %" if first.bytes_done and first.bytes_total else ""
     shown = done if first.state == R.DOWNLOADING_MODEL else ""
-    return f"{step}/3 {PHASES[R(first.state)]}{shown}, {lasted((now - first.created_at).total_seconds())}"
-
-
-def since(at: datetime, now: datetime) -> str:
-    """13:28 for today, 12 Nov for earlier days, with the year when it is another one (UTC)."""
-    at, now = at.astimezone(UTC), now.astimezone(UTC)
-    if at.date() == now.date():
-        return f"{at:%H:%M}"
-    return f"{at.day} {at:%b}" + ("" if at.year == now.year else f" {at.year}")
+    return f"{step}/3 {PHASES[R(first.state)]}{shown}, {format_elapsed((now - first.created_at).total_seconds())}"
 
 
 def _first_sentence(text: str) -> str:

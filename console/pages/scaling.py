@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from console.pages.figures import counted, lasted
+from console.components.formats import format_count, format_elapsed
 
 Inputs = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def _needed(inputs: Inputs) -> str:
 
 def _delay(inputs: Inputs) -> str:
     delay = inputs.get("scale_down_delay_seconds")
-    return "the most within the scale-down delay" + (f" of {lasted(delay)}" if delay is not None else "")
+    return "the most within the scale-down delay" + (f" of {format_elapsed(delay)}" if delay is not None else "")
 
 
 def _before(inputs: Inputs) -> str:
@@ -109,7 +109,7 @@ def _decision(data: Mapping[str, Any]) -> Term:
     if not isinstance(before, int) or not isinstance(after, int):
         return Term("Decided", "", str(after), is_total=True)
     step = "up at once, at most doubled" if after > before else "down, at most halved"
-    return Term("Decided", step, counted(after, "replica"), is_total=True)
+    return Term("Decided", step, format_count(after, "replica"), is_total=True)
 
 
 def _with_unit(key: str, value: object) -> str:

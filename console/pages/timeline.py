@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 
+from console.components.formats import format_moment
 from console.pages import changes, scaling
-from console.pages.figures import moment
 from deployments.events import Kind
 from deployments.models import Deployment, DeploymentEvent
 
@@ -107,7 +107,7 @@ class EventLine:
 
 
 def lines(events: Iterable[DeploymentEvent], now: datetime) -> list[EventLine]:
-    return [EventLine(one, *LOOKS.get(one.kind, ("info", "")), moment(one.at, now)) for one in events]
+    return [EventLine(one, *LOOKS.get(one.kind, ("info", "")), format_moment(one.at, now)) for one in events]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from console.pages.figures import lasted
+from console.components.formats import format_elapsed
 from deployments.states import STARTING_ORDER, ReplicaState
 
 TITLES = {
@@ -94,10 +94,10 @@ def draw(stamps: Sequence[Stamp], usual: Mapping[str, Usual], now: datetime) -> 
     return Waterfall(
         bars=bars,
         width=width,
-        ticks=tuple(lasted(number * step) for number in range(int(width // step) + 1)),
+        ticks=tuple(format_elapsed(number * step) for number in range(int(width // step) + 1)),
         grid=tuple(float(number * step) for number in range(int(width // step) + 1)),
         now=None if over else (end - begin).total_seconds(),
-        elapsed=lasted((end - begin).total_seconds()),
+        elapsed=format_elapsed((end - begin).total_seconds()),
         ready_about_at=begin + timedelta(seconds=about) if known else None,
         ready_by_at=begin + timedelta(seconds=late) if known else None,
         is_late=is_late,
@@ -144,8 +144,8 @@ def _bars(
                 length=length,
                 p50=p50 if shown else None,
                 p95=p95 if shown else None,
-                elapsed=lasted(length) if stamp else "–",
-                usual=f"of {lasted(p50)}" if p50 is not None and shown else "",
+                elapsed=format_elapsed(length) if stamp else "–",
+                usual=f"of {format_elapsed(p50)}" if p50 is not None and shown else "",
             )
         )
     return tuple(bars), about, late

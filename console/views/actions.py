@@ -15,9 +15,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.roles import Right
 from console import access
+from console.components.page_request import PageRequest
 from console.live.fragments import deployment_context
 from console.pages.overview import Overview
-from console.requests import PageRequest
 from deployments import services
 from deployments.models import Deployment
 

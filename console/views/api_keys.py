@@ -20,9 +20,9 @@ from accounts.models import ApiKey
 from accounts.roles import Right
 from console import access
 from console.access import Actor
+from console.components.page_request import PageRequest
 from console.forms.api_keys import EXPIRIES, SCOPES, ApiKeyForm
 from console.pages.key_rows import key_rows
-from console.requests import PageRequest
 
 HANDOVER, HANDOVER_SECONDS = f"{settings.SESSION_COOKIE_NAME}_made_key", 60
 

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.roles import Right
 from console import access
-from console.requests import PageRequest
+from console.components.page_request import PageRequest
 from deployments.models import CatalogModel
 
 

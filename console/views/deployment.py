@@ -11,11 +11,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from console import access
+from console.components.page_request import PageRequest
 from console.forms.playground import PlaygroundForm
 from console.live.fragments import deployment_context, events_context
 from console.pages.overview import Overview
 from console.pages.timeline import Wanted
-from console.requests import PageRequest
 
 
 @require_safe

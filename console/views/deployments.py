@@ -8,10 +8,10 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from console.components.layout import Layout
+from console.components.page_request import PageRequest
 from console.pages.filters import Filters
-from console.pages.frame import Frame
 from console.pages.listing import DeploymentList
-from console.requests import PageRequest
 
 
 @require_safe
@@ -19,6 +19,6 @@ from console.requests import PageRequest
 def deployments(request: PageRequest) -> HttpResponse:
     """With htmx only what a filter changes: tabs, summary and rows."""
     now = timezone.now()  # noqa: TID251 - the edge: a page as of now
-    frame = Frame(request.actor, request.path)
-    listing = DeploymentList(request.actor, Filters.read(request.GET), now, frame)
-    return render(request, "deployments/list.html", {"listing": listing, "frame": frame})
+    layout = Layout(request.actor, request.path)
+    listing = DeploymentList(request.actor, Filters.read(request.GET), now, layout)
+    return render(request, "deployments/list.html", {"listing": listing, "layout": layout})

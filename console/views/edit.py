@@ -14,11 +14,11 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
+from console.components.page_request import PageRequest
 from console.forms.deployment import DeploymentForm
 from console.forms.rebasing import rebased
 from console.pages.deploy_form import asked_of, context
 from console.pages.edited import Body, Conflict, Preview, between
-from console.requests import PageRequest
 from console.views.actions import to_deploy
 from console.views.new import rows_changed
 from deployments import queries, services

@@ -18,14 +18,14 @@ from accounts.models import User
 from console import access
 from console.access import Actor
 from console.api.logs import rendered
+from console.components.page_request import PageRequest
 from console.forms.logs import PERIODS, LogForm
-from console.live import logtail, sse
 from console.live.consumers import signed_in
 from console.live.fragments import deployment_context
-from console.live.logtail import Subject, Tail
 from console.pages.log_lines import shown
 from console.pages.overview import Overview
-from console.requests import PageRequest
+from console.streaming import log_stream, sse
+from console.streaming.log_stream import Subject, Tail
 from deployments.logs import MOST_LINES, Wanted
 from deployments.states import ENDED, DeploymentStatus
 
@@ -40,7 +40,7 @@ def logs(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     now = timezone.now()  # noqa: TID251 - the edge: a page as of now
     subject = _subject(request.actor, deployment_id, request.GET.get("replica", ""))
     form = LogForm(request.GET)
-    tail = logtail.read(subject, form.wanted(now)) if form.is_valid() else Tail()
+    tail = log_stream.read(subject, form.wanted(now)) if form.is_valid() else Tail()
     overview = Overview(subject.deployment, now)
     context = {
         **deployment_context(request.actor, subject.deployment, overview),
@@ -63,7 +63,7 @@ def download(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     form = LogForm(request.GET)
     if not form.is_valid():
         raise Http404("No such lines.")
-    tail = logtail.read(subject, form.wanted(now, MOST_LINES))
+    tail = log_stream.read(subject, form.wanted(now, MOST_LINES))
     headers = {"Content-Disposition": f'attachment; filename="{subject.deployment.name}-log.json"'}
     if tail.trouble:
         return HttpResponse(tail.trouble, status=503, content_type="text/plain; charset=utf-8")
@@ -72,7 +72,7 @@ def download(request: PageRequest, deployment_id: UUID) -> HttpResponse:
 
 @require_safe
 @login_required
-async def log_stream(request: HttpRequest, deployment_id: UUID, replica_id: UUID | None = None) -> HttpResponseBase:
+async def stream(request: HttpRequest, deployment_id: UUID, replica_id: UUID | None = None) -> HttpResponseBase:
     """Server-sent events: `lines` with a list of lines that were added, `trouble` with words, `ended` at the end."""
     user: User = await request.auser()  # type: ignore[assignment]
     reference = str(replica_id or "")
@@ -97,7 +97,7 @@ async def _events(session_key: str | None, deployment_id: UUID, reference: str, 
             return None
 
     is_first = True
-    async for tail in logtail.follow(allowed, wanted):
+    async for tail in log_stream.follow(allowed, wanted):
         if tail.trouble:
             yield sse.event({"words": tail.trouble}, "trouble")
         elif tail.lines or is_first:

@@ -17,9 +17,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.models import Organization
 from accounts.roles import Right
 from console import access
+from console.components.page_request import PageRequest
 from console.forms.deployment import DeploymentForm
 from console.pages.deploy_form import asked_of, context
-from console.requests import PageRequest
 from console.views.actions import to_deploy
 from deployments import services, specs
 from deployments.bodies import body_of

@@ -19,10 +19,10 @@ from accounts.models import User
 from accounts.roles import Right
 from console import access
 from console.forms.playground import PlaygroundForm
-from console.live import sse
 from console.live.fragments import deployment_context
 from console.live.playground import KEYS, Figures, Part, Problem, Text, ask
 from console.pages.overview import Overview
+from console.streaming import sse
 from deployments.models import Deployment
 
 EVENTS = {Text: "text", Figures: "figures", Problem: "problem"}

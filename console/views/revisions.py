@@ -12,11 +12,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from console import access
+from console.components.page_request import PageRequest
 from console.live.fragments import deployment_context, settings_context
 from console.pages.overview import Overview
 from console.pages.revisions import between, rollback_effects
 from console.pages.timeline import Wanted
-from console.requests import PageRequest
 from console.views.actions import to_deploy
 from deployments import queries, services
 from deployments.models import Deployment, Revision

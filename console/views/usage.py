@@ -8,9 +8,9 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from console.components.page_request import PageRequest
 from console.forms.usage import GROUPS, PERIODS, UsageForm, read_address
 from console.pages.reports import Report, as_csv
-from console.requests import PageRequest
 
 
 @require_safe

@@ -1,4 +1,4 @@
-"""Template filters and tags of the console, built in on every page."""
+"""Template tags and filters, built in: every template has them without `{% load %}`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.templatetags.static import static
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from console.pages import figures
+from console.components import formats
 
 register = template.Library()
 
@@ -49,7 +49,7 @@ def status(value: str, stated: bool = False) -> SafeString:
 
 @register.simple_tag
 def problems(errors: Any, field_id: str) -> SafeString:
-    """What is wrong with a field, named so that the field's `aria-describedby` can point at it; empty when nothing."""
+    """The errors of a field, with the id that the field's `aria-describedby` points at; empty without errors."""
     if not errors:
         return SafeString("")
     text = " ".join(str(error) for error in errors)
@@ -57,18 +57,8 @@ def problems(errors: Any, field_id: str) -> SafeString:
     return format_html('<p class="problem" id="{}-problem">{}<span>{}</span></p>', field_id, sign, text)
 
 
-@register.filter
-def gib(size: int) -> str:
-    """Bytes in GiB, one decimal, without the unit."""
-    return figures.gib(size)
-
-
-@register.filter
-def parameters(count: int | None) -> str:
-    """8.03 B, 494 M."""
-    if count is None:
-        return "–"
-    return f"{count / 1e9:,.3g} B" if count >= 999.5e6 else f"{count / 1e6:,.0f} M"
+register.filter("gib", formats.format_gib)
+register.filter("parameters", formats.format_parameters)
 
 
 @register.filter

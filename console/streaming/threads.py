@@ -1,4 +1,5 @@
-"""A small pool of threads for reads of the database that serve many sockets; one pool cannot starve another."""
+"""Thread pools for the database reads of open connections. Each kind of connection has its own pool, so that one kind
+cannot starve another."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ T = TypeVar("T")
 
 
 class Threads:
-    """`count` threads at most run at once; what comes more waits its turn."""
+    """At most `count` functions run at once; more wait in a queue."""
 
     def __init__(self, name: str, count: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix=name)

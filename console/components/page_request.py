@@ -1,4 +1,4 @@
-"""What a view of a signed-in person gets."""
+"""The type of the request that a page of a signed-in person receives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from console.access import Actor
 
 
 class PageRequest(HttpRequest):
-    """A request behind `login_required`: the middleware has put the actor there."""
+    """A request behind `login_required`; console.middleware sets `actor`."""
 
     user: User
     actor: Actor

@@ -1,4 +1,5 @@
-"""Following logs. Each follower looks once a second, in a small pool of threads; between two looks it holds none."""
+"""Reading and following the log of a replica, or of all replicas of a deployment. A follower reads once a second in a
+small pool of threads; between two reads it holds none."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from console.live.threads import Threads
+from console.streaming.threads import Threads
 from deployments import logs
 from deployments.drivers.base import DriverError
 from deployments.logs import Follower, Line, Wanted
@@ -20,7 +21,7 @@ RECHECK_POLLS = 5
 
 @dataclass(frozen=True)
 class Tail:
-    """Lines, oldest first; `trouble` says in words why they cannot be read now."""
+    """Lines, oldest first; `trouble` is why they cannot be read now, for people; empty without trouble."""
 
     lines: list[Line] = field(default_factory=list)
     trouble: str = ""
@@ -28,7 +29,7 @@ class Tail:
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose log: of one replica, or of all of the deployment."""
+    """Whose log: one replica's, or with `replica` None the whole deployment's."""
 
     deployment: Deployment
     replica: Replica | None = None
@@ -44,11 +45,7 @@ def read(subject: Subject, wanted: Wanted) -> Tail:
             return Tail(logs.read(subject.replica, wanted))
         return Tail(logs.read_all(subject.deployment, wanted))
     except DriverError as error:
-        return Tail(trouble=trouble(error))
-
-
-def trouble(error: DriverError) -> str:
-    return f"The log cannot be read now: {error} Try again in a moment."
+        return Tail(trouble=f"The log cannot be read now: {error} Try again in a moment.")
 
 
 async def follow(allowed: Callable[[], Subject | None], wanted: Wanted) -> AsyncIterator[Tail]:
@@ -63,14 +60,14 @@ async def follow(allowed: Callable[[], Subject | None], wanted: Wanted) -> Async
                 return
             follower = follower or Follower(subject.deployment, subject.replica_id, wanted)
         assert follower
-        yield await THREADS.run(_look, follower)
+        yield await THREADS.run(_read_new, follower)
         if follower.is_over:
             return
         polls += 1
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _look(follower: Follower) -> Tail:
+def _read_new(follower: Follower) -> Tail:
     try:
         return Tail(follower.look())
     except DriverError as error:
