@@ -51,13 +51,18 @@ def may_somewhere(actor: Actor, right: Right) -> bool:
     return actor.is_operator or any(actor.may(right, organization_id) for organization_id in actor.roles)
 
 
+def organization_ids(actor: Actor, right: Right) -> list[uuid.UUID]:
+    """The organizations of the actor's memberships in which the actor has the right."""
+    return [organization_id for organization_id in actor.roles if actor.may(right, organization_id)]
+
+
 def organizations(actor: Actor) -> QuerySet[Organization]:
     return Organization.objects.filter(visible(actor, "pk")).order_by("name")
 
 
 def api_keys(actor: Actor) -> QuerySet[ApiKey]:
     """Keys that people made: a person's own, and all of the organizations where the person manages keys."""
-    managed = [one for one in actor.roles if actor.may(Right.MANAGE_ORGANIZATION_KEYS, one)]
+    managed = organization_ids(actor, Right.MANAGE_ORGANIZATION_KEYS)
     condition = Q() if actor.is_operator else Q(user=actor.user) | Q(organization_id__in=managed)
     return listed_api_keys().filter(visible(actor), condition)
 

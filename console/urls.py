@@ -10,8 +10,6 @@ from django.views.generic import RedirectView
 from console.components import theme
 from console.views import (
     actions,
-    api_keys,
-    catalog,
     deployment,
     deployments,
     edit,
@@ -19,7 +17,6 @@ from console.views import (
     new,
     playground,
     revisions,
-    usage,
 )
 
 urlpatterns = [
@@ -27,11 +24,9 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("console.api.urls")),
     path("theme/", theme.set_theme, name="theme"),
-    path("catalog/", catalog.catalog, name="catalog"),
-    path("usage/", usage.usage, name="usage"),
-    path("usage/<slug:period>/<slug:group_by>.csv", usage.download, name="usage-csv"),
-    path("settings/api-keys/", api_keys.api_keys, name="keys"),
-    path("settings/api-keys/<uuid:key_id>/revoke/", api_keys.revoke, name="revoke-api-key"),
+    path("catalog/", include("console.catalog.urls")),
+    path("usage/", include("console.usage.urls")),
+    path("settings/api-keys/", include("console.keys.urls")),
     path("deployments/", deployments.deployments, name="deployments"),
     path("deployments/new/", new.new, name="new-deployment"),
     path("deployments/new/name/", new.name, name="name-check"),

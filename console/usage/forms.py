@@ -1,4 +1,4 @@
-"""Which usage to show: a period of whole days in UTC and what to group by."""
+"""The form of the usage page: a period of whole days in UTC, and what to group by."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from billing.queries import start_of_month
 
 PERIODS = {"today": "Today", "week": "7 days", "month": "This month", "custom": "Custom"}
 GROUPS = {"deployment": "Deployment", "api_key": "API key"}
-MOST_DAYS = 400
-BETWEEN = "--"
+MAX_DAYS = 400
+SEPARATOR = "--"
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Period:
     until: datetime
 
 
-def read_address(period: str, group_by: str) -> dict[str, str]:
+def data_from_address(period: str, group_by: str) -> dict[str, str]:
     """The form's data from the parts of a CSV's address: `month`, or `2026-01-01--2026-01-31`."""
-    if BETWEEN not in period:
+    if SEPARATOR not in period:
         return {"period": period, "group_by": group_by}
-    first, _, last = period.partition(BETWEEN)
+    first, _, last = period.partition(SEPARATOR)
     return {"period": "custom", "first": first, "last": last, "group_by": group_by}
 
 
@@ -54,8 +54,8 @@ class UsageForm(forms.Form):
                 self.add_error(name, "Give a day, as 2026-01-31.")
         if first and last and last < first:
             self.add_error("last", "This is before the first day; swap the two.")
-        elif first and last and (last - first).days >= MOST_DAYS:
-            self.add_error("last", f"This is more than {MOST_DAYS} days; choose a shorter period.")
+        elif first and last and (last - first).days >= MAX_DAYS:
+            self.add_error("last", f"This is more than {MAX_DAYS} days; choose a shorter period.")
 
     @property
     def download(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class UsageForm(forms.Form):
         cleaned = self.cleaned_data if self.is_valid() else {"period": "month", "group_by": "deployment"}
         period = cleaned["period"]
         if period == "custom":
-            period = f"{cleaned['first']}{BETWEEN}{cleaned['last']}"
+            period = f"{cleaned['first']}{SEPARATOR}{cleaned['last']}"
         return {"period": period, "group_by": cleaned["group_by"]}
 
     def span(self, now: datetime) -> Period:

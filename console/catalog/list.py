@@ -1,4 +1,4 @@
-"""The catalog: what can be deployed."""
+"""The catalog: the models that can be deployed, with a search."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from django.views.decorators.http import require_safe
 
 from accounts.roles import Right
 from console import access
+from console.components.filters import FilterForm, SearchField
 from console.components.page_request import PageRequest
 from deployments.models import CatalogModel
 
 
+class CatalogFilterForm(FilterForm):
+    q = SearchField()
+
+
 @require_safe
 @login_required
-def catalog(request: PageRequest) -> HttpResponse:
-    q = request.GET.get("q", "").strip().replace("\x00", "")[:200]
-    found = Q(id__icontains=q) | Q(title__icontains=q) | Q(publisher__icontains=q) | Q(repository__icontains=q)
+def show_catalog(request: PageRequest) -> HttpResponse:
+    q = CatalogFilterForm(request.GET).filters["q"]
+    matches = Q(id__icontains=q) | Q(title__icontains=q) | Q(publisher__icontains=q) | Q(repository__icontains=q)
     context = {
-        "models": CatalogModel.objects.filter(found),
+        "models": CatalogModel.objects.filter(matches),
         "total": CatalogModel.objects.count(),
         "q": q,
         "may_deploy": access.may_somewhere(request.actor, Right.DEPLOY),
     }
-    return render(request, "catalog/catalog.html", context)
+    return render(request, "catalog/list.html", context)

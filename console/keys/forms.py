@@ -21,7 +21,7 @@ SCOPES = {
     Scope.MANAGE.value: ("Manage", "deploys and changes through the REST API, reads too"),
 }
 EXPIRIES = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "1 year", "": "Never"}
-USUAL_EXPIRY = "90"
+DEFAULT_EXPIRY = "90"
 
 
 class ApiKeyForm(forms.Form):
@@ -40,25 +40,31 @@ class ApiKeyForm(forms.Form):
     def __init__(self, actor: Actor, data: Any = None, **options: Any) -> None:
         super().__init__(data, **options)
         self.actor = actor
-        self.organizations = [one for one in access.organizations(actor) if actor.may(Right.MANAGE_OWN_KEYS, one.pk)]
+        self.organizations = [
+            organization
+            for organization in access.organizations(actor)
+            if actor.may(Right.MANAGE_OWN_KEYS, organization.pk)
+        ]
         self.callable = list(access.deployments(actor).order_by("name"))
-        choices = [(str(one.pk), one.name) for one in self.callable]
+        choices = [(str(deployment.pk), deployment.name) for deployment in self.callable]
         self.fields["deployments"].choices = choices  # type: ignore[attr-defined]
 
     @property
     def chosen(self) -> dict[str, list[str]]:
         """What is ticked now, by field, so that nothing is lost when the form comes back."""
         if not self.is_bound:
-            return {"scopes": ["inference"], "expires": [USUAL_EXPIRY], "limited": [""], "deployments": []}
+            return {"scopes": ["inference"], "expires": [DEFAULT_EXPIRY], "limited": [""], "deployments": []}
         data = cast(QueryDict, self.data)
         return {name: data.getlist(name) for name in ("scopes", "expires", "limited", "deployments")}
 
     def clean_organization(self) -> Organization:
         slug = self.cleaned_data["organization"]
-        found = [one for one in self.organizations if one.slug == slug or (not slug and len(self.organizations) == 1)]
-        if not found:
-            raise ValidationError("Choose the organization that the key is for.")
-        return found[0]
+        if not slug and len(self.organizations) == 1:
+            return self.organizations[0]
+        for organization in self.organizations:
+            if organization.slug == slug:
+                return organization
+        raise ValidationError("Choose the organization that the key is for.")
 
     def clean(self) -> None:
         organization = self.cleaned_data.get("organization")
@@ -67,17 +73,17 @@ class ApiKeyForm(forms.Form):
         chosen = self.cleaned_data.get("deployments", [])
         if not chosen and "deployments" not in self.errors:
             self.add_error("deployments", "Tick at least one deployment, or let the key call all of them.")
-        of_others = [one.name for one in self._named(chosen) if one.organization_id != organization.pk]
-        if of_others:
-            names = ", ".join(of_others)
+        names = ", ".join(
+            deployment.name
+            for deployment in self.callable
+            if str(deployment.pk) in chosen and deployment.organization_id != organization.pk
+        )
+        if names:
             self.add_error("deployments", f"A key of {organization} cannot call {names}; untick what is not its own.")
 
     @property
     def _is_limited(self) -> bool:
         return self.cleaned_data.get("limited") == "some"
-
-    def _named(self, ids: list[str]) -> list[Any]:
-        return [one for one in self.callable if str(one.pk) in ids]
 
     def expires_at(self, now: datetime) -> datetime | None:
         days = self.cleaned_data["expires"]
@@ -85,5 +91,5 @@ class ApiKeyForm(forms.Form):
 
     @property
     def deployment_ids(self) -> list[uuid.UUID] | None:
-        """None: all, those to come included."""
-        return [uuid.UUID(one) for one in self.cleaned_data["deployments"]] if self._is_limited else None
+        """None: all, also those that are created later."""
+        return [uuid.UUID(chosen) for chosen in self.cleaned_data["deployments"]] if self._is_limited else None
