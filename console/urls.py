@@ -15,7 +15,6 @@ from console.views import (
     edit,
     logs,
     new,
-    playground,
     revisions,
 )
 
@@ -42,7 +41,7 @@ urlpatterns = [
     path("deployments/<uuid:deployment_id>/redeploy/", actions.redeploy, name="redeploy"),
     path("deployments/<uuid:deployment_id>/terminate/", actions.terminate, name="terminate"),
     path("deployments/<uuid:deployment_id>/delete/", actions.delete, name="delete"),
-    path("deployments/<uuid:deployment_id>/playground/", playground.playground, name="playground"),
+    path("deployments/<uuid:deployment_id>/playground/", include("console.playground.urls")),
     path("deployments/<uuid:deployment_id>/logs/", logs.logs, name="logs"),
     path("deployments/<uuid:deployment_id>/logs/lines.json", logs.download, name="log-lines"),
     path("deployments/<uuid:deployment_id>/logs/stream/", logs.stream, name="log-stream"),

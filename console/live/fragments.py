@@ -14,6 +14,7 @@ from django.utils.functional import SimpleLazyObject
 from accounts.roles import Right
 from console import access
 from console.access import Actor
+from console.components.deployment_header import make_header
 from console.components.gpu_inventory import GpuInventory
 from console.live.feeds import Picture, Rows
 from console.pages.configuration import configuration, engine
@@ -60,6 +61,7 @@ def deployment_context(actor: Actor, deployment: Deployment, overview: Overview)
     may_deploy = Right.DEPLOY in rights
     return {
         "deployment": deployment,
+        "header": make_header(deployment),
         "overview": overview,
         "may_deploy": may_deploy,
         "may_call": Right.CALL in rights,

@@ -12,7 +12,6 @@ from django.views.decorators.http import require_safe
 
 from console import access
 from console.components.page_request import PageRequest
-from console.forms.playground import PlaygroundForm
 from console.live.fragments import deployment_context, events_context
 from console.pages.overview import Overview
 from console.pages.timeline import Wanted
@@ -23,7 +22,7 @@ from console.pages.timeline import Wanted
 def deployment(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     found = access.deployment(request.actor, str(deployment_id))
     overview = Overview(found, timezone.now())  # noqa: TID251 - the edge: a page as of now
-    context = deployment_context(request.actor, found, overview) | {"form": PlaygroundForm()}
+    context = deployment_context(request.actor, found, overview)
     return render(request, "deployments/detail.html", context)
 
 

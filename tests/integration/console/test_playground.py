@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, User
 from accounts.roles import Role
-from console.live.playground import KEYS
+from console.playground.gateway_client import KEYS
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus
 from gateway.contract import key_hash

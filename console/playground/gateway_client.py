@@ -1,4 +1,4 @@
-"""One question to a deployment through its gateway, as any other client would ask: counted, with figures measured here.
+"""Sends one question to a deployment through its gateway, as any other client does, and measures the answer.
 
 The key of five minutes is kept in memory for four, per person and deployment, because a new one takes up to half a
 second to reach the gateways.
@@ -26,8 +26,8 @@ from deployments.models import Deployment
 
 TIMEOUT = aiohttp.ClientTimeout(total=PLAYGROUND_SECONDS, connect=5)
 KEY_SPREADS_SECONDS, KEY_RETRY_SECONDS = 3.0, 0.1
-KEY_KEPT = timedelta(seconds=PLAYGROUND_SECONDS - 60)
-MOST_KEYS = 1000
+KEEP_KEY = timedelta(seconds=PLAYGROUND_SECONDS - 60)
+MAX_KEYS = 1000
 UNREACHABLE = "The gateway cannot be reached. It may be restarting; try again in a few seconds."
 CUT = "The answer was cut off. What arrived is shown above; try again."
 
@@ -40,7 +40,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Measurements:
     """How it went: times measured between this process and the gateway; tokens as the engine counted them."""
 
     ttft_ms: int
@@ -57,7 +57,7 @@ class Problem:
     status: int = 0
 
 
-Part = Text | Figures | Problem
+Part = Text | Measurements | Problem
 
 
 class Keys:
@@ -73,8 +73,8 @@ class Keys:
             return kept[0]
         organization = deployment.organization
         secret = mint_playground_key(organization=organization, user=user, deployment_id=deployment.pk, now=now)
-        self._kept[user.pk, deployment.pk] = (secret, now + KEY_KEPT)
-        while len(self._kept) > MOST_KEYS:
+        self._kept[user.pk, deployment.pk] = (secret, now + KEEP_KEY)
+        while len(self._kept) > MAX_KEYS:
             self._kept.popitem(last=False)
         return secret
 
@@ -86,7 +86,7 @@ KEYS = Keys()
 
 
 async def ask(deployment: Deployment, secret: str, message: str, max_tokens: int) -> AsyncIterator[Part]:
-    """The answer as it comes, then `Figures`; or a `Problem`. Closing the iterator ends the request."""
+    """The answer as it comes, then `Measurements`; or a `Problem`. Closing the iterator ends the request."""
     body = {
         "model": deployment.name,
         "messages": [{"role": "user", "content": message}],
@@ -96,7 +96,7 @@ async def ask(deployment: Deployment, secret: str, message: str, max_tokens: int
     }
     try:
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-            async for part in _answer(session, secret, body):
+            async for part in _stream_answer(session, secret, body):
                 yield part
     except (aiohttp.ClientConnectorError, TimeoutError):
         yield Problem(UNREACHABLE)
@@ -104,7 +104,7 @@ async def ask(deployment: Deployment, secret: str, message: str, max_tokens: int
         yield Problem(CUT)
 
 
-async def _answer(session: aiohttp.ClientSession, secret: str, body: dict[str, Any]) -> AsyncIterator[Part]:
+async def _stream_answer(session: aiohttp.ClientSession, secret: str, body: dict[str, Any]) -> AsyncIterator[Part]:
     url = f"{settings.ENVIRONMENT.gateway_url}/v1/chat/completions"
     headers = {"Authorization": f"Bearer {secret}"}
     deadline = time.monotonic() + KEY_SPREADS_SECONDS
@@ -112,23 +112,23 @@ async def _answer(session: aiohttp.ClientSession, secret: str, body: dict[str, A
         asked = time.perf_counter()
         async with session.post(url, json=body, headers=headers) as response:
             if response.status == 200:
-                async for part in _parts(data_lines(response.content.iter_any()), asked):
+                async for part in _read_parts(data_lines(response.content.iter_any()), asked):
                     yield part
                 return
             if response.status != 401 or time.monotonic() > deadline:
-                yield Problem(_words(await response.read(), response.status), response.status)
+                yield Problem(_refusal(await response.read(), response.status), response.status)
                 return
         await asyncio.sleep(KEY_RETRY_SECONDS)  # a new key reaches the gateways within half a second
 
 
-async def _parts(lines: AsyncIterator[str], asked: float) -> AsyncIterator[Part]:
+async def _read_parts(lines: AsyncIterator[str], asked: float) -> AsyncIterator[Part]:
     """Read the chunks of a completion; without `[DONE]` the answer is not whole."""
     first = last = 0.0
     pieces = 0
     usage: dict[str, int] = {}
     async for line in lines:
         if line == "[DONE]":
-            yield _figures(asked, first, last, pieces, usage)
+            yield _measure(asked, first, last, pieces, usage)
             return
         chunk = json.loads(line)
         if error := chunk.get("error"):
@@ -143,15 +143,15 @@ async def _parts(lines: AsyncIterator[str], asked: float) -> AsyncIterator[Part]
     yield Problem(CUT)
 
 
-def _figures(asked: float, first: float, last: float, pieces: int, usage: dict[str, int]) -> Figures:
+def _measure(asked: float, first: float, last: float, pieces: int, usage: dict[str, int]) -> Measurements:
     output = usage.get("completion_tokens", pieces)
     between = (last - first) / (output - 1) if output > 1 else 0.0
     ttft = max(0.0, first - asked)
-    return Figures(round(ttft * 1000), round(between * 1000, 1), usage.get("prompt_tokens", 0), output)
+    return Measurements(round(ttft * 1000), round(between * 1000, 1), usage.get("prompt_tokens", 0), output)
 
 
-def _words(body: bytes, status: int) -> str:
-    """What the gateway says of a refusal."""
+def _refusal(body: bytes, status: int) -> str:
+    """Why the gateway refused, in its own words."""
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):
