@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from importlib import import_module
 
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest
 
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.queries import api_keys as listed_api_keys
@@ -16,8 +20,8 @@ from deployments.models import Deployment, Replica
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks, and for which organizations: `roles` maps organization id → role. `scoped_to` narrows an API key to
-    its organization (None: all of the person's organizations; for an operator, all there are)."""
+    """Who makes a request, and for which organizations: `roles` maps organization id → role. `scoped_to` narrows an API
+    key to its organization (None: all of the person's organizations; for an operator, all there are)."""
 
     user: User
     roles: dict[uuid.UUID, Role]
@@ -37,6 +41,19 @@ def actor_of(user: User, scoped_to: Organization | None = None) -> Actor:
     if scoped_to and not user.is_operator:
         rows = rows.filter(organization=scoped_to)
     return Actor(user, {row.organization_id: Role(row.role) for row in rows}, scoped_to)
+
+
+def actor_of_session(session_key: str | None) -> Actor | None:
+    """The actor that the session belongs to now: None once the session is over, the password changed or the person is
+    inactive."""
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    user = get_user(request)
+    return actor_of(user) if isinstance(user, User) and user.is_active else None
+
+
+def rights_in(actor: Actor, deployment: Deployment) -> frozenset[Right]:
+    return frozenset(right for right in Right if actor.may(right, deployment.organization_id))
 
 
 def visible(actor: Actor, path: str = "organization_id") -> Q:
@@ -83,6 +100,14 @@ def deployment(actor: Actor, reference: str) -> Deployment:
     if len(found) != 1:
         raise Http404("No such deployment.")
     return found[0]
+
+
+def deployment_to_change(actor: Actor, reference: str) -> Deployment:
+    """As `deployment`; raises PermissionDenied if the actor may see it, but not change it."""
+    found = deployment(actor, reference)
+    if not actor.may(Right.DEPLOY, found.organization_id):
+        raise PermissionDenied("Your role may look at deployments, not change them. Ask an admin of the organization.")
+    return found
 
 
 def replica(actor: Actor, deployment: Deployment, reference: str) -> Replica:

@@ -91,9 +91,9 @@ def test_what_waits_says_its_place_and_why(owner, now):
 def test_what_was_just_created_is_not_shown_as_waiting_long(owner, now):
     fresh = rows.deployment(owner, now, status=DeploymentStatus.PENDING, status_since=now)
     visitor = signed_in(owner)
-    assert "now-band waiting" not in page(visitor, fresh)
+    assert "banner waiting" not in page(visitor, fresh)
     old = rows.deployment(owner, now, "old", status=DeploymentStatus.PENDING, status_since=now - timedelta(minutes=1))
-    assert "now-band waiting" in page(visitor, old)
+    assert "banner waiting" in page(visitor, old)
 
 
 def test_the_quick_start_calls_this_deployment_at_its_endpoint(owner, now):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from accounts.roles import Role
-from console.forms.deployment import DeploymentForm
+from console.deployments.forms import DeploymentForm
 from deployments import services
 from deployments.bodies import body_of, merged
 from deployments.models import CatalogModel, Deployment
@@ -64,7 +64,7 @@ def opened(client: Client, deployment: Deployment) -> dict[str, str]:
     """What the browser would send back without a change."""
     text = client.get(f"/deployments/{deployment.pk}/edit/").content.decode()
     hidden = {name: re.search(f'name="{name}"[^>]* value="([^"]*)"', text)[1] for name in ("version", "base", "seal")}
-    return {**DeploymentForm.of(body_of(spec_of(deployment))).values, **hidden}
+    return {**DeploymentForm.from_body(body_of(spec_of(deployment))).values, **hidden}
 
 
 def saved(client: Client, deployment: Deployment, form: dict[str, str]) -> Any:
@@ -241,7 +241,7 @@ def test_a_clone_starts_with_everything_but_the_name(owner, chat, now):
     assert 'value="llama-3.1-8b-instruct" checked' in text
     assert 'name="gpu" value="l40s-48gb" checked' in text
     assert "For the help centre" in text
-    form = DeploymentForm.of(body_of(spec_of(chat))).values | {"name": "chat-3", "organization": owner.slug}
+    form = DeploymentForm.from_body(body_of(spec_of(chat))).values | {"name": "chat-3", "organization": owner.slug}
     made = Deployment.objects.get(pk=client.post("/deployments/new/", form)["Location"].split("/")[2])
     assert made.revision.spec_hash == chat.revision.spec_hash
 

@@ -40,7 +40,7 @@ def visitor(owner: Organization) -> Client:
     return client
 
 
-def said(client: Client, deployment: Deployment, below: str = "", fragment: str = "now") -> str:
+def said(client: Client, deployment: Deployment, below: str = "", fragment: str = "status-banner") -> str:
     """The words of a fragment of a page."""
     answer = client.get(f"/deployments/{deployment.pk}/{below}")
     assert answer.status_code == 200
@@ -91,7 +91,7 @@ def test_a_replica_of_an_equal_configuration_counts_as_replaced(owner, now, visi
     deployment = rows.in_status(owner, S.RUNNING, now)
     rows.revision(deployment, now, max_concurrency=32)
     rows.revision(deployment, now, max_concurrency=16, restores=1)
-    assert "Serves requests" in said(visitor, deployment)
+    assert "Live and accepting requests" in said(visitor, deployment)
 
 
 def test_a_replica_that_has_just_become_ready_must_stay_so_before_an_old_one_goes(owner, now, visitor):

@@ -16,7 +16,7 @@ from accounts.models import Organization, User
 from accounts.roles import Role
 from accounts.services import remove_member
 from console.asgi import application
-from console.live.feeds import FEEDS
+from console.live.shared_renders import SHARED_PAGES
 from deployments import publish, services
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus
@@ -75,7 +75,7 @@ async def test_a_page_gets_everything_when_it_connects_and_what_changed_after_a_
     _, user, deployment = await northwind()
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         first = await heard(line, 'id="header"')
-        for name in ("now", "readouts", "starting", "replicas", "timeline", "engine", "effects"):
+        for name in ("status-banner", "readouts", "startup", "replicas", "timeline", "engine", "terminate-effects"):
             assert f'id="{name}" ' in first.replace(">", " >")
         assert 'data-status="RUNNING"' in first
         await database(services.terminate)(deployment, by=user, now=timezone.now())
@@ -93,7 +93,7 @@ async def test_who_may_not_deploy_is_sent_nothing_of_the_dialogs_its_page_lacks(
     owner, _, deployment = await northwind()
     viewer = await database(rows.person)("vera@example.com", owner, Role.VIEWER)
     async with opened(f"/ws/deployments/{deployment.pk}/", viewer) as line:
-        assert 'id="effects"' not in await heard(line, 'id="header"')
+        assert 'id="terminate-effects"' not in await heard(line, 'id="header"')
 
 
 async def test_what_is_pushed_holds_no_token_and_no_form():
@@ -112,10 +112,10 @@ async def test_the_settings_get_new_revisions_and_changes_and_nothing_of_other_p
     _, user, deployment = await northwind()
     async with opened(f"/ws/deployments/{deployment.pk}/?page=settings", user) as line:
         first = await heard(line, 'id="revisions"')
-        assert 'id="changes"' in first
+        assert 'id="change-log"' in first
         assert 'id="timeline"' not in first
         await database(services.terminate)(deployment, by=user, now=timezone.now())
-        assert "asked to terminate" in await heard(line, 'id="changes"')
+        assert "asked to terminate" in await heard(line, 'id="change-log"')
 
 
 async def test_the_events_page_gets_new_events_of_its_kind_only():
@@ -132,9 +132,9 @@ async def test_the_events_page_gets_new_events_of_its_kind_only():
 async def test_what_somebody_does_is_told_while_it_happens():
     _, user, deployment = await northwind(DeploymentStatus.FAILED)
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
-        assert 'form="retry-form"' in await heard(line, 'id="now"')
+        assert 'form="retry-form"' in await heard(line, 'id="status-banner"')
         await database(services.retry)(deployment, by=user, now=timezone.now())
-        assert "Waiting for" in await heard(line, 'id="now"')
+        assert "Waiting for" in await heard(line, 'id="status-banner"')
 
 
 async def test_the_count_beside_the_list_moves_with_it():
@@ -176,20 +176,20 @@ async def test_figures_tick_by_themselves_while_something_starts():
     _, user, deployment = await northwind(DeploymentStatus.DEPLOYING)
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         await heard(line, 'id="header"')
-        ticked = await heard(line, 'id="starting"', seconds=3)
+        ticked = await heard(line, 'id="startup"', seconds=3)
         assert "elapsed" in ticked
         assert 'id="header"' not in ticked
 
 
-async def test_viewers_with_equal_rights_share_one_feed_and_it_ends_with_the_last():
+async def test_viewers_with_equal_rights_share_one_render_and_it_ends_with_the_last():
     owner, user, deployment = await northwind()
     other = await database(rows.person)("ilse@example.com", owner)
     path = f"/ws/deployments/{deployment.pk}/"
     async with opened(path, user) as one, opened(path, other) as two:
         await heard(one, 'id="header"')
         await heard(two, 'id="header"')
-        assert len(FEEDS) == 1
-    assert len(FEEDS) == 0
+        assert len(SHARED_PAGES) == 1
+    assert len(SHARED_PAGES) == 0
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null"])

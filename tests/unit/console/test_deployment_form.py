@@ -2,9 +2,8 @@
 
 import pytest
 
-from console.forms import adapters, numbers, scaling
-from console.forms.deployment import DeploymentForm
-from console.forms.rebasing import rebased
+from console.deployments import number_input, scaling_fields
+from console.deployments.forms import ADAPTER_PARTS, AdapterRow, DeploymentForm, read_adapter_rows, rebase
 
 BODY = {
     "name": "chat", "description": "one\ntwo", "endpoint": "default",
@@ -22,12 +21,12 @@ BODY = {
 def sent(form, **typed):
     """What a browser sends for the form after somebody typed."""
     fields = {f"adapter-{place}-{part}": getattr(row, part)
-              for place, row in enumerate(form.adapters) for part in adapters.PARTS}  # fmt: skip
+              for place, row in enumerate(form.adapters) for part in ADAPTER_PARTS}  # fmt: skip
     return {name: text.replace("\n", "\r\n") for name, text in {**form.values, **fields, **typed}.items()}
 
 
 def typed(body=BODY, **changes):
-    return DeploymentForm.typed(sent(DeploymentForm.of(body), **changes), body)
+    return DeploymentForm.from_data(sent(DeploymentForm.from_body(body), **changes), body)
 
 
 def test_a_form_sent_back_as_it_was_shown_asks_for_the_same_even_where_a_field_cannot_show_all():
@@ -76,25 +75,28 @@ def test_a_fixed_number_becomes_a_range_again_by_a_preset():
     ],
 )
 def test_figures_beside_the_form_read_what_they_can(values, expected):
-    assert scaling.bounds({"fixed": "", "replicas": "", "min_replicas": "", "max_replicas": "", **values}) == expected
+    assert (
+        scaling_fields.read_bounds({"fixed": "", "replicas": "", "min_replicas": "", "max_replicas": "", **values})
+        == expected
+    )
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 3600.0, 0.123456789012345, 8192, 1e-7])
 def test_a_number_shown_reads_as_the_same_number(value):
-    assert numbers.number(numbers.typed(value)) == value
+    assert number_input.parse_number(number_input.format_typed(value)) == value
 
 
 def test_rows_left_empty_are_no_adapters_and_the_one_to_remove_is_gone():
     data = {"adapter-0-repository": " ", "adapter-2-name": "late", "adapter-10-repository": "a/b",
             "adapter-3-repository": "c/d", "adapter-x-name": "no row", "remove_adapter": "3"}  # fmt: skip
-    assert adapters.typed_rows(data) == [adapters.AdapterRow(name="late"), adapters.AdapterRow("a/b")]
+    assert read_adapter_rows(data) == [AdapterRow(name="late"), AdapterRow("a/b")]
 
 
 def test_errors_stand_at_the_rows_that_people_see_in_the_order_of_the_page():
-    form = DeploymentForm.typed({"adapter-0-name": "x", **{f"adapter-{n}-repository": "a/b" for n in range(1, 12)}})
-    form.refuse("labels", "no")
-    form.refuse("adapter-10-name", "no")
-    form.refuse("adapter-2-name", "no")
+    form = DeploymentForm.from_data({"adapter-0-name": "x", **{f"adapter-{n}-repository": "a/b" for n in range(1, 12)}})
+    form.add_error("labels", "no")
+    form.add_error("adapter-10-name", "no")
+    form.add_error("adapter-2-name", "no")
     titles = [title for _, title in form.problems]
     assert titles == ["name of adapter 3", "name of adapter 11", "labels"]
 
@@ -107,7 +109,7 @@ NEWER = {
 
 
 def test_what_both_changed_keeps_what_was_typed_and_all_else_is_as_it_is_now():
-    form, both = rebased(typed(max_replicas="4", context_length="4,096"), BODY, NEWER)
+    form, both = rebase(typed(max_replicas="4", context_length="4,096"), BODY, NEWER)
     assert both == ["max replicas"]
     body = form.body
     assert body["autoscaling"]["max_replicas"] == 4
@@ -115,13 +117,13 @@ def test_what_both_changed_keeps_what_was_typed_and_all_else_is_as_it_is_now():
 
 
 def test_two_people_who_typed_the_same_have_nothing_to_settle():
-    assert rebased(typed(max_replicas="6"), BODY, NEWER)[1] == []
+    assert rebase(typed(max_replicas="6"), BODY, NEWER)[1] == []
 
 
 def test_adapters_are_settled_as_one():
     theirs = {**BODY, "adapters": []}
-    left_alone, _ = rebased(typed(), BODY, theirs)
+    left_alone, _ = rebase(typed(), BODY, theirs)
     assert left_alone.adapters == []
-    mine, both = rebased(typed(**{"adapter-1-repository": "northwind/tone"}), BODY, theirs)
+    mine, both = rebase(typed(**{"adapter-1-repository": "northwind/tone"}), BODY, theirs)
     assert [row.repository for row in mine.adapters] == ["northwind/sql", "northwind/tone"]
     assert both == ["adapters"]
