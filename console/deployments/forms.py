@@ -296,5 +296,5 @@ def rebase(
     return DeploymentForm({**values, **scaling_fields.set_preset(values)}, list(rows), current), both
 
 
-def _is_same(one: str, other: str) -> bool:
-    return parse_number(one.replace("\r\n", "\n").strip()) == parse_number(other.replace("\r\n", "\n").strip())
+def _is_same(left: str, right: str) -> bool:
+    return parse_number(left.replace("\r\n", "\n").strip()) == parse_number(right.replace("\r\n", "\n").strip())
