@@ -9,6 +9,7 @@ from accounts.roles import Role
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +37,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 def page(client: Client, deployment: Deployment, below: str = "") -> str:
     answer = client.get(f"/deployments/{deployment.pk}/{below}")
     assert answer.status_code == 200
-    text = answer.content.decode()
+    text = squeeze(answer)
     assert text.count("<h1") == 1
     assert "style=" not in text
     return text
@@ -150,7 +151,7 @@ def test_only_what_has_ended_can_be_deleted(owner, now):
     client = signed_in(owner)
     running = rows.in_status(owner, DeploymentStatus.RUNNING, now)
     answer = client.post(f"/deployments/{running.pk}/delete/", follow=True)
-    assert "Terminate it" in answer.content.decode()
+    assert "Terminate it" in squeeze(answer)
     running.refresh_from_db()
     assert running.deleted_at is None
 

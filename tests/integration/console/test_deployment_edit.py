@@ -20,6 +20,7 @@ from deployments.queries import spec_of, spec_options
 from deployments.specs import parse
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = pytest.mark.django_db
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -62,7 +63,7 @@ def signed_in(organization: Organization, role: Role = Role.ADMIN) -> Client:
 
 def opened(client: Client, deployment: Deployment) -> dict[str, str]:
     """What the browser would send back without a change."""
-    text = client.get(f"/deployments/{deployment.pk}/edit/").content.decode()
+    text = squeeze(client.get(f"/deployments/{deployment.pk}/edit/"))
     hidden = {name: re.search(f'name="{name}"[^>]* value="([^"]*)"', text)[1] for name in ("version", "base", "seal")}
     return {**DeploymentForm.from_body(body_of(spec_of(deployment))).values, **hidden}
 
@@ -73,7 +74,7 @@ def saved(client: Client, deployment: Deployment, form: dict[str, str]) -> Any:
 
 def resent(answer: Any, form: dict[str, str]) -> dict[str, str]:
     """The form of a page that asked first, sent again."""
-    text = answer.content.decode()
+    text = squeeze(answer)
     hidden = {name: re.search(f'name="{name}"[^>]* value="([^"]*)"', text)[1] for name in ("version", "base", "seal")}
     return {**form, **hidden}
 
@@ -87,7 +88,7 @@ def changed_by(email: str, deployment: Deployment, patch: dict[str, Any]) -> Non
 
 
 def test_name_endpoint_and_gpu_type_are_shown_and_fixed_with_a_clone_as_the_way_out(owner, chat):
-    text = signed_in(owner).get(f"/deployments/{chat.pk}/edit/").content.decode()
+    text = squeeze(signed_in(owner).get(f"/deployments/{chat.pk}/edit/"))
     assert not re.search('name="(name|endpoint|gpu)"', text)
     assert f'href="/deployments/{chat.pk}/clone/">Clone with another GPU' in text
     assert "L40S 48 GB" in text
@@ -96,7 +97,7 @@ def test_name_endpoint_and_gpu_type_are_shown_and_fixed_with_a_clone_as_the_way_
 def test_the_preview_says_what_takes_effect_at_once_and_what_restarts(owner, chat):
     client = signed_in(owner)
     form = opened(client, chat) | {"max_replicas": "5", "max_concurrency": "32"}
-    text = client.post(f"/deployments/{chat.pk}/edit/preview/", form).content.decode()
+    text = squeeze(client.post(f"/deployments/{chat.pk}/edit/preview/", form))
     assert text.index("Takes effect at once") < text.index("Max replicas") < text.index(RESTARTS)
     assert text.index(RESTARTS) < text.index("Max concurrency")
     assert "2 changes, restarts 1 replica" in text
@@ -107,7 +108,7 @@ def test_the_preview_says_what_takes_effect_at_once_and_what_restarts(owner, cha
 def test_what_is_wrong_is_named_in_the_preview(owner, chat):
     client = signed_in(owner)
     form = opened(client, chat) | {"min_replicas": "4", "max_replicas": "2"}
-    text = client.post(f"/deployments/{chat.pk}/edit/preview/", form).content.decode()
+    text = squeeze(client.post(f"/deployments/{chat.pk}/edit/preview/", form))
     assert "Cannot be saved like this" in text
     assert 'href="#max_replicas"' in text
 
@@ -117,15 +118,15 @@ def test_nothing_is_saved_that_was_not_shown_and_the_second_press_saves_it(owner
     form = opened(client, chat) | {"max_replicas": "5", "max_concurrency": "32"}
     asked = saved(client, chat, form)
     assert asked.status_code == 200
-    assert "Is this what you want to save?" in asked.content.decode()
-    assert RESTARTS in asked.content.decode()
+    assert "Is this what you want to save?" in squeeze(asked)
+    assert RESTARTS in squeeze(asked)
     assert Deployment.objects.get().version == chat.version
     done = saved(client, chat, resent(asked, form))
     assert done["Location"] == f"/deployments/{chat.pk}/"
     row = Deployment.objects.get()
     assert (row.max_replicas, row.version, row.revision.number) == (5, chat.version + 1, 2)
     assert row.revision.spec["engine"]["max_concurrency"] == 32
-    assert RESTARTS in client.get(done["Location"]).content.decode()
+    assert RESTARTS in squeeze(client.get(done["Location"]))
 
 
 def test_what_takes_effect_at_once_makes_no_revision(owner, chat):
@@ -151,7 +152,7 @@ def test_without_a_change_it_says_so_and_changes_nothing(owner, chat):
 def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(owner, chat, field, typed):
     client = signed_in(owner)
     form = opened(client, chat) | {field: typed, "description": "Typed before"}
-    text = saved(client, chat, form).content.decode()
+    text = squeeze(saved(client, chat, form))
     assert f'id="{field}-problem"' in text
     assert f'href="#{field}"' in text
     assert f'value="{typed}"' in text
@@ -163,7 +164,7 @@ def test_the_second_of_two_is_told_what_the_first_changed_and_both_changes_last(
     form = opened(client, chat) | {"description": "Mine", "max_replicas": "5"}
     changed_by("mara@example.com", chat, {"engine": {"max_concurrency": 24}, "description": "Hers"})
     told = saved(client, chat, form)
-    text = told.content.decode()
+    text = squeeze(told)
     assert "mara@example.com changed this deployment meanwhile" in text
     assert re.search("Max concurrency.*16.*24", text)
     assert "Both of you changed: description." in text
@@ -179,7 +180,7 @@ def test_who_types_while_another_saves_is_told_by_the_preview(owner, chat):
     client = signed_in(owner)
     form = opened(client, chat) | {"max_replicas": "5"}
     changed_by("mara@example.com", chat, {"description": "Hers"})
-    text = client.post(f"/deployments/{chat.pk}/edit/preview/", form).content.decode()
+    text = squeeze(client.post(f"/deployments/{chat.pk}/edit/preview/", form))
     assert "mara@example.com changed this deployment while you were editing" in text
     assert 'name="seal" form="edit" value=""' in text
 
@@ -187,7 +188,7 @@ def test_who_types_while_another_saves_is_told_by_the_preview(owner, chat):
 def test_a_form_whose_origin_is_not_known_is_shown_against_what_is_in_force(owner, chat):
     client = signed_in(owner)
     form = opened(client, chat) | {"version": "-7", "base": "forged", "max_replicas": "5"}
-    text = saved(client, chat, form).content.decode()
+    text = squeeze(saved(client, chat, form))
     assert "changed this deployment meanwhile" in text
     assert 'id="max_replicas" name="max_replicas" inputmode="numeric" value="5"' in text
     assert Deployment.objects.get().max_replicas == 3
@@ -196,11 +197,11 @@ def test_a_form_whose_origin_is_not_known_is_shown_against_what_is_in_force(owne
 def test_rows_for_adapters_come_and_go_without_script_and_nothing_is_judged_yet(owner, chat):
     client = signed_in(owner)
     form = opened(client, chat) | {"max_replicas": "none", "adapter-0-repository": "northwind/sql"}
-    more = client.post(f"/deployments/{chat.pk}/edit/", form | {"add_adapter": "1"}).content.decode()
+    more = squeeze(client.post(f"/deployments/{chat.pk}/edit/", form | {"add_adapter": "1"}))
     assert 'id="adapter-1-repository"' in more
     assert 'value="northwind/sql"' in more
     assert 'class="problem"' not in more
-    less = client.post(f"/deployments/{chat.pk}/edit/", form | {"remove_adapter": "0"}).content.decode()
+    less = squeeze(client.post(f"/deployments/{chat.pk}/edit/", form | {"remove_adapter": "0"}))
     assert 'id="adapter-0-repository"' not in less
 
 
@@ -222,7 +223,7 @@ def test_the_effect_follows_from_what_runs_now(owner, now, status, words):
     made = rows.in_status(owner, status, now)
     client = signed_in(owner)
     form = opened(client, made) | {"max_concurrency": "32"}
-    assert words in client.post(f"/deployments/{made.pk}/edit/preview/", form).content.decode()
+    assert words in squeeze(client.post(f"/deployments/{made.pk}/edit/preview/", form))
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])
@@ -236,7 +237,7 @@ def test_who_may_not_deploy_may_not_edit_or_clone(owner, chat, role):
 def test_a_clone_starts_with_everything_but_the_name(owner, chat, now):
     rows.deployment(owner, now, name="chat-2")
     client = signed_in(owner)
-    text = client.get(f"/deployments/{chat.pk}/clone/").content.decode()
+    text = squeeze(client.get(f"/deployments/{chat.pk}/clone/"))
     assert 'name="name" value="chat-3"' in text
     assert 'value="llama-3.1-8b-instruct" checked' in text
     assert 'name="gpu" value="l40s-48gb" checked' in text
@@ -249,10 +250,10 @@ def test_a_clone_starts_with_everything_but_the_name(owner, chat, now):
 def test_min_zero_warns_with_what_was_measured_here_and_says_so_when_nothing_was(owner, chat, now):
     client = signed_in(owner)
     usual = opened(client, chat)
-    assert "In production" not in client.get("/deployments/new/asked/", usual).content.decode()
-    asleep = client.get("/deployments/new/asked/", usual | {"min_replicas": "0"}).content.decode()
+    assert "In production" not in squeeze(client.get("/deployments/new/asked/", usual))
+    asleep = squeeze(client.get("/deployments/new/asked/", usual | {"min_replicas": "0"}))
     assert "In production keep min at 1 or more." in asleep
     assert "there are no earlier starts" in asleep
     rows.replica(chat, ReplicaState.READY, now, ready_at=now)
-    measured = client.get("/deployments/new/asked/", usual | {"min_replicas": "0"}).content.decode()
+    measured = squeeze(client.get("/deployments/new/asked/", usual | {"min_replicas": "0"}))
     assert "typically 0:30, p95 0:30, of 1 start here" in measured

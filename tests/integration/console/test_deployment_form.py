@@ -10,6 +10,7 @@ from accounts.models import Organization
 from accounts.roles import Role
 from deployments.models import CatalogModel, Deployment
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = pytest.mark.django_db
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -88,7 +89,7 @@ def test_what_is_chosen_becomes_a_deployment_like_one_of_the_api(owner):
 def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(owner, field, typed, words):
     ranged = {"fixed": ""} if field.endswith(("_replicas", "_seconds")) else {}
     answer = signed_in(owner).post("/deployments/new/", {**GOOD, **ADAPTERS, **ranged, field: typed})
-    text = answer.content.decode()
+    text = squeeze(answer)
     assert answer.status_code == 200
     assert f'id="{field}-problem"' in text
     assert words in text.replace("&#x27;", "'")
@@ -113,7 +114,7 @@ def test_a_preset_sets_the_range_without_script(owner):
 
 
 def test_a_row_for_an_adapter_is_added_without_script_and_nothing_is_created(owner):
-    text = signed_in(owner).post("/deployments/new/", {**GOOD, **ADAPTERS, "add_adapter": "1"}).content.decode()
+    text = squeeze(signed_in(owner).post("/deployments/new/", {**GOOD, **ADAPTERS, "add_adapter": "1"}))
     assert 'id="adapter-2-repository"' in text
     assert 'value="northwind/tone"' in text
     assert not Deployment.objects.exists()
@@ -125,30 +126,29 @@ def test_a_taken_name_is_refused_and_the_same_again_is_the_same(owner):
     assert client.post("/deployments/new/", GOOD)["Location"] == f"/deployments/{Deployment.objects.get().pk}/"
     other = client.post("/deployments/new/", {**GOOD, "replicas": "3"})
     assert other.status_code == 200
-    assert 'id="name-problem"' in other.content.decode()
+    assert 'id="name-problem"' in squeeze(other)
 
 
 @pytest.mark.parametrize(("typed", "words"), [("free-one", "Free."), ("llama-chat", "Taken."), ("No!", "Not a name.")])
 def test_the_name_is_checked_while_it_is_typed(owner, now, typed, words):
     rows.deployment(owner, now, name="llama-chat")
-    assert words in signed_in(owner).get("/deployments/new/name/", {"name": typed}).content.decode()
+    assert words in squeeze(signed_in(owner).get("/deployments/new/name/", {"name": typed}))
 
 
 def test_what_is_asked_of_the_cluster_stands_beside_with_what_is_free(owner, now):
     client = signed_in(owner)
-    enough = client.get("/deployments/new/asked/", {**GOOD, "gpu_count": "2", "replicas": "3"}).content.decode()
+    enough = squeeze(client.get("/deployments/new/asked/", {**GOOD, "gpu_count": "2", "replicas": "3"}))
     assert "2 × L40S 48 GB" in enough
     assert "enough" in enough
     assert "no earlier starts to compare with" in enough
     assert "3 replicas would wait" not in enough
-    assert (
-        "1 replica would wait"
-        in client.get("/deployments/new/asked/", {**GOOD, "gpu_count": "4", "replicas": "3"}).content.decode()
+    assert "1 replica would wait" in squeeze(
+        client.get("/deployments/new/asked/", {**GOOD, "gpu_count": "4", "replicas": "3"})
     )
 
 
 def test_the_form_starts_with_the_model_of_its_address(owner):
-    text = signed_in(owner).get("/deployments/new/?model=llama-3.1-8b-instruct").content.decode()
+    text = squeeze(signed_in(owner).get("/deployments/new/?model=llama-3.1-8b-instruct"))
     assert 'value="llama-3.1-8b-instruct" checked' in text
     assert 'value="l40s-48gb" checked' in text
 

@@ -14,6 +14,7 @@ from accounts.roles import Role
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = pytest.mark.django_db
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -39,7 +40,7 @@ def signed_in(organization: Organization | None = None, role: Role = Role.ADMIN,
 def listed(client: Client, query: str = "") -> list[str]:
     answer = client.get(f"/deployments/{query}")
     assert answer.status_code == 200
-    text = answer.content.decode()
+    text = squeeze(answer)
     assert text.count("<h1") == 1
     assert "style=" not in text
     return NAME.findall(text)
@@ -47,7 +48,7 @@ def listed(client: Client, query: str = "") -> list[str]:
 
 def test_an_anonymous_visitor_is_sent_to_the_sign_in_form():
     answer = Client().get("/", follow=True)
-    text = answer.content.decode()
+    text = squeeze(answer)
     assert answer.redirect_chain[-1][0].startswith("/accounts/login/")
     assert 'name="login"' in text
     assert 'name="password"' in text
@@ -58,7 +59,7 @@ def test_signing_in_leads_to_the_list_and_a_wrong_password_says_so(owner):
     rows.person("ada@example.com", owner)
     client = Client()
     wrong = client.post("/accounts/login/", {"login": "ada@example.com", "password": "no"})
-    assert "do not match" in wrong.content.decode()
+    assert "do not match" in squeeze(wrong)
     right = client.post("/accounts/login/", {"login": "ada@example.com", "password": rows.PASSWORD}, follow=True)
     assert right.request["PATH_INFO"] == "/deployments/"
 
@@ -114,7 +115,7 @@ def test_columns_sort_both_ways_and_say_so(owner, now):
     client = signed_in(owner)
     assert listed(client, "?sort=name") == ["a", "b", "c"]
     assert listed(client, "?sort=-name") == ["c", "b", "a"]
-    assert 'aria-sort="descending"' in client.get("/deployments/?sort=-name").content.decode()
+    assert 'aria-sort="descending"' in squeeze(client.get("/deployments/?sort=-name"))
 
 
 @pytest.mark.parametrize(
@@ -133,20 +134,20 @@ def test_columns_sort_both_ways_and_say_so(owner, now):
 )
 def test_the_line_below_the_status_says_why_or_how_far(owner, now, status, words):
     rows.in_status(owner, status, now)
-    assert words in signed_in(owner).get("/deployments/").content.decode()
+    assert words in squeeze(signed_in(owner).get("/deployments/"))
 
 
 def test_replicas_are_drawn_up_to_the_range_and_a_fixed_number_says_so(owner, now):
     rows.in_status(owner, S.RUNNING, now)
     rows.in_status(owner, S.SLEEPING, now)
-    text = re.sub(r"\s+", " ", signed_in(owner).get("/deployments/").content.decode())
+    text = re.sub(r"\s+", " ", squeeze(signed_in(owner).get("/deployments/")))
     assert '<span class="cells"><i class="ready"></i></span>fixed' in text
     assert '<span class="cells"><i></i><i></i><i></i></span>0–3' in text
 
 
 def test_each_row_offers_what_makes_sense_in_its_status(owner, now):
     made = {status: rows.in_status(owner, status, now) for status in (S.RUNNING, S.FAILED, S.TERMINATING)}
-    text = signed_in(owner).get("/deployments/").content.decode()
+    text = squeeze(signed_in(owner).get("/deployments/"))
     offered = {
         status: {verb for verb in ("edit", "clone", "terminate", "delete") if f"/{one.pk}/{verb}/" in text}
         for status, one in made.items()
@@ -160,8 +161,8 @@ def test_each_row_offers_what_makes_sense_in_its_status(owner, now):
 
 def test_only_who_may_deploy_is_offered_to_deploy_and_to_end(owner, now):
     rows.in_status(owner, S.RUNNING, now)
-    admin = signed_in(owner).get("/deployments/").content.decode()
-    viewer = signed_in(owner, Role.VIEWER).get("/deployments/").content.decode()
+    admin = squeeze(signed_in(owner).get("/deployments/"))
+    viewer = squeeze(signed_in(owner, Role.VIEWER).get("/deployments/"))
     assert "New Deployment" in admin
     assert "/terminate/" in admin
     assert "New Deployment" not in viewer
@@ -170,9 +171,9 @@ def test_only_who_may_deploy_is_offered_to_deploy_and_to_end(owner, now):
 
 def test_the_empty_list_says_what_to_do_next_and_a_filter_without_result_offers_to_clear_it(owner, now):
     client = signed_in(owner)
-    assert "No deployments yet" in client.get("/deployments/").content.decode()
+    assert "No deployments yet" in squeeze(client.get("/deployments/"))
     rows.deployment(owner, now)
-    assert "Clear the filters" in client.get("/deployments/?q=nothing").content.decode()
+    assert "Clear the filters" in squeeze(client.get("/deployments/?q=nothing"))
 
 
 def test_a_thousand_deployments_come_in_pages_with_few_queries(owner, now):
@@ -197,7 +198,7 @@ def test_the_theme_is_a_cookie_that_the_server_writes_into_the_page(owner):
     client = signed_in(owner)
     answer = client.post("/theme/", {"theme": "dark", "next": "/deployments/"})
     assert answer["Location"] == "/deployments/"
-    assert '<html lang="en" data-theme="dark">' in client.get("/deployments/").content.decode()
+    assert '<html lang="en" data-theme="dark">' in squeeze(client.get("/deployments/"))
     assert client.post("/theme/", {"theme": "dark", "next": "https://evil.example/"})["Location"] == "/"
     assert client.post("/theme/", {"theme": "pink"}).status_code == 400
 
@@ -205,8 +206,8 @@ def test_the_theme_is_a_cookie_that_the_server_writes_into_the_page(owner):
 def test_what_does_not_exist_is_a_page_of_ours(owner):
     answer = signed_in(owner).get("/deployments/nothing/")
     assert answer.status_code == 404
-    assert answer.content.decode().count("<h1") == 1
-    assert "There is nothing here" in answer.content.decode()
+    assert squeeze(answer).count("<h1") == 1
+    assert "There is nothing here" in squeeze(answer)
 
 
 HREF = re.compile(r'href="(/[^"]*)"')
@@ -226,7 +227,7 @@ def test_every_link_of_every_page_leads_to_a_page(owner, now, is_operator):
         assert answer.status_code == 200, path
         if path.endswith((".csv", ".json")) or path.startswith(("/static/", "/admin/")):
             continue
-        text = answer.content.decode()
+        text = squeeze(answer)
         assert text.count("<h1") == 1, path
         if "?" in path:
             continue

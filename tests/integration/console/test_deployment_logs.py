@@ -22,6 +22,7 @@ from deployments.models import Cluster, Deployment, Replica
 from deployments.reconciler.observe import configured_drivers
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections_given_back")]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -87,7 +88,7 @@ async def test_a_cluster_that_cannot_say_is_told_in_words():
     client = AsyncClient()
     await client.aforce_login(user, backend=BACKEND)
     page = await client.get(f"/deployments/{deployment.pk}/logs/")
-    assert "The log cannot be read now" in page.content.decode()
+    assert "The log cannot be read now" in squeeze(page)
     async with aclosing(await stream_of(client, deployment, replica)) as events:  # type: ignore[type-var]
         assert read(await anext(events))[0] == "trouble"
 
@@ -115,7 +116,7 @@ def ended(transactional_db):
 
 
 def spans(client: Client, address: str) -> list[str]:
-    text = client.get(address).content.decode()
+    text = squeeze(client.get(address))
     return re.findall(r"<div><time[^>]*>[^<]*</time><b>r-[0-9a-f]{4}</b><span>(.*?)</span></div>", text)
 
 
@@ -158,14 +159,14 @@ class TestThePage:
     )
     def test_says_at_the_field_what_is_wrong(self, ended, query, words):
         client, address = ended
-        text = client.get(f"{address}?{query}").content.decode()
+        text = squeeze(client.get(f"{address}?{query}"))
         assert words in text
         assert 'aria-invalid="true"' in text
         assert "Nothing is shown until the search above is corrected." in text
 
     def test_names_every_replica_with_its_state(self, ended):
         client, address = ended
-        text = client.get(address).content.decode()
+        text = squeeze(client.get(address))
         assert re.search(r'<option value="[0-9a-f-]{36}">r-[0-9a-f]{4}, failed \d\d:\d\d:\d\d</option>', text)
 
     def test_gives_its_lines_as_json(self, ended):

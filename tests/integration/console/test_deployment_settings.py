@@ -12,6 +12,7 @@ from accounts.roles import Role
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = pytest.mark.django_db
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -46,7 +47,7 @@ def signed_in(owner: Organization, role: Role = Role.ADMIN) -> Client:
 def settings(client: Client, deployment: Deployment, query: str = "") -> str:
     answer = client.get(f"/deployments/{deployment.pk}/settings/{query}")
     assert answer.status_code == 200
-    text = answer.content.decode()
+    text = squeeze(answer)
     assert text.count("<h1") == 1
     assert "style=" not in text
     return re.sub(r"\s+", " ", re.sub(r"<(?!a |h1)[^>]+>", " ", text))
@@ -77,11 +78,11 @@ def test_a_long_change_log_goes_on_on_older_pages(owner, deployment, now):
     for number in range(60):
         rows.event(deployment, now, "edited", f"Change {number}.")
     client = signed_in(owner)
-    text = client.get(f"/deployments/{deployment.pk}/settings/").content.decode()
+    text = squeeze(client.get(f"/deployments/{deployment.pk}/settings/"))
     assert "Change 59." in text
     assert "data-live" in text
     older = re.search(r'id="older" href="[^"?]+(\?[^"]+)"', text)[1]
-    text = client.get(f"/deployments/{deployment.pk}/settings/{older}").content.decode()
+    text = squeeze(client.get(f"/deployments/{deployment.pk}/settings/{older}"))
     assert "Change 0." in text
     assert 'data-live="' not in text
 
@@ -104,13 +105,13 @@ def test_rolling_back_asks_first_with_the_difference_and_then_makes_a_new_revisi
     client = signed_in(owner)
     address = f"/deployments/{deployment.pk}/revisions/1/rollback/"
     assert address in settings(client, deployment)
-    asked = client.get(address).content.decode()
+    asked = squeeze(client.get(address))
     assert re.search(r"Max concurrency.*<del>64</del>.*<ins>16</ins>", asked)
     version = re.search(r'name="version" value="(\d+)"', asked)[1]
     answer = client.post(address, {"version": version}, follow=True)
     deployment.refresh_from_db()
     assert (deployment.revision.number, deployment.revision.restores) == (4, 1)
-    assert "Revision 4 brings back the configuration of revision 1." in answer.content.decode()
+    assert "Revision 4 brings back the configuration of revision 1." in squeeze(answer)
 
 
 def test_a_rollback_of_what_somebody_changed_meanwhile_is_refused_and_says_who(owner, deployment):
@@ -120,12 +121,12 @@ def test_a_rollback_of_what_somebody_changed_meanwhile_is_refused_and_says_who(o
     answer = client.post(address, {"version": "1"}, follow=True)
     deployment.refresh_from_db()
     assert deployment.revision.number == 3
-    assert "Nothing was rolled back" in answer.content.decode()
-    assert 'name="version" value="7"' in answer.content.decode()
+    assert "Nothing was rolled back" in squeeze(answer)
+    assert 'name="version" value="7"' in squeeze(answer)
 
 
 def test_a_revision_that_could_not_start_is_told_again_before_going_back_to_it(owner, deployment):
-    text = signed_in(owner).get(f"/deployments/{deployment.pk}/revisions/2/rollback/").content.decode()
+    text = squeeze(signed_in(owner).get(f"/deployments/{deployment.pk}/revisions/2/rollback/"))
     assert "Revision 2 could not start before" in text
 
 
@@ -133,7 +134,7 @@ def test_the_configuration_in_force_offers_no_way_back_to_itself(owner, deployme
     client = signed_in(owner)
     assert f"/deployments/{deployment.pk}/revisions/3/rollback/" not in settings(client, deployment)
     answer = client.post(f"/deployments/{deployment.pk}/revisions/3/rollback/", follow=True)
-    assert "in force already" in answer.content.decode()
+    assert "in force already" in squeeze(answer)
 
 
 def test_a_revision_that_is_not_there_does_not_exist(owner, deployment):

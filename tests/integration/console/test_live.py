@@ -21,6 +21,7 @@ from deployments import publish, services
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections_given_back")]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -58,7 +59,7 @@ async def heard(line: WebsocketCommunicator, text: str, seconds: float = 5) -> s
     """The first message that holds `text`."""
     async with asyncio.timeout(seconds):
         while True:
-            message: str = await line.receive_from(timeout=seconds)
+            message = squeeze(await line.receive_from(timeout=seconds))
             if text in message:
                 return message
 

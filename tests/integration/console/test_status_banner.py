@@ -16,6 +16,7 @@ from deployments.states import DeploymentStatus as S
 from deployments.states import ReplicaState
 from gateway import contract
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze, words_of
 
 pytestmark = pytest.mark.django_db
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -46,10 +47,7 @@ def said(client: Client, deployment: Deployment, below: str = "", fragment: str 
     assert answer.status_code == 200
     text = answer.content.decode()
     assert "style=" not in text
-    part = text[text.index(f'id="{fragment}"') :]
-    end = re.search(r'\n</(?:div|section|dl|header)>\n|<div class="split"', part)
-    words = re.sub(r"<[^>]+>", " ", part[: end.start()] if end else part)
-    return re.sub(r"\s+", " ", words)
+    return words_of(text, fragment)
 
 
 def changed(deployment: Deployment, **fields: object) -> Deployment:
@@ -201,16 +199,16 @@ def test_what_is_terminated_can_be_redeployed_from_its_page(owner, now, visitor)
     answer = visitor.post(f"/deployments/{ended.pk}/redeploy/", follow=True)
     ended.refresh_from_db()
     assert (ended.status, ended.terminate_requested_at) == (S.PENDING, None)
-    assert "is deployed again" in answer.content.decode()
+    assert "is deployed again" in squeeze(answer)
 
 
 def test_retry_starts_anew_and_says_so_and_says_why_not_where_nothing_failed(owner, now, visitor):
     failed = rows.in_status(owner, S.FAILED, now)
-    assert "is tried again" in visitor.post(f"/deployments/{failed.pk}/retry/", follow=True).content.decode()
+    assert "is tried again" in squeeze(visitor.post(f"/deployments/{failed.pk}/retry/", follow=True))
     failed.refresh_from_db()
     assert (failed.failed_at, failed.cause) == (None, None)
     running = rows.in_status(owner, S.RUNNING, now)
-    assert "nothing to retry" in visitor.post(f"/deployments/{running.pk}/retry/", follow=True).content.decode()
+    assert "nothing to retry" in squeeze(visitor.post(f"/deployments/{running.pk}/retry/", follow=True))
 
 
 def test_older_events_are_reached_page_by_page_and_chosen_by_kind(owner, now, visitor):
@@ -220,7 +218,7 @@ def test_older_events_are_reached_page_by_page_and_chosen_by_kind(owner, now, vi
     rows.event(deployment, now, "scaled", "Scaled 1 → 2: load.", **{"from": 1, "to": 2})
     seen, address = [], f"/deployments/{deployment.pk}/events/?kind=replicas"
     while address:
-        text = visitor.get(address).content.decode()
+        text = squeeze(visitor.get(address))
         seen += re.findall(r"Ready (\d+)\.", text)
         older = re.search(r'id="older" href="([^"]+)"', text)
         address = older[1].replace("&amp;", "&") if older else ""
@@ -239,7 +237,7 @@ def test_adapters_are_counted_in_a_badge_that_lists_them_and_offered_to_callers(
     spec = deployment.revision.spec | {"adapters": [{"name": "sql", "repository": "org/sql-lora", "revision": ""}]}
     deployment.revision.spec = json.loads(json.dumps(spec))
     deployment.revision.save()
-    text = visitor.get(f"/deployments/{deployment.pk}/").content.decode()
+    text = squeeze(visitor.get(f"/deployments/{deployment.pk}/"))
     badge = re.search(r'<button class="tag" type="button" id="lora-engine" popovertarget="([^"]+)"[^>]*>\+1 LoRA', text)
     assert re.search(rf'id="{badge[1]}" popover[^>]*>.*?in-running:sql.*?org/sql-lora', text, re.S)
     assert "<dt>Adapter</dt><dd><code>in-running:sql</code></dd>" in text
@@ -247,7 +245,7 @@ def test_adapters_are_counted_in_a_badge_that_lists_them_and_offered_to_callers(
 
 def test_cells_are_drawn_up_to_what_the_range_allows(owner, now, visitor):
     deployment = changed(rows.in_status(owner, S.RUNNING, now), autoscaling_enabled=True, max_replicas=4)
-    text = visitor.get(f"/deployments/{deployment.pk}/").content.decode()
+    text = squeeze(visitor.get(f"/deployments/{deployment.pk}/"))
     readouts = text[text.index('id="readouts"') :]
     assert readouts[readouts.index('<span class="cells"') :].startswith(
         '<span class="cells" aria-hidden="true"><i class="ready"></i><i></i><i></i><i></i></span>'
