@@ -22,6 +22,7 @@ run: $(VENV)/base.installed
 check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/djangofmt --check templates
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) -q tests/unit tests/architecture
