@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -25,8 +25,6 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
-from deployments.reconciler import backoff, observe
-from deployments.reconciler.backoff import Backoff as Backoff
 from deployments.specs import Autoscaling, DeploymentSpec, EndpointOption, ModelRef, Options, RevisionSpec
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -213,10 +211,3 @@ def live_counts(deployment_ids: Sequence[UUID]) -> dict[UUID, int]:
     """Replicas that are neither stopped nor failed, by deployment."""
     rows = Replica.objects.filter(deployment_id__in=deployment_ids, state__in=LIVE)
     return dict(rows.order_by().values_list("deployment_id").annotate(count=Count("id")))
-
-
-def restart_backoff(deployment: Deployment, ended: Iterable[Replica], now: datetime) -> Backoff:
-    """How many starts of the wanted configuration failed in a row, and when the next may begin; `ended` are the
-    replicas that ended lately, with their revisions."""
-    views = [observe.replica_view(replica) for replica in ended]
-    return backoff.of(observe.deployment_view(deployment), views, observe.policy(), now)

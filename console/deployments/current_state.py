@@ -18,7 +18,7 @@ from console.deployments.replicas import ReplicaRow
 from deployments import load, queries
 from deployments.demand import Load
 from deployments.models import Deployment, Revision
-from deployments.queries import Backoff
+from deployments.restart_backoff import Backoff, compute_backoff
 from deployments.states import ENDED, LIVE, STARTING, DeploymentStatus, ReplicaState
 
 R, S = ReplicaState, DeploymentStatus
@@ -129,7 +129,7 @@ def read_state(deployment: Deployment, now: datetime) -> CurrentState:
         live=[ReplicaRow(replica, requests(replica.pk), now) for replica in live],
         ended=[ReplicaRow(replica, requests(replica.pk), now) for replica in ended],
         load=current_load,
-        backoff=queries.restart_backoff(deployment, ended, now),
+        backoff=compute_backoff(deployment, ended, now),
     )
 
 
