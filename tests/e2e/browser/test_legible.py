@@ -23,7 +23,8 @@ class Watched:
         page.evaluate("window.sameDocument = true")
 
     def says(self, pattern: str, picture: str = "", within: str = "#status-banner") -> None:
-        expect(self.page.locator(within)).to_contain_text(re.compile(pattern, re.S), timeout=SECONDS)
+        words = re.compile(pattern.replace(" ", r"\s+"), re.S)  # a template may break a line at any space
+        expect(self.page.locator(within)).to_contain_text(words, timeout=SECONDS)
         self.places.add(self.page.evaluate("document.getElementById('readouts').offsetTop"))
         if picture and (folder := os.environ.get("SCREENSHOTS")):
             self.page.screenshot(path=Path(folder) / f"lifecycle-{picture}.png", full_page=True)
