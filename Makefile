@@ -3,6 +3,7 @@
 # make test    unit, architecture, contract, integration and process tests
 # make e2e     the story in Chromium          make screenshots   docs/images
 # make kills   SIGKILL at seeded moments      make survive       rolls, waking, nights: in real time
+# make docs    docs/openapi.json and the table of settings in docs/engines.md anew, from the code
 # make bench   the figures of benchmarks/     make lock          pin requirements/*.txt anew
 # make clean   remove .venv (never var/)
 
@@ -11,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
-.PHONY: help run check test e2e kills survive bench screenshots lock clean
+.PHONY: help run check test e2e kills survive bench docs screenshots lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -22,6 +23,7 @@ run: $(VENV)/base.installed
 check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/djangofmt --check templates
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) -q tests/unit tests/architecture
@@ -43,6 +45,10 @@ survive: $(VENV)/dev.installed
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.list_page
 	$(BIN)/python -m benchmarks.gateway
+
+docs: $(VENV)/dev.installed
+	$(BIN)/python manage.py write_openapi
+	$(BIN)/python manage.py write_settings_table
 
 screenshots: $(VENV)/dev.installed
 	$(BIN)/python -m tests.e2e.browser.screenshots

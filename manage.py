@@ -5,7 +5,7 @@ import os
 import sys
 
 from console import env
-from console.machine import runfile
+from console.machine import run_file
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
 
     try:
         if sys.argv[1:2] != ["up"]:
-            runfile.join_running_console(env.from_process(os.environ).data_dir, os.environ)
+            run_file.use_servers_of_running_console(env.read_with_dotenv(os.environ).data_dir, os.environ)
         execute_from_command_line(sys.argv)
     except env.InvalidEnvironment as error:
         sys.exit(str(error))

@@ -1,6 +1,8 @@
-"""Django admin for support staff: people and organizations to edit, keys to look at. Writes go through services, so
-that the gateways hear of every change and who leaves loses the keys. Who ever had keys is deactivated, not deleted:
-usage keeps their names."""
+"""Django admin for support staff: users and organizations are editable, API keys read-only.
+
+Writes go through `accounts.services`, which revokes keys and publishes them to the gateways. Users with keys can only
+be deactivated, not deleted (keys have no delete permission and would be deleted too), so usage keeps their names.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,10 @@ class UserAdmin(admin.ModelAdmin[User]):
     readonly_fields = ["last_login", "created_at"]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """A new person has no password yet."""
         if not change:
-            obj.set_unusable_password()
+            obj.set_unusable_password()  # the form has no password field
         super().save_model(request, obj, form, change)
-        services.account_changed(obj, timezone.now())  # noqa: TID251 - the edge
+        services.apply_account_change(obj, timezone.now())  # noqa: TID251 - the edge
 
 
 @admin.register(Organization)
@@ -43,24 +44,25 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
     inlines = [MembershipInline]
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """Roles and members. A row whose person was exchanged is one who leaves and one who comes."""
+        """Apply membership changes. A row whose user was replaced removes one member and adds another."""
         saved = formset.save(commit=False)
-        before = {row.pk: row.user for row in Membership.objects.filter(pk__in=[one.pk for one in saved])}
+        stored = Membership.objects.filter(pk__in=[membership.pk for membership in saved])
+        previous_users = {membership.pk: membership.user for membership in stored}
         for membership in formset.deleted_objects:
-            _leave(membership.organization, membership.user)
+            _remove_member(membership.organization, membership.user)
         for membership in saved:
-            if (former := before.get(membership.pk)) and former != membership.user:
-                _leave(membership.organization, former)
+            if (previous := previous_users.get(membership.pk)) and previous != membership.user:
+                _remove_member(membership.organization, previous)
             services.set_role(organization=membership.organization, user=membership.user, role=Role(membership.role))
 
 
-def _leave(organization: Organization, user: User) -> None:
+def _remove_member(organization: Organization, user: User) -> None:
     services.remove_member(organization=organization, user=user, now=timezone.now())  # noqa: TID251 - the edge
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
-    """Read-only: keys are made and revoked in the console."""
+    """Read-only: keys are created and revoked in the console."""
 
     list_display = ["name", "prefix", "organization", "user", "expires_at", "last_used_at", "revoked_at"]
     search_fields = ["name", "prefix", "user__email"]

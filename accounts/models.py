@@ -1,4 +1,4 @@
-"""Who may do what: users, organizations, memberships and API keys."""
+"""Users, organizations, memberships and API keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person who signs in by e-mail. Operators see all organizations; staff may open Django admin."""
+    """A user, who signs in by e-mail address. Operators see all organizations; staff may open Django admin."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(unique=True)
@@ -44,7 +44,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class Organization(models.Model):
-    """A tenant, or `platform`: the organization of the operators' own deployments."""
+    """A tenant, or `platform`: the organization that owns the operators' deployments."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=63, unique=True)
@@ -57,8 +57,6 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """A user's role in an organization."""
-
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=[(role.value, role.value.title()) for role in Role])
@@ -72,10 +70,10 @@ class Membership(models.Model):
 
 
 class ApiKey(models.Model):
-    """A key of a user in an organization. Only its SHA-256 is stored; the secret is shown once.
+    """An API key of a user in an organization. Only the SHA-256 of the secret is stored.
 
-    `deployments` is null for all deployments, else the ids that the key may call. A `playground` key is minted by
-    the console for one user and one deployment, lives five minutes and is not listed.
+    `deployments` lists the ids of the deployments that the key may call; null means all deployments. The console
+    creates `playground` keys for one user and one deployment; they expire after five minutes and are not listed.
     """
 
     class Kind(models.TextChoices):

@@ -1,8 +1,8 @@
-"""Roles and rights, as one table (design.md §10). Pure.
+"""Roles in an organization, the rights of each role, and the scopes of API keys. Pure.
 
-Viewers read; members also call, have their own keys and the playground; admins also deploy, edit, terminate and
-manage their organization's keys; owners also members and bills. Operators may do all of it everywhere.
-A key may do what its user's role allows, cut by its scopes; `manage` includes `read`.
+Each role includes the rights of the previous one: viewer (read), member (call models, manage own keys), admin (deploy,
+edit, terminate, manage all keys of the organization), owner (manage members). Operators have all rights in all
+organizations. An API key grants the intersection of its user's rights and its scopes; `manage` includes `read`.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 }
 
 
-def rights_of(role: Role | None, *, is_operator: bool) -> frozenset[Right]:
-    """The rights of a person with `role` in an organization (None: not a member)."""
+def get_rights(role: Role | None, *, is_operator: bool) -> frozenset[Right]:
+    """Return the rights that `role` grants in an organization; None stands for a user who is not a member."""
     if is_operator:
         return frozenset(Right)
     return RIGHTS[role] if role else frozenset()
 
 
-def scopes_allow(scopes: Iterable[str], needed: Scope) -> bool:
-    """Whether a key with `scopes` reaches what needs `needed`; `manage` includes `read`."""
-    held = set(scopes)
-    return needed in held or (needed is Scope.READ and Scope.MANAGE in held)
+def is_scope_granted(scopes: Iterable[str], needed: Scope) -> bool:
+    """Whether a key with `scopes` has the scope `needed`; `manage` includes `read`."""
+    granted = set(scopes)
+    return needed in granted or (needed is Scope.READ and Scope.MANAGE in granted)

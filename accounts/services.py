@@ -1,7 +1,7 @@
-"""Writes of accounts: organizations, memberships, API keys.
+"""Changes to organizations, memberships and API keys.
 
-Each change of a key reaches the gateways on commit. With Redis away the change still stands, the error is logged, and
-the next full publication brings it over.
+Each change is published to the gateways on commit. If Redis is unavailable the change is kept, the error is logged,
+and the next periodic publication (`accounts.tasks.publish_keys`) delivers it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from accounts import keys, publish
+from accounts import key_generation, key_publication
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.roles import Role, Scope
 from gateway.contract import key_hash
@@ -26,29 +26,31 @@ def create_organization(*, slug: str, name: str) -> Organization:
 
 
 def set_role(*, organization: Organization, user: User, role: Role) -> Membership:
-    """Make `user` a member with `role`, or change the role."""
+    """Add `user` as a member with `role`, or change the role of an existing member."""
     membership, _ = Membership.objects.update_or_create(
         organization=organization, user=user, defaults={"role": role.value}
     )
-    transaction.on_commit(publish.publish_all, robust=True)
+    transaction.on_commit(key_publication.republish_all_keys, robust=True)
     return membership
 
 
 @transaction.atomic
 def remove_member(*, organization: Organization, user: User, now: datetime) -> None:
-    """End the membership; leaving an organization revokes the person's keys in it."""
+    """Remove the membership and revoke the user's keys in this organization."""
     Membership.objects.filter(organization=organization, user=user).delete()
     ApiKey.objects.filter(organization=organization, user=user, revoked_at=None).update(revoked_at=now)
-    transaction.on_commit(publish.publish_all, robust=True)
+    transaction.on_commit(key_publication.republish_all_keys, robust=True)
 
 
 @transaction.atomic
-def account_changed(user: User, now: datetime) -> None:
-    """After a change of a person's account, written already: who is no longer active loses all keys for good, and the
-    gateways hear what the others may do now."""
+def apply_account_change(user: User, now: datetime) -> None:
+    """Apply the consequences of a saved change of `user`: revoke the keys of an inactive user, republish all keys.
+
+    Revocation is final; reactivating the user does not restore the keys.
+    """
     if not user.is_active:
         ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
-    transaction.on_commit(publish.publish_all, robust=True)
+    transaction.on_commit(key_publication.republish_all_keys, robust=True)
 
 
 @transaction.atomic
@@ -63,26 +65,30 @@ def create_key(
     now: datetime,
     kind: str = ApiKey.Kind.USER,
 ) -> tuple[ApiKey, str]:
-    """A new key and its secret, which is nowhere kept. `deployments` None = all that the organization may call."""
-    secret = keys.make(secrets.choice)
+    """Create a key; returns it with its secret, which is not stored.
+
+    `deployments` lists the ids of the deployments that the key may call; None means all. Raises ValueError for an
+    unknown scope.
+    """
+    secret = key_generation.generate_secret(secrets.choice)
     key = ApiKey.objects.create(
         organization=organization,
         user=user,
         kind=kind,
         name=name,
-        prefix=keys.shown(secret),
+        prefix=key_generation.get_display_prefix(secret),
         key_hash=key_hash(secret),
         scopes=[Scope(scope).value for scope in scopes],
         expires_at=expires_at,
         deployments=None if deployments is None else list(deployments),
         created_at=now,
     )
-    transaction.on_commit(lambda: publish.publish_key(key), robust=True)
+    transaction.on_commit(lambda: key_publication.publish_key(key), robust=True)
     return key, secret
 
 
-def mint_playground_key(*, organization: Organization, user: User, deployment_id: uuid.UUID, now: datetime) -> str:
-    """A secret of five minutes with which the console calls one deployment as `user`."""
+def create_playground_key(*, organization: Organization, user: User, deployment_id: uuid.UUID, now: datetime) -> str:
+    """Create a key with which the console calls one deployment as `user` for five minutes; returns its secret."""
     _, secret = create_key(
         organization=organization,
         user=user,
@@ -98,21 +104,21 @@ def mint_playground_key(*, organization: Organization, user: User, deployment_id
 
 @transaction.atomic
 def revoke_key(key: ApiKey, now: datetime) -> None:
-    """Refused by every gateway within a second. Revoking twice changes nothing."""
+    """Revoke a key; gateways refuse it within a second. Idempotent."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now)
     key.refresh_from_db(fields=["revoked_at"])
-    transaction.on_commit(lambda: publish.withdraw_key(key), robust=True)
+    transaction.on_commit(lambda: key_publication.withdraw_key(key), robust=True)
 
 
-def note_use(key_ids_to_times: dict[uuid.UUID, datetime]) -> None:
-    """Raise `last_used_at` of the given keys; never lowers it."""
-    for key in ApiKey.objects.filter(pk__in=key_ids_to_times):
-        used_at = key_ids_to_times[key.pk]
+def record_key_use(used_at_by_key_id: dict[uuid.UUID, datetime]) -> None:
+    """Update `last_used_at` of the given keys; the value never decreases."""
+    for key in ApiKey.objects.filter(pk__in=used_at_by_key_id):
+        used_at = used_at_by_key_id[key.pk]
         if key.last_used_at is None or key.last_used_at < used_at:
             ApiKey.objects.filter(pk=key.pk).update(last_used_at=used_at)
 
 
-def forget_old_playground_keys(now: datetime) -> int:
-    """Delete playground keys a day after their end; usage keeps their ids."""
-    old = ApiKey.objects.filter(kind=ApiKey.Kind.PLAYGROUND, expires_at__lt=now - timedelta(days=1))
-    return old.delete()[0]
+def delete_expired_playground_keys(now: datetime) -> int:
+    """Delete playground keys one day after they expired; returns how many. Usage keeps their ids."""
+    expired = ApiKey.objects.filter(kind=ApiKey.Kind.PLAYGROUND, expires_at__lt=now - timedelta(days=1))
+    return expired.delete()[0]

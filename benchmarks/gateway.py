@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 import redis  # noqa: E402
 import uvloop  # noqa: E402
 
-from console.machine import embedded, program  # noqa: E402
+from console.machine import embedded_servers, process_spec  # noqa: E402
 from gateway import contract  # noqa: E402
 
 NGINX = Path("/usr/sbin/nginx")
@@ -158,10 +158,10 @@ def running(command: list[str], port: int, **environment: str) -> Iterator[None]
 
 @contextmanager
 def valkey(folder: Path) -> Iterator[str]:
-    port = embedded.free_port()
-    process = program.start(embedded.valkey(folder, port, "bench"))
+    port = embedded_servers.find_free_port()
+    process = process_spec.start_process(embedded_servers.prepare_valkey(folder, port, "bench"))
     try:
-        yield embedded.redis_url(port, "bench")
+        yield embedded_servers.build_redis_url(port, "bench")
     finally:
         process.kill()
         process.wait()
@@ -202,7 +202,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-benchmark-")))
         folder.chmod(0o755)
-        replica, nginx, gateway = (embedded.free_port() for _ in range(3))
+        replica, nginx, gateway = (embedded_servers.find_free_port() for _ in range(3))
         url = stack.enter_context(valkey(folder / "valkey"))
         stack.enter_context(running([sys.executable, __file__, "--replica", str(replica)], replica))
         template = (ROOT / "benchmarks" / "gateway.nginx.conf").read_text()

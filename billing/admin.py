@@ -1,4 +1,4 @@
-"""Usage for support staff, to look at."""
+"""Django admin for support staff: hourly usage, read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts that money will rest on. UsageEvent is append-only: the application's role may neither update nor delete."""
+"""Usage of the gateway: one append-only row per request, sums per hour, and the position of the ingestion."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from django.db import models
 
 
 class UsageEvent(models.Model):
-    """One request at the gateway, exactly once: (request_id, admitted_at) is the key of a table partitioned by day.
+    """One request at the gateway. The table is partitioned by UTC day of `admitted_at` and rows are kept for 35 days.
 
-    Partitions are made and dropped by SECURITY DEFINER functions of `console_owner`; rows are kept 35 days.
+    The application's database role can insert rows but neither update nor delete them; a trigger enforces the same for
+    the owner. Partitions are managed by `billing.partitions`.
     """
 
     pk = models.CompositePrimaryKey("request_id", "admitted_at")
@@ -43,8 +44,10 @@ class UsageEvent(models.Model):
 
 
 class UsageHour(models.Model):
-    """Requests and tokens per hour (of admission), deployment, key and caller; raised in the same transaction as
-    the events, so a replay changes nothing."""
+    """Requests and tokens per hour of admission, deployment, key, user and organization.
+
+    Updated in the transaction that inserts the events, so a repeated event is not counted twice.
+    """
 
     organization_id = models.UUIDField()
     owner_organization_id = models.UUIDField()
@@ -74,7 +77,7 @@ class UsageHour(models.Model):
 
 
 class StreamPosition(models.Model):
-    """The last stream entry committed by a consumer, in the same transaction as its rows."""
+    """The id of the last stream entry that a consumer has committed, written in the same transaction as its rows."""
 
     consumer = models.CharField(primary_key=True, max_length=40)
     position = models.CharField(max_length=40)

@@ -1,4 +1,4 @@
-"""Reads of usage: sums over whole hours from the hourly rows, over broken hours from the events themselves."""
+"""Sums of usage over a period: full hours from the hourly rows, partial hours at both ends from the events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models.functions import Trunc
 
 from billing.models import UsageEvent, UsageHour
 
-GROUPS = {
+GROUP_COLUMNS = {
     "deployment": "deployment_id",
     "api_key": "key_id",
     "user": "user_id",
@@ -21,7 +21,7 @@ GROUPS = {
     "hour": "hour",
     "day": "day",
 }
-Groups = Any  # QuerySet of dicts: `group` and SUMS; its exact type depends on the columns
+GroupRows = Any  # a QuerySet of dicts with the keys `group` and SUMS
 SUMS = ("requests", "input_tokens", "cached_input_tokens", "output_tokens")
 
 
@@ -40,51 +40,55 @@ class Totals:
 
 @dataclass(frozen=True)
 class UsageRow(Totals):
-    """Totals of one group; `group` is the id, or for `hour` and `day` the start (aware, UTC)."""
+    """Totals of one group. `group` is an id, or the start (aware, UTC) for the groupings `hour` and `day`."""
 
     group: Any = None
 
 
-def usage(*, condition: Q, since: datetime, until: datetime, group_by: str) -> list[UsageRow]:
-    """Sums of what was admitted in [since, until), by one of GROUPS, in ascending order for times and most requests
-    first for ids. `condition` is over the organization, deployment, key and user columns."""
+def sum_usage(*, condition: Q, since: datetime, until: datetime, group_by: str) -> list[UsageRow]:
+    """Sum the requests admitted in [since, until) by one of GROUP_COLUMNS.
+
+    `condition` filters by the organization, deployment, key and user columns. Times are sorted ascending, ids by number
+    of requests, descending. Groups without requests are absent.
+    """
     sums: dict[Any, Totals] = {}
-    for rows in _parts(condition, since, until, group_by):
+    for rows in _query_parts(condition, since, until, group_by):
         for row in rows:
             group = row.pop("group")
             sums[group] = sums.get(group, Totals()) + Totals(**{name: row[name] or 0 for name in SUMS})
-    listed = [UsageRow(**vars(total), group=group) for group, total in sums.items()]
+    usage_rows = [UsageRow(**vars(total), group=group) for group, total in sums.items()]
     if group_by in ("hour", "day"):
-        return sorted(listed, key=lambda row: row.group)
-    return sorted(listed, key=lambda row: (-row.requests, str(row.group)))
+        return sorted(usage_rows, key=lambda row: row.group)
+    return sorted(usage_rows, key=lambda row: (-row.requests, str(row.group)))
 
 
-def totals_by_deployment(ids: Iterable[uuid.UUID], since: datetime, until: datetime) -> dict[uuid.UUID, UsageRow]:
-    """Totals of the given deployments in [since, until); deployments without requests are absent."""
-    rows = usage(condition=Q(deployment_id__in=list(ids)), since=since, until=until, group_by="deployment")
+def sum_usage_by_deployment(ids: Iterable[uuid.UUID], since: datetime, until: datetime) -> dict[uuid.UUID, UsageRow]:
+    """Sum the usage of the given deployments in [since, until); deployments without requests are absent."""
+    rows = sum_usage(condition=Q(deployment_id__in=list(ids)), since=since, until=until, group_by="deployment")
     return {row.group: row for row in rows}
 
 
-def start_of_month(now: datetime) -> datetime:
+def get_month_start(now: datetime) -> datetime:
+    """Return the first moment (UTC) of the calendar month of `now`."""
     return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def _parts(condition: Q, since: datetime, until: datetime, group_by: str) -> list[Groups]:
-    """Whole hours from UsageHour, the broken hours at either end from UsageEvent."""
-    first, last = _hour_at_or_after(since), _hour_at_or_before(until)
+def _query_parts(condition: Q, since: datetime, until: datetime, group_by: str) -> list[GroupRows]:
+    """Split the period into full hours, read from UsageHour, and partial hours, read from UsageEvent."""
+    first, last = _round_up_to_hour(since), _round_down_to_hour(until)
     if last <= first:
-        return [_events(condition, since, until, group_by)] if since < until else []
-    parts = [_hours(condition, first, last, group_by)]
+        return [_query_events(condition, since, until, group_by)] if since < until else []
+    parts = [_query_hours(condition, first, last, group_by)]
     if since < first:
-        parts.append(_events(condition, since, first, group_by))
+        parts.append(_query_events(condition, since, first, group_by))
     if last < until:
-        parts.append(_events(condition, last, until, group_by))
+        parts.append(_query_events(condition, last, until, group_by))
     return parts
 
 
-def _hours(condition: Q, since: datetime, until: datetime, group_by: str) -> Groups:
+def _query_hours(condition: Q, since: datetime, until: datetime, group_by: str) -> GroupRows:
     rows = UsageHour.objects.filter(condition, hour__gte=since, hour__lt=until)
-    return _grouped(rows, "hour", group_by).annotate(
+    return _group(rows, "hour", group_by).annotate(
         requests=Sum("requests"),
         input_tokens=Sum("input_tokens"),
         cached_input_tokens=Sum("cached_input_tokens"),
@@ -92,9 +96,9 @@ def _hours(condition: Q, since: datetime, until: datetime, group_by: str) -> Gro
     )
 
 
-def _events(condition: Q, since: datetime, until: datetime, group_by: str) -> Groups:
+def _query_events(condition: Q, since: datetime, until: datetime, group_by: str) -> GroupRows:
     rows = UsageEvent.objects.filter(condition, admitted_at__gte=since, admitted_at__lt=until)
-    return _grouped(rows, "admitted_at", group_by).annotate(
+    return _group(rows, "admitted_at", group_by).annotate(
         requests=Count("request_id"),
         input_tokens=Sum("input_tokens"),
         cached_input_tokens=Sum("cached_input_tokens"),
@@ -102,16 +106,16 @@ def _events(condition: Q, since: datetime, until: datetime, group_by: str) -> Gr
     )
 
 
-def _grouped(rows: QuerySet[Any], time: str, group_by: str) -> Groups:
-    column = GROUPS[group_by]
-    kind = Trunc(time, column, tzinfo=UTC) if column in ("hour", "day") else F(column)
-    return rows.order_by().values(group=kind)
+def _group(rows: QuerySet[Any], time_column: str, group_by: str) -> GroupRows:
+    column = GROUP_COLUMNS[group_by]
+    group = Trunc(time_column, column, tzinfo=UTC) if column in ("hour", "day") else F(column)
+    return rows.order_by().values(group=group)
 
 
-def _hour_at_or_before(time: datetime) -> datetime:
+def _round_down_to_hour(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _hour_at_or_after(time: datetime) -> datetime:
-    floor = _hour_at_or_before(time)
-    return floor if floor == time else floor + timedelta(hours=1)
+def _round_up_to_hour(time: datetime) -> datetime:
+    hour = _round_down_to_hour(time)
+    return hour if hour == time else hour + timedelta(hours=1)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from importlib import import_module
 
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest
 
 from accounts.models import ApiKey, Membership, Organization, User
-from accounts.queries import api_keys as listed_api_keys
-from accounts.roles import Right, Role, rights_of
+from accounts.queries import list_api_keys
+from accounts.roles import Right, Role, get_rights
 from deployments.models import Deployment, Replica
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks, and for which organizations: `roles` maps organization id → role. `scoped_to` narrows an API key to
-    its organization (None: all of the person's organizations; for an operator, all there are)."""
+    """Who makes a request, and for which organizations: `roles` maps organization id → role. `scoped_to` narrows an API
+    key to its organization (None: all of the person's organizations; for an operator, all there are)."""
 
     user: User
     roles: dict[uuid.UUID, Role]
@@ -28,7 +32,7 @@ class Actor:
         return self.user.is_operator
 
     def may(self, right: Right, organization_id: uuid.UUID) -> bool:
-        return right in rights_of(self.roles.get(organization_id), is_operator=self.is_operator)
+        return right in get_rights(self.roles.get(organization_id), is_operator=self.is_operator)
 
 
 def actor_of(user: User, scoped_to: Organization | None = None) -> Actor:
@@ -37,6 +41,19 @@ def actor_of(user: User, scoped_to: Organization | None = None) -> Actor:
     if scoped_to and not user.is_operator:
         rows = rows.filter(organization=scoped_to)
     return Actor(user, {row.organization_id: Role(row.role) for row in rows}, scoped_to)
+
+
+def actor_of_session(session_key: str | None) -> Actor | None:
+    """The actor that the session belongs to now: None once the session is over, the password changed or the person is
+    inactive."""
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    user = get_user(request)
+    return actor_of(user) if isinstance(user, User) and user.is_active else None
+
+
+def rights_in(actor: Actor, deployment: Deployment) -> frozenset[Right]:
+    return frozenset(right for right in Right if actor.may(right, deployment.organization_id))
 
 
 def visible(actor: Actor, path: str = "organization_id") -> Q:
@@ -51,15 +68,20 @@ def may_somewhere(actor: Actor, right: Right) -> bool:
     return actor.is_operator or any(actor.may(right, organization_id) for organization_id in actor.roles)
 
 
+def organization_ids(actor: Actor, right: Right) -> list[uuid.UUID]:
+    """The organizations of the actor's memberships in which the actor has the right."""
+    return [organization_id for organization_id in actor.roles if actor.may(right, organization_id)]
+
+
 def organizations(actor: Actor) -> QuerySet[Organization]:
     return Organization.objects.filter(visible(actor, "pk")).order_by("name")
 
 
 def api_keys(actor: Actor) -> QuerySet[ApiKey]:
     """Keys that people made: a person's own, and all of the organizations where the person manages keys."""
-    managed = [one for one in actor.roles if actor.may(Right.MANAGE_ORGANIZATION_KEYS, one)]
+    managed = organization_ids(actor, Right.MANAGE_ORGANIZATION_KEYS)
     condition = Q() if actor.is_operator else Q(user=actor.user) | Q(organization_id__in=managed)
-    return listed_api_keys().filter(visible(actor), condition)
+    return list_api_keys().filter(visible(actor), condition)
 
 
 def deployments(actor: Actor) -> QuerySet[Deployment]:
@@ -78,6 +100,19 @@ def deployment(actor: Actor, reference: str) -> Deployment:
     if len(found) != 1:
         raise Http404("No such deployment.")
     return found[0]
+
+
+def deployment_to_change(actor: Actor, reference: str) -> Deployment:
+    """As `deployment`; raises PermissionDenied if the actor may see it, but not change it."""
+    found = deployment(actor, reference)
+    if not actor.may(Right.DEPLOY, found.organization_id):
+        raise PermissionDenied("Your role may look at deployments, not change them. Ask an admin of the organization.")
+    return found
+
+
+def deleted_deployment(actor: Actor, deployment_id: uuid.UUID) -> Deployment | None:
+    """One that the actor could see until it was deleted."""
+    return Deployment.objects.filter(visible(actor), id=deployment_id).exclude(deleted_at=None).first()
 
 
 def replica(actor: Actor, deployment: Deployment, reference: str) -> Replica:

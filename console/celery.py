@@ -11,8 +11,8 @@ from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
 from celery.signals import beat_init, worker_process_init, worker_ready
 
-from console.machine.program import SET_DEATH_SIGNAL
-from console.machine.programs import note_ready
+from console.machine.console_processes import mark_ready
+from console.machine.process_spec import PR_SET_PDEATHSIG
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container: our messages are JSON
@@ -27,14 +27,17 @@ app.conf.beat_schedule = {
     "publish keys": {"task": "accounts.tasks.publish_keys", "schedule": 15.0, "options": {"expires": 15}},
     "ingest usage": {"task": "billing.tasks.ingest_usage", "schedule": 2.0, "options": {"expires": 2}},
     "roll partitions": {"task": "billing.tasks.roll_partitions", "schedule": crontab(minute="0")},
-    "forget playground keys": {"task": "accounts.tasks.forget_old_playground_keys", "schedule": crontab(minute="30")},
+    "delete expired playground keys": {
+        "task": "accounts.tasks.delete_expired_playground_keys",
+        "schedule": crontab(minute="30"),
+    },
 }
 
 
 @worker_ready.connect
 @beat_init.connect
 def _say_ready(**_: Any) -> None:
-    note_ready()
+    mark_ready()
 
 
 @worker_process_init.connect
@@ -42,6 +45,6 @@ def _die_with_the_worker(**_: Any) -> None:
     """A pool process whose worker was killed would wait for work for ever, with its database connections."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:
         os._exit(1)

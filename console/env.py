@@ -1,7 +1,7 @@
-"""The environment as one frozen value: every setting of rest.md §1 is read here and nowhere else.
+"""All settings of the console, read once from environment variables and a `.env` file next to manage.py.
 
-A `.env` file beside manage.py fills what the environment leaves open. Ports are integers, folders absolute paths,
-durations seconds. Raises `InvalidEnvironment` with one line that names the variable.
+docs/operations.md documents each variable. Environment variables take precedence over the file. Folders are absolute
+paths, durations are in seconds. Invalid values raise `InvalidEnvironment` with one line that names the variable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-# How long a replica may stay in each starting phase, may fail its probe, and may take to finish its requests.
+# Deadlines of the start phases, of failing readiness probes, and of draining.
 LIFECYCLE_SECONDS = {
     "PHASE_DEADLINE_REQUESTING_GPU_SECONDS": 600,
     "PHASE_DEADLINE_DOWNLOADING_MODEL_SECONDS": 3600,
@@ -23,13 +23,13 @@ LIFECYCLE_SECONDS = {
     "UNHEALTHY_DEADLINE_SECONDS": 60,
     "DRAIN_SECONDS": 60,
 }
-# The slowest that a model's weights may come in, MiB per second: deadlines grow by what they take; with 0 they do not.
+# Lowest expected rates of loading model weights. Deadlines are extended by size / rate; a rate of 0 adds nothing.
 LIFECYCLE_RATES = {
     "DOWNLOAD_FLOOR_MIB_PER_SECOND": 20,
     "INITIALIZE_FLOOR_MIB_PER_SECOND": 40,
 }
-# What a replica is meant to carry, in percent of its max concurrency; over how long the load is averaged; how long a
-# request may wait before it counts as a backlog; how far apart the load is kept.
+# Target load in percent of the max concurrency, averaging window, queueing time that counts as a backlog, sample
+# interval.
 AUTOSCALER = {
     "AUTOSCALER_TARGET_PERCENT": 70,
     "AUTOSCALER_MEAN_SECONDS": 60,
@@ -39,13 +39,11 @@ AUTOSCALER = {
 
 
 class InvalidEnvironment(Exception):
-    """A setting cannot be used; the message names it and says what is expected."""
+    """A variable has an invalid value; the message names it and states what is expected."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """All settings that come from outside."""
-
     data_dir: Path
     host: str
     console_port: int
@@ -66,7 +64,7 @@ class Environment:
 
     @property
     def reachable_host(self) -> str:
-        """Where this machine reaches itself: a wildcard address is no address to call."""
+        """The address for connections from this machine; a wildcard address cannot be connected to."""
         return "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
 
     @property
@@ -83,54 +81,56 @@ class Environment:
 
 
 def read(variables: Mapping[str, str]) -> Environment:
-    """Parse `variables` (usually `os.environ` over `.env`)."""
+    """Parse variables. Raises InvalidEnvironment."""
     data_dir = Path(variables.get("CONSOLE_DATA_DIR") or "var").expanduser()
     return Environment(
         data_dir=data_dir if data_dir.is_absolute() else ROOT / data_dir,
         host=variables.get("CONSOLE_HOST") or "127.0.0.1",
-        **_ports(variables),
-        database_url=_url(variables, "DATABASE_URL", "postgresql://", "postgres://"),
-        redis_url=_url(variables, "REDIS_URL", "redis://", "rediss://"),
+        **_parse_ports(variables),
+        database_url=_parse_url(variables, "DATABASE_URL", "postgresql://", "postgres://"),
+        redis_url=_parse_url(variables, "REDIS_URL", "redis://", "rediss://"),
         secret_key=variables.get("CONSOLE_SECRET_KEY", ""),
-        encryption_keys=_keys(variables, "CONSOLE_ENCRYPTION_KEYS"),
-        demo=_switch(variables, "CONSOLE_DEMO", default=True),
-        scale_down_delay_floor_seconds=_integer(variables, "SCALE_DOWN_DELAY_FLOOR_SECONDS", 300),
-        debug=_switch(variables, "CONSOLE_DEBUG", default=False),
+        encryption_keys=_parse_encryption_keys(variables, "CONSOLE_ENCRYPTION_KEYS"),
+        demo=_parse_switch(variables, "CONSOLE_DEMO", default=True),
+        scale_down_delay_floor_seconds=_parse_integer(variables, "SCALE_DOWN_DELAY_FLOOR_SECONDS", 300),
+        debug=_parse_switch(variables, "CONSOLE_DEBUG", default=False),
         allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
-        https=_switch(variables, "CONSOLE_HTTPS", default=False),
-        lifecycle_seconds={name: _integer(variables, name, usual) for name, usual in LIFECYCLE_SECONDS.items()},
-        lifecycle_rates={name: _integer(variables, name, usual) for name, usual in LIFECYCLE_RATES.items()},
-        autoscaler=_autoscaler(variables),
+        https=_parse_switch(variables, "CONSOLE_HTTPS", default=False),
+        lifecycle_seconds={
+            name: _parse_integer(variables, name, default) for name, default in LIFECYCLE_SECONDS.items()
+        },
+        lifecycle_rates={name: _parse_integer(variables, name, default) for name, default in LIFECYCLE_RATES.items()},
+        autoscaler=_parse_autoscaler(variables),
     )
 
 
-def dotenv(text: str) -> dict[str, str]:
-    """The assignments of a `.env` file: `NAME=value` lines, `#` comments, optional quotes."""
+def parse_dotenv(text: str) -> dict[str, str]:
+    """Parse a `.env` file: `NAME=value` lines, optionally after `export` and with quotes; `#` comments."""
     lines = (line.strip().removeprefix("export ") for line in text.splitlines())
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
-def merged(variables: Mapping[str, str]) -> dict[str, str]:
-    """`variables`, filled up from the `.env` file at the root."""
+def merge_dotenv(variables: Mapping[str, str]) -> dict[str, str]:
+    """Add the variables of the `.env` file that are not in `variables`."""
     path = ROOT / ".env"
-    return {**(dotenv(path.read_text()) if path.exists() else {}), **variables}
+    return {**(parse_dotenv(path.read_text()) if path.exists() else {}), **variables}
 
 
-def from_process(variables: Mapping[str, str]) -> Environment:
-    """The environment of this process."""
-    return read(merged(variables))
+def read_with_dotenv(variables: Mapping[str, str]) -> Environment:
+    """Parse variables and the `.env` file. Raises InvalidEnvironment."""
+    return read(merge_dotenv(variables))
 
 
-def _integer(variables: Mapping[str, str], name: str, default: int) -> int:
+def _parse_integer(variables: Mapping[str, str], name: str, default: int) -> int:
     text = variables.get(name) or str(default)
     if not text.isdecimal():
         raise InvalidEnvironment(f"{name} must be a whole number, not {text!r}.")
     return int(text)
 
 
-def _autoscaler(variables: Mapping[str, str]) -> dict[str, int]:
-    values = {name: _integer(variables, name, usual) for name, usual in AUTOSCALER.items()}
+def _parse_autoscaler(variables: Mapping[str, str]) -> dict[str, int]:
+    values = {name: _parse_integer(variables, name, default) for name, default in AUTOSCALER.items()}
     if not 1 <= (percent := values["AUTOSCALER_TARGET_PERCENT"]) <= 100:
         raise InvalidEnvironment(f"AUTOSCALER_TARGET_PERCENT must be between 1 and 100, not {percent}.")
     if values["AUTOSCALER_SAMPLE_SECONDS"] < 1:
@@ -138,50 +138,50 @@ def _autoscaler(variables: Mapping[str, str]) -> dict[str, int]:
     return values
 
 
-def _switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
+def _parse_switch(variables: Mapping[str, str], name: str, *, default: bool) -> bool:
     text = variables.get(name) or str(int(default))
     if text not in {"0", "1"}:
         raise InvalidEnvironment(f"{name} must be 0 or 1, not {text!r}.")
     return text == "1"
 
 
-def _keys(variables: Mapping[str, str], name: str) -> str:
-    """Keys of 32 bytes in base64, which the message does not repeat."""
+def _parse_encryption_keys(variables: Mapping[str, str], name: str) -> str:
+    """Validate comma-separated keys of 32 bytes in base64; error messages never contain a key."""
     keys = [key.strip() for key in variables.get(name, "").split(",") if key.strip()]
-    for place, key in enumerate(keys, 1):
-        if not _is_key(key):
+    for position, key in enumerate(keys, 1):
+        if not _is_encryption_key(key):
             raise InvalidEnvironment(
-                f"{name} must be keys of 32 bytes in base64, separated by commas; key {place} is not one. "
+                f"{name} must be keys of 32 bytes in base64, separated by commas; key {position} is not one. "
                 "Make one with: openssl rand -base64 32"
             )
     return ",".join(keys)
 
 
-def _is_key(key: str) -> bool:
+def _is_encryption_key(key: str) -> bool:
     try:
         return len(base64.b64decode(key, altchars=b"-_" if set(key) & set("-_") else b"+/", validate=True)) == 32
     except ValueError:
         return False
 
 
-def _url(variables: Mapping[str, str], name: str, *schemes: str) -> str:
+def _parse_url(variables: Mapping[str, str], name: str, *schemes: str) -> str:
     text = variables.get(name, "")
     if text and not text.startswith(schemes):
         raise InvalidEnvironment(f"{name} must begin with {schemes[0]}, not {text.split(':')[0]!r}.")
     return text
 
 
-def _ports(variables: Mapping[str, str]) -> dict[str, int]:
+def _parse_ports(variables: Mapping[str, str]) -> dict[str, int]:
     defaults = {"CONSOLE_PORT": 8000, "GATEWAY_PORT": 8001, "METRICS_PORT": 8002}
-    ports = {name: _port(variables, name, default) for name, default in defaults.items()}
+    ports = {name: _parse_port(variables, name, default) for name, default in defaults.items()}
     for name, other in combinations(ports, 2):
         if ports[name] == ports[other]:
             raise InvalidEnvironment(f"{name} and {other} are both {ports[name]}; each needs a port of its own.")
     return {name.lower(): port for name, port in ports.items()}
 
 
-def _port(variables: Mapping[str, str], name: str, default: int) -> int:
-    port = _integer(variables, name, default)
+def _parse_port(variables: Mapping[str, str], name: str, default: int) -> int:
+    port = _parse_integer(variables, name, default)
     if not 1 <= port <= 65535:
         raise InvalidEnvironment(f"{name} must be a port between 1 and 65535, not {port}.")
     return port

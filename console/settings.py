@@ -9,7 +9,7 @@ from console import env
 
 django_stubs_ext.monkeypatch()  # QuerySet[Model] and ModelAdmin[Model] work at run time too
 
-ENVIRONMENT = env.from_process(os.environ)
+ENVIRONMENT = env.read_with_dotenv(os.environ)
 BASE_DIR = env.ROOT
 DATA_DIR = ENVIRONMENT.data_dir
 
@@ -39,7 +39,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "console.middleware.request_id",
-    "console.api.middleware.problem_documents",
+    "console.api.problems.problem_documents",
     "django.middleware.security.SecurityMiddleware",
     "console.middleware.content_security_policy",
     "console.middleware.StaticFiles",
@@ -67,9 +67,9 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "console.context_processors.console",
+                "console.components.layout.layout_context",
             ],
-            "builtins": ["console.templatetags.console"],
+            "builtins": ["console.components.template_tags"],
         },
     }
 ]
@@ -120,7 +120,7 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "accounts.allauth_adapter.AccountAdapter"
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [

@@ -2,54 +2,23 @@
 
 from allauth.account import views as accounts
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path, re_path
+from django.views.decorators.http import require_safe
+from django.views.generic import RedirectView
 
-from console.views import (
-    actions,
-    api_keys,
-    catalog,
-    deployment,
-    deployments,
-    edit,
-    home,
-    logs,
-    new,
-    playground,
-    revisions,
-    theme,
-    usage,
-)
+from console.components import theme
 
 urlpatterns = [
-    path("", home.home, name="home"),
+    path("", require_safe(login_required(RedirectView.as_view(pattern_name="deployments"))), name="home"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("console.api.urls")),
-    path("theme/", theme.theme, name="theme"),
-    path("catalog/", catalog.catalog, name="catalog"),
-    path("usage/", usage.usage, name="usage"),
-    path("usage/<slug:period>/<slug:group_by>.csv", usage.download, name="usage-csv"),
-    path("settings/api-keys/", api_keys.api_keys, name="keys"),
-    path("settings/api-keys/<uuid:key_id>/revoke/", api_keys.revoke, name="revoke-api-key"),
-    path("deployments/", deployments.deployments, name="deployments"),
-    path("deployments/new/", new.new, name="new-deployment"),
-    path("deployments/new/name/", new.name, name="name-check"),
-    path("deployments/new/asked/", new.asked, name="asked"),
-    path("deployments/<uuid:deployment_id>/", deployment.deployment, name="deployment"),
-    path("deployments/<uuid:deployment_id>/events/", deployment.events, name="events"),
-    path("deployments/<uuid:deployment_id>/edit/", edit.edit, name="deployment_edit"),
-    path("deployments/<uuid:deployment_id>/edit/preview/", edit.preview, name="edit-preview"),
-    path("deployments/<uuid:deployment_id>/clone/", new.clone, name="deployment_clone"),
-    path("deployments/<uuid:deployment_id>/settings/", revisions.settings, name="settings"),
-    path("deployments/<uuid:deployment_id>/revisions/<int:number>/rollback/", revisions.rollback, name="rollback"),
-    path("deployments/<uuid:deployment_id>/retry/", actions.retry, name="retry"),
-    path("deployments/<uuid:deployment_id>/redeploy/", actions.redeploy, name="redeploy"),
-    path("deployments/<uuid:deployment_id>/terminate/", actions.terminate, name="terminate"),
-    path("deployments/<uuid:deployment_id>/delete/", actions.delete, name="delete"),
-    path("deployments/<uuid:deployment_id>/playground/", playground.playground, name="playground"),
-    path("deployments/<uuid:deployment_id>/logs/", logs.logs, name="logs"),
-    path("deployments/<uuid:deployment_id>/logs/lines.json", logs.download, name="log-lines"),
-    path("deployments/<uuid:deployment_id>/logs/stream/", logs.log_stream, name="log-stream"),
-    path("deployments/<uuid:deployment_id>/logs/<uuid:replica_id>/stream/", logs.log_stream, name="log-stream"),
+    path("theme/", theme.set_theme, name="theme"),
+    path("catalog/", include("console.catalog.urls")),
+    path("usage/", include("console.usage.urls")),
+    path("settings/api-keys/", include("console.keys.urls")),
+    path("deployments/", include("console.deployments.urls")),
+    path("deployments/<uuid:deployment_id>/playground/", include("console.playground.urls")),
 ]
 
 # Of allauth only what the product offers: people come by invitation, so there is no sign-up and no e-mail page.

@@ -1,4 +1,4 @@
-"""Django admin for support staff: reference data to edit, everything that the reconciler writes to look at."""
+"""Django admin for support staff: reference data is editable, what services and reconciler write is read-only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deployments.models import (
 
 
 class ReadOnly:
-    """To look at: these rows have one writer, and it is not a person."""
+    """These rows have one writer, which is not the admin."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -1,7 +1,7 @@
-"""What people read in the timeline: one sentence per fact, made here and nowhere else.
+"""The events of the timeline: one builder per kind, the only place that words them.
 
-A builder returns an unsaved `DeploymentEvent`; whoever changed the rows saves it in the same transaction. `CONSOLE` is
-the actor of what the product did by itself.
+A builder returns an unsaved `DeploymentEvent`, which the writer of the rows saves in the same transaction. CONSOLE is
+the actor of what the reconciler did.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any
 from uuid import UUID
 
 from accounts.models import User
-from deployments import diffs
-from deployments.diffs import Change
+from deployments.config.diff import Change, sentence
 from deployments.models import Deployment, DeploymentEvent, Replica, Revision
-from deployments.reconciler.actions import Scale, Wake
+from deployments.states import ReplicaState
 
 CONSOLE = "console"
 GIB = 2**30
-_LONGEST = 300
+MAX_CHARACTERS = 300
 
 
 class Kind(StrEnum):
@@ -55,7 +54,7 @@ class Kind(StrEnum):
     REDEPLOYED = "redeployed"
 
 
-# What changes the configuration or the wish, and with it the deployment's version.
+# Kinds that change the desired state, and with it the deployment's version.
 CHANGES = (
     Kind.CREATED,
     Kind.EDITED,
@@ -68,7 +67,7 @@ CHANGES = (
 
 
 def short(replica: Replica) -> str:
-    """How people see a replica: "r-b05e"."""
+    """The name of a replica that users see: "r-b05e"."""
     return short_id(replica.id)
 
 
@@ -81,9 +80,8 @@ def actor(user: User | None) -> str:
 
 
 def created(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
-    count = deployment.desired_replicas
-    wanted = "1 replica" if count == 1 else f"{count} replicas"
-    return _event(deployment, Kind.CREATED, f"{actor(by)} created the deployment, {wanted} wanted", now, by=by)
+    summary = f"{actor(by)} created the deployment, {_count(deployment.desired_replicas)} wanted"
+    return _event(deployment, Kind.CREATED, summary, now, by=by)
 
 
 def pending(deployment: Deployment, reason: str, now: datetime) -> DeploymentEvent:
@@ -105,7 +103,7 @@ def deleted(deployment: Deployment, by: User | None, now: datetime) -> Deploymen
 def edited(
     deployment: Deployment, changes: Sequence[Change], revision: Revision | None, by: User | None, now: datetime
 ) -> DeploymentEvent:
-    what = f"{actor(by)} changed {diffs.sentence(changes)}"
+    what = f"{actor(by)} changed {sentence(changes)}"
     summary = f"Revision {revision.number}: {what}" if revision else what
     return _event(deployment, Kind.EDITED, summary, now, _changed(changes, revision), by)
 
@@ -113,15 +111,15 @@ def edited(
 def rolled_back(
     deployment: Deployment, changes: Sequence[Change], revision: Revision, by: User | None, now: datetime
 ) -> DeploymentEvent:
-    """`revision` is the new one; it says which one it restores."""
+    """`revision` is the new one; it names the one that it restores."""
     what = f"{actor(by)} rolled back to revision {revision.restores}"
-    summary = f"Revision {revision.number}: {what}, {diffs.sentence(changes)}"
+    summary = f"Revision {revision.number}: {what}, {sentence(changes)}"
     data = {**_changed(changes, revision), "restores": revision.restores}
     return _event(deployment, Kind.ROLLED_BACK, summary, now, data, by)
 
 
 def _changed(changes: Sequence[Change], revision: Revision | None) -> dict[str, Any]:
-    return {"changes": [asdict(one) for one in changes], "revision": revision.number if revision else None}
+    return {"changes": [asdict(change) for change in changes], "revision": revision.number if revision else None}
 
 
 def retried(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
@@ -129,9 +127,8 @@ def retried(deployment: Deployment, by: User | None, now: datetime) -> Deploymen
 
 
 def redeployed(deployment: Deployment, by: User | None, now: datetime) -> DeploymentEvent:
-    count = deployment.desired_replicas
-    wanted = "1 replica" if count == 1 else f"{count} replicas"
-    return _event(deployment, Kind.REDEPLOYED, f"{actor(by)} redeployed it, {wanted} wanted", now, by=by)
+    summary = f"{actor(by)} redeployed it, {_count(deployment.desired_replicas)} wanted"
+    return _event(deployment, Kind.REDEPLOYED, summary, now, by=by)
 
 
 def failed(deployment: Deployment, cause: Mapping[str, Any], failures: int, now: datetime) -> DeploymentEvent:
@@ -139,46 +136,54 @@ def failed(deployment: Deployment, cause: Mapping[str, Any], failures: int, now:
     return _event(deployment, Kind.FAILED, summary, now, {"cause": dict(cause)})
 
 
-def replica_requested(deployment: Deployment, replica: Replica, gpu: str, now: datetime) -> DeploymentEvent:
-    return _of(deployment, replica, Kind.REPLICA_REQUESTED, f"asked for {gpu}", now)
+def replica_requested(deployment: Deployment, replica: Replica, now: datetime, *, replacing: bool) -> DeploymentEvent:
+    text = f"asked for {_gpus(deployment, replica)}"
+    if replacing:
+        return _replica_event(deployment, replica, Kind.REPLICA_REPLACED, f"{text}, in place of one that ended", now)
+    return _replica_event(deployment, replica, Kind.REPLICA_REQUESTED, text, now)
 
 
-def replica_replaced(deployment: Deployment, replica: Replica, gpu: str, now: datetime) -> DeploymentEvent:
-    return _of(deployment, replica, Kind.REPLICA_REPLACED, f"asked for {gpu}, in place of one that ended", now)
-
-
-def replica_downloading(deployment: Deployment, replica: Replica, gpu: str, at: datetime) -> DeploymentEvent:
-    size = f", downloading {replica.bytes_total / GIB:.1f} GiB" if replica.bytes_total else ", downloading the model"
-    where = f" on {replica.node}" if replica.node else ""
-    return _of(deployment, replica, Kind.REPLICA_DOWNLOADING, f"got {gpu}{where}{size}", at)
-
-
-def replica_initializing(deployment: Deployment, replica: Replica, at: datetime) -> DeploymentEvent:
-    return _of(deployment, replica, Kind.REPLICA_INITIALIZING, "starts its engine", at)
-
-
-def replica_ready(deployment: Deployment, replica: Replica, at: datetime) -> DeploymentEvent:
-    return _of(deployment, replica, Kind.REPLICA_READY, f"ready after {_clock(replica.created_at, at)}", at)
+def replica_entered(deployment: Deployment, replica: Replica, state: ReplicaState, at: datetime) -> DeploymentEvent:
+    """A starting replica moved to the next phase, or became READY."""
+    if state is ReplicaState.DOWNLOADING_MODEL:
+        total = replica.bytes_total
+        size = f", downloading {total / GIB:.1f} GiB" if total else ", downloading the model"
+        node = f" on {replica.node}" if replica.node else ""
+        text = f"got {_gpus(deployment, replica)}{node}{size}"
+        return _replica_event(deployment, replica, Kind.REPLICA_DOWNLOADING, text, at)
+    if state is ReplicaState.ENGINE_INITIALIZING:
+        return _replica_event(deployment, replica, Kind.REPLICA_INITIALIZING, "starts its engine", at)
+    minutes, seconds = divmod(int((at - replica.created_at).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    duration = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return _replica_event(deployment, replica, Kind.REPLICA_READY, f"ready after {duration}", at)
 
 
 def replica_health(deployment: Deployment, replica: Replica, now: datetime) -> DeploymentEvent:
     if replica.serving:
-        return _of(deployment, replica, Kind.REPLICA_HEALTHY, "answers its health probe again", now)
-    return _of(deployment, replica, Kind.REPLICA_UNHEALTHY, "fails its health probe and gets no requests", now)
+        return _replica_event(deployment, replica, Kind.REPLICA_HEALTHY, "answers its health probe again", now)
+    return _replica_event(
+        deployment, replica, Kind.REPLICA_UNHEALTHY, "fails its health probe and gets no requests", now
+    )
 
 
 def replica_draining(deployment: Deployment, replica: Replica, now: datetime) -> DeploymentEvent:
-    return _of(deployment, replica, Kind.REPLICA_DRAINING, "drains: it gets nothing new and finishes what it has", now)
+    return _replica_event(
+        deployment, replica, Kind.REPLICA_DRAINING, "drains: it gets nothing new and finishes what it has", now
+    )
 
 
 def replica_resumed(deployment: Deployment, replica: Replica, now: datetime) -> DeploymentEvent:
-    return _of(deployment, replica, Kind.REPLICA_RESUMED, "is wanted again and takes requests", now)
+    return _replica_event(deployment, replica, Kind.REPLICA_RESUMED, "is wanted again and takes requests", now)
 
 
-def scaled(deployment: Deployment, scale: Scale, now: datetime) -> DeploymentEvent:
-    summary = f"Scales from {_count(deployment.desired_replicas)} to {scale.replicas}"
-    data = {"from": deployment.desired_replicas, "to": scale.replicas, "inputs": dict(scale.inputs)}
-    return _event(deployment, Kind.SCALED, f"{summary}: {scale.reason}" if scale.reason else summary, now, data)
+def scaled(
+    deployment: Deployment, replicas: int, reason: str, inputs: Mapping[str, Any], now: datetime
+) -> DeploymentEvent:
+    """From the deployment's desired number to `replicas`; `inputs` are the autoscaler's."""
+    summary = f"Scales from {_count(deployment.desired_replicas)} to {replicas}"
+    data = {"from": deployment.desired_replicas, "to": replicas, "inputs": dict(inputs)}
+    return _event(deployment, Kind.SCALED, f"{summary}: {reason}" if reason else summary, now, data)
 
 
 def fell_asleep(deployment: Deployment, idle_seconds: float, now: datetime) -> DeploymentEvent:
@@ -188,10 +193,11 @@ def fell_asleep(deployment: Deployment, idle_seconds: float, now: datetime) -> D
     return _event(deployment, Kind.FELL_ASLEEP, summary, now, {"idle_seconds": idle_seconds})
 
 
-def woken(deployment: Deployment, wake: Wake, now: datetime) -> DeploymentEvent:
-    waits = f", {wake.waiting} waiting" if wake.waiting else ""
-    data = {"waiting": wake.waiting, "replicas": wake.replicas}
-    return _event(deployment, Kind.WOKEN, f"Wakes: {wake.reason}{waits}", now, data)
+def woken(deployment: Deployment, replicas: int, reason: str, waiting: int, now: datetime) -> DeploymentEvent:
+    """`waiting`: requests that wait for it."""
+    waits = f", {waiting} waiting" if waiting else ""
+    data = {"waiting": waiting, "replicas": replicas}
+    return _event(deployment, Kind.WOKEN, f"Wakes: {reason}{waits}", now, data)
 
 
 def rollout_started(deployment: Deployment, now: datetime) -> DeploymentEvent:
@@ -210,21 +216,24 @@ def rollout_held(deployment: Deployment, reason: str, now: datetime) -> Deployme
 def rolled_back_by_itself(
     deployment: Deployment, failed: int, cause: Mapping[str, Any], now: datetime
 ) -> DeploymentEvent:
-    """`deployment.revision` is the new one already."""
+    """`deployment.revision` is already the new one."""
     restores = deployment.revision.restores if deployment.revision else None
     summary = f"Revision {failed} could not start, rolled back to the configuration of revision {restores}"
     data = {"failed": failed, "restores": restores, "cause": dict(cause)}
     return _event(deployment, Kind.ROLLED_BACK_BY_ITSELF, f"{summary}: {cause.get('message', '')}", now, data)
 
 
-def replica_stopped(deployment: Deployment, replica: Replica, gpu: str, at: datetime) -> DeploymentEvent:
-    return _of(deployment, replica, Kind.REPLICA_STOPPED, f"stopped, {gpu} released", at)
+def replica_ended(deployment: Deployment, replica: Replica, at: datetime) -> DeploymentEvent:
+    """Failed if it has a cause, else stopped."""
+    if replica.cause:
+        text, data = f"failed: {replica.cause.get('message', '')}", {"cause": replica.cause}
+        return _replica_event(deployment, replica, Kind.REPLICA_FAILED, text, at, data)
+    text = f"stopped, {_gpus(deployment, replica)} released"
+    return _replica_event(deployment, replica, Kind.REPLICA_STOPPED, text, at)
 
 
-def replica_failed(deployment: Deployment, replica: Replica, at: datetime) -> DeploymentEvent:
-    cause = replica.cause or {}
-    data = {"cause": cause}
-    return _of(deployment, replica, Kind.REPLICA_FAILED, f"failed: {cause.get('message', '')}", at, data)
+def _gpus(deployment: Deployment, replica: Replica) -> str:
+    return f"{replica.gpu_count} × {deployment.gpu_type.title}"
 
 
 def _count(replicas: int) -> str:
@@ -239,7 +248,7 @@ def _revision(deployment: Deployment) -> str:
     return f"revision {deployment.revision.number}" if deployment.revision else "its revision"
 
 
-def _of(
+def _replica_event(
     deployment: Deployment, replica: Replica, kind: Kind, text: str, at: datetime, data: dict[str, Any] | None = None
 ) -> DeploymentEvent:
     facts = {"replica_id": str(replica.id), **(data or {})}
@@ -260,12 +269,6 @@ def _event(
         at=at,
         kind=kind,
         actor=actor(by)[:254],
-        summary=summary if len(summary) <= _LONGEST else summary[: _LONGEST - 1] + "…",
+        summary=summary if len(summary) <= MAX_CHARACTERS else summary[: MAX_CHARACTERS - 1] + "…",
         data=data or {},
     )
-
-
-def _clock(since: datetime, until: datetime) -> str:
-    minutes, seconds = divmod(int((until - since).total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

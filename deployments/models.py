@@ -1,5 +1,8 @@
-"""What should run, what runs, and what happened. Desired state is written by services.py, observed state by
-reconciler/apply.py; nobody else writes these tables. Every tenant table carries `organization_id`."""
+"""The tables of deployments: desired state, observed state, and events.
+
+Desired state is written by `services`, observed and decided state by `reconciler/store.py`. Every tenant table has an
+`organization_id`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from deployments.states import DeploymentStatus, ReplicaState
 
 
 class GpuType(models.Model):
-    """An accelerator product. `memory_gb` is what the vendor sells (10⁹ bytes), `memory_gib` what a driver reports."""
+    """An accelerator product. `memory_gb`: the advertised size (10⁹ bytes); `memory_gib`: the size reported by NVML."""
 
     id = models.SlugField(primary_key=True, max_length=40)
     title = models.CharField(max_length=60)
@@ -30,7 +33,7 @@ class GpuType(models.Model):
 
 
 class Cluster(models.Model):
-    """Where replicas run. `simulated`: its GPUs are declared, not found; shown wherever a number comes from it."""
+    """Where replicas run. `simulated`: its GPUs are declared, not detected. `observed_at`: the last sweep."""
 
     class Driver(models.TextChoices):
         LOCAL = "local"
@@ -48,7 +51,7 @@ class Cluster(models.Model):
 
 
 class ClusterGpu(models.Model):
-    """The inventory of a cluster: how many GPUs of a type it has."""
+    """The number of GPUs of a type in a cluster."""
 
     cluster = models.ForeignKey(Cluster, models.CASCADE, related_name="gpus")
     gpu_type = models.ForeignKey(GpuType, models.PROTECT, related_name="+")
@@ -62,7 +65,7 @@ class ClusterGpu(models.Model):
 
 
 class Endpoint(models.Model):
-    """The address on which deployments are exposed: one gateway listener in front of one cluster."""
+    """The base URL at which deployments can be called: one gateway listener in front of one cluster."""
 
     class Visibility(models.TextChoices):
         PUBLIC = "public"
@@ -80,8 +83,8 @@ class Endpoint(models.Model):
 
 
 class CatalogModel(models.Model):
-    """A curated entry of the hosted list. `architecture` holds the numbers of the model's own config.json;
-    `weight_bytes` is the sum of its safetensors. Loaded from deployments/catalog.json, each entry with its source."""
+    """A model of the catalog, loaded from deployments/catalog/models.json. `architecture`: numbers of the model's own
+    config.json; `weight_bytes`: the total size of its safetensors; `source_url`: where these were taken from."""
 
     id = models.SlugField(primary_key=True, max_length=80)
     title = models.CharField(max_length=120)
@@ -108,14 +111,14 @@ class CatalogModel(models.Model):
 
 
 class Deployment(models.Model):
-    """A model served on dedicated GPUs. Desired columns above, observed columns below, the queue last.
+    """A model served on dedicated GPUs. Desired columns first, then decided ones, then the work queue.
 
-    `request_hash` is the SHA-256 of the body that created it: the same body again is the same deployment. `version`
-    rises with every change that people make and is the ETag. A fixed number of replicas is a range of one number.
-    `desired_replicas` is what the autoscaler made of the range last, 0 while asleep; `autoscaler` is its memory.
-    `tried_since`: failures before it don't count any more. `woken_at`: when a request woke it last.
-    `pending_since` is its place in the queue for GPUs; null while it has all it wants or may not start yet.
-    `observed_at` is when a pass of the reconciler last looked at its replicas.
+    `request_hash`: SHA-256 of the body that created it, which makes creation idempotent. `version` increases with every
+    change of desired state and is the ETag. A fixed number of replicas is a range of one number.
+    `desired_replicas`: the autoscaler's last decision within the range, 0 while asleep; `autoscaler`: its memory.
+    `tried_since`: earlier failures do not count. `woken_at`: when a request last woke it, until a replica is ready.
+    `pending_since`: orders the queue for GPUs; null unless it waits for them. `observed_at`: the last pass that reached
+    its cluster.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -181,10 +184,10 @@ class Deployment(models.Model):
 
 
 class Revision(models.Model):
-    """Immutable configuration of what runs. `spec` is specs.RevisionSpec as JSON, `spec_hash` its SHA-256.
+    """An immutable configuration. `spec`: config.spec.RevisionSpec as JSON; `spec_hash`: its SHA-256.
 
-    `restores` is the number of the revision whose configuration a rollback brought back. `ready_at`: when a replica of
-    it first became READY; `cause`: why it could not start and was rolled back.
+    `restores`: the number of the revision that a rollback restored. `ready_at`: when a replica of it first became
+    READY; `cause`: why it could not start and was rolled back.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -207,11 +210,11 @@ class Revision(models.Model):
 
 
 class Replica(models.Model):
-    """One running engine. The row exists before the cluster is asked; `name` derives from the id.
+    """One engine. Its row is committed before the cluster is called; `name` is derived from the id.
 
-    `start_requested_at`/`stop_requested_at` are intents committed before the driver call. `released_at` is the
-    provider's exit stamp, else its last heartbeat, else the last sighting. `drain_epoch` is Redis' epoch when the
-    drain began: under another one, counts of requests in flight mean nothing.
+    `start_requested_at` and `stop_requested_at`: intents, committed before the driver call. `released_at`: the
+    provider's exit time, else its last heartbeat, else the last observation. `drain_epoch`: the epoch of Redis when the
+    drain began; under another epoch, counts of requests in flight are meaningless.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -259,7 +262,7 @@ class Replica(models.Model):
 
 
 class ReplicaPhase(models.Model):
-    """History of one replica's states: half-open intervals, never negative, never empty once closed."""
+    """The history of a replica's states: half-open intervals, never negative, never empty once ended."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
     replica = models.ForeignKey(Replica, models.CASCADE, related_name="phases")
@@ -281,7 +284,7 @@ class ReplicaPhase(models.Model):
 
 
 class DeploymentEvent(models.Model):
-    """What happened to a deployment, in words and facts; append-only. `actor` is an e-mail, or "console"."""
+    """An event of a deployment, as a sentence and facts; append-only. `actor`: an e-mail address, or "console"."""
 
     id = models.BigAutoField(primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")

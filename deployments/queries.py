@@ -1,10 +1,10 @@
-"""Reads of deployments, for pages, API and the layers above."""
+"""Reads of deployments, for pages, the API and the apps above."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,6 +13,9 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
 from deployments import events
+from deployments.config.configuration import CatalogSource, Configuration, Fixed, Gpu, Range
+from deployments.config.options import EndpointOption, ModelRef, Options
+from deployments.config.spec import DeploymentSpec, RevisionSpec
 from deployments.engines.registry import ENGINES
 from deployments.models import (
     CatalogModel,
@@ -25,7 +28,8 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
-from deployments.specs import Autoscaling, DeploymentSpec, EndpointOption, ModelRef, Options, RevisionSpec
+from deployments.reconciler import backoff, observe, placement
+from deployments.reconciler.backoff import Backoff as Backoff
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 STARTS_MEASURED = 100
@@ -33,7 +37,7 @@ STARTS_MEASURED = 100
 
 @dataclass(frozen=True)
 class GpuFree:
-    """GPUs of one type in a cluster: all, held by live replicas, and the rest."""
+    """GPUs of one type in a cluster: all of them, and those held by live replicas."""
 
     gpu_type: GpuType
     total: int
@@ -54,49 +58,58 @@ class PhaseTimes:
 
 
 def spec_options() -> Options:
-    """What a new deployment may choose from now."""
+    """The models, endpoints, GPUs and engines that a new deployment can choose."""
     inventory: dict[UUID, dict[str, int]] = defaultdict(dict)
     for gpu in ClusterGpu.objects.filter(count__gt=0):
         inventory[gpu.cluster_id][gpu.gpu_type_id] = gpu.count
     return Options(
         models={model.pk: model_ref(model) for model in CatalogModel.objects.all()},
         endpoints={
-            one.name: EndpointOption(one.name, one.cluster.simulated, inventory[one.cluster_id])
-            for one in Endpoint.objects.select_related("cluster")
+            endpoint.name: EndpointOption(endpoint.name, endpoint.cluster.simulated, inventory[endpoint.cluster_id])
+            for endpoint in Endpoint.objects.select_related("cluster")
         },
-        gpu_memory_gib={one.pk: float(one.memory_gib) for one in GpuType.objects.all()},
+        gpu_memory_gib={gpu_type.pk: float(gpu_type.memory_gib) for gpu_type in GpuType.objects.all()},
         engines={name: engine.availability for name, engine in ENGINES.items()},
         delay_floor_seconds=settings.SCALE_DOWN_DELAY_FLOOR_SECONDS,
     )
 
 
 def model_ref(model: CatalogModel) -> ModelRef:
-    return ModelRef("catalog", model.pk, model.repository, model.weight_bytes, model.context_length)
-
-
-def spec_of(deployment: Deployment) -> DeploymentSpec:
-    """The configuration in force, as it would be asked for again."""
-    assert deployment.revision, "every deployment has its first revision from the start"
-    return DeploymentSpec(
-        name=deployment.name,
-        endpoint=deployment.endpoint.name,
-        gpu_type=deployment.gpu_type_id,
-        revision=RevisionSpec.from_json(deployment.revision.spec),
-        autoscaling=autoscaling_of(deployment),
-        description=deployment.description,
-        labels=deployment.labels,
+    return ModelRef(
+        source="catalog",
+        id=model.pk,
+        repository=model.repository,
+        weight_bytes=model.weight_bytes,
+        context_length=model.context_length,
     )
 
 
-def autoscaling_of(deployment: Deployment) -> Autoscaling:
+def spec_of(deployment: Deployment) -> DeploymentSpec:
+    """The configuration in force, as a request for it."""
+    assert deployment.revision, "every deployment has its first revision from the start"
+    revision = RevisionSpec.from_json(deployment.revision.spec)
+    configuration = Configuration(
+        name=deployment.name,
+        description=deployment.description,
+        endpoint=deployment.endpoint.name,
+        model=CatalogSource(source="catalog", id=revision.model.id),
+        adapters=revision.adapters,
+        engine=revision.engine,
+        gpu=Gpu(type=deployment.gpu_type_id, count=revision.gpu_count),
+        autoscaling=autoscaling_of(deployment),
+        labels=deployment.labels,
+    )
+    return DeploymentSpec(configuration, revision.model)
+
+
+def autoscaling_of(deployment: Deployment) -> Range | Fixed:
     if not deployment.autoscaling_enabled:
-        return Autoscaling.fixed(deployment.max_replicas)
-    return Autoscaling(
-        True,
-        deployment.min_replicas,
-        deployment.max_replicas,
-        deployment.scale_down_delay_seconds,
-        deployment.sleep_after_seconds,
+        return Fixed(replicas=deployment.max_replicas)
+    return Range(
+        min_replicas=deployment.min_replicas,
+        max_replicas=deployment.max_replicas,
+        scale_down_delay_seconds=deployment.scale_down_delay_seconds,
+        sleep_after_seconds=deployment.sleep_after_seconds,
     )
 
 
@@ -106,18 +119,18 @@ def revisions(deployment: Deployment) -> QuerySet[Revision]:
 
 
 def last_change(deployment: Deployment) -> tuple[str, datetime]:
-    """Who changed what is wanted last, and when."""
+    """The actor and the time of the last change of desired state."""
     kinds = [kind.value for kind in events.CHANGES]
     event = deployment.events.filter(kind__in=kinds).order_by("-id").first()
     return (event.actor, event.at) if event else (events.CONSOLE, deployment.updated_at)
 
 
 def waits_after_failure(deployment: Deployment, now: datetime) -> bool:
-    """Whether something of it failed lately and not all that is wanted runs again."""
+    """Whether a replica failed recently and fewer than desired run again."""
     assert deployment.revision, "every deployment has its first revision from the start"
     replicas = deployment.replicas.filter(revision__spec_hash=deployment.revision.spec_hash)
-    lately = now - timedelta(seconds=settings.FAILURE_WINDOW_SECONDS)
-    failed = replicas.filter(state=ReplicaState.FAILED, released_at__gt=lately)
+    recently = now - timedelta(seconds=settings.FAILURE_WINDOW_SECONDS)
+    failed = replicas.filter(state=ReplicaState.FAILED, released_at__gt=recently)
     if deployment.tried_since:
         failed = failed.filter(created_at__gte=deployment.tried_since)
     running = replicas.filter(state__in=[*STARTING, ReplicaState.READY])
@@ -132,31 +145,24 @@ def capacity(cluster: Cluster) -> list[GpuFree]:
     return [GpuFree(row.gpu_type, row.count, used.get(row.gpu_type_id, 0)) for row in rows.order_by("gpu_type")]
 
 
-def waiting(cluster_id: UUID, gpu_type_id: str) -> QuerySet[Deployment]:
-    """Who waits for GPUs of this pool, first come first."""
-    rows = Deployment.objects.filter(
-        endpoint__cluster_id=cluster_id,
-        gpu_type_id=gpu_type_id,
-        pending_since__isnull=False,
-        terminate_requested_at=None,
-        deleted_at=None,
-        failed_at=None,
-    )
-    return rows.order_by("pending_since", "id")
-
-
-def place_in_queue(deployment: Deployment) -> int | None:
-    """1 for who is next; None for who does not wait."""
+def queue_position(deployment: Deployment) -> int | None:
+    """Its position in the queue for GPUs, 1 for the next; None when it does not wait."""
     since = deployment.pending_since
     if since is None or deployment.terminate_requested_at or deployment.failed_at or deployment.deleted_at:
         return None
     earlier = Q(pending_since__lt=since) | Q(pending_since=since, id__lt=deployment.pk)
-    return waiting(deployment.endpoint.cluster_id, deployment.gpu_type_id).filter(earlier).count() + 1
+    return placement.waiting([placement.pool_key(deployment)]).filter(earlier).count() + 1
+
+
+def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:
+    """When a replacement may start after the failures among `replicas`."""
+    views = [observe.replica_view(replica) for replica in replicas]
+    return backoff.compute(observe.deployment_view(deployment), views, observe.configured_policy(), now)
 
 
 def typical_phases(deployment: Deployment, besides: Collection[UUID] = ()) -> dict[str, PhaseTimes]:
-    """How long the starting phases took in the latest starts of the same model and engine on as many GPUs of this
-    type in this cluster that became ready, leaving out the replicas `besides`. Empty when there was none."""
+    """How long the starting phases took in the latest STARTS_MEASURED starts that became ready, with the same model,
+    engine, GPU type, GPU count and cluster, without the replicas `besides`. Empty when there was none."""
     if deployment.revision is None:
         return {}
     spec = deployment.revision.spec
@@ -187,7 +193,7 @@ def _times(seconds: Sequence[float]) -> PhaseTimes:
 
 
 def status_counts(deployments: QuerySet[Deployment]) -> dict[str, int]:
-    """How many of them have each status; every status is there."""
+    """The number of deployments by status; every status is present."""
     counted = dict(deployments.order_by().values_list("status").annotate(count=Count("id")))
     return {status.value: counted.get(status.value, 0) for status in DeploymentStatus}
 

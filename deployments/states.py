@@ -1,8 +1,8 @@
-"""The replica state machine and the words for deployment status, on one screen. Pure.
+"""The state machine of replicas and the statuses of deployments. Pure.
 
 REQUESTING_GPU → DOWNLOADING_MODEL → ENGINE_INITIALIZING → READY → DRAINING → STOPPING → STOPPED | FAILED.
-STOPPING can be entered from any live state and is left only by confirmed absence; FAILED is where STOPPING ends when
-there is a cause, so a replica that may still hold a GPU is never FAILED. DRAINING → STOPPING is irrevocable.
+STOPPING can be entered from any live state and is left only when the absence of the replica is confirmed, to FAILED if
+there is a cause, else to STOPPED. So a replica that may still hold a GPU is never FAILED.
 """
 
 from __future__ import annotations
@@ -53,5 +53,5 @@ NEXT: dict[ReplicaState, frozenset[ReplicaState]] = {
 
 
 def may_become(old: ReplicaState, new: ReplicaState) -> bool:
-    """Whether the machine has the edge `old` → `new`."""
+    """Whether the transition `old` → `new` exists."""
     return new in NEXT[old]

@@ -1,25 +1,26 @@
-"""Celery tasks of deployments: the edge where the clock is read. Messages carry no facts, only "there is work"."""
+"""Celery tasks of deployments, which read the clock. Messages carry no facts, only that there is work."""
 
 from celery import shared_task
 from django.utils import timezone
 
-from deployments import hints, publish
-from deployments.reconciler import observe, passes
+from deployments.clusters import configured_drivers
+from deployments.reconciler import worker
+from deployments.routing import publish, wakeups
 
-PASSES_AT_MOST = 20
+MAX_PASSES = 20
 
 
 @shared_task(name="deployments.tasks.reconcile_batch")
 def reconcile_batch() -> None:
     """Pass after pass until nothing is due; the next tick takes what is left."""
-    hints.work_begins()
-    drivers = observe.configured_drivers()
-    for _ in range(PASSES_AT_MOST):
-        if not passes.reconcile(timezone.now(), drivers):  # noqa: TID251
+    wakeups.acknowledge()
+    drivers = configured_drivers()
+    for _ in range(MAX_PASSES):
+        if not worker.reconcile(timezone.now(), drivers):  # noqa: TID251
             break
-    passes.sweep_clusters(timezone.now(), drivers)  # noqa: TID251
+    worker.sweep_clusters(timezone.now(), drivers)  # noqa: TID251
 
 
 @shared_task(name="deployments.tasks.publish_routes")
 def publish_routes() -> None:
-    publish.publish_routes(timezone.now())  # noqa: TID251
+    publish.publish_all()

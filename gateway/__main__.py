@@ -1,4 +1,4 @@
-"""`python -m gateway`: serve until SIGTERM or SIGINT, drain, exit 0."""
+"""`python -m gateway`: serves until SIGTERM or SIGINT, drains and exits with 0."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from collections.abc import Generator
 
 import uvicorn
 
-from gateway import config
-from gateway.app import Gateway
-from gateway.asgi import Application
+from gateway.lifecycle import Gateway
+from gateway.routes import Application
+from gateway.settings import InvalidSetting, read_settings
 
-SETTLE_SECONDS = 5
+SETTLE_SECONDS = 5  # for open requests to end after the drain limit
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with a stop signal that begins the drain first."""
+    """uvicorn server whose stop signals also drain the gateway."""
 
-    def __init__(self, settings: uvicorn.Config, gateway: Gateway) -> None:
-        super().__init__(settings)
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
         self._gateway = gateway
 
     @contextlib.contextmanager
@@ -39,12 +39,11 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Exit 2 with one line when a setting cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # where it listens is said by whoever started it
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # `manage.py up` prints the address
     try:
-        settings = config.read(os.environ)
-    except config.InvalidSetting as error:
+        settings = read_settings(os.environ)
+    except InvalidSetting as error:
         sys.exit(f"{error}")
     gateway = Gateway(settings)
     Server(

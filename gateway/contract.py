@@ -1,27 +1,27 @@
-"""What the console and the gateway agree on: records, their JSON, and the names of the Redis keys. Pure.
+"""The contract between console and gateway: records, their JSON, and the names of the Redis keys. Pure.
 
-Nothing else is shared between the two sides. Ids are strings, times are seconds since the epoch (float, Redis or
-provider time), tokens are integers.
+Nothing else is shared between the two. Ids are strings, times are seconds since the epoch (float, on the clock of Redis
+or of the cluster), tokens are integers.
 
 Redis keys
-    mc:keys                     hash  key_hash → KeyRecord                 published by accounts/publish.py
-    mc:routes                   hash  deployment_id → RouteRecord          published by deployments/publish.py
-    mc:generation               int   raised at every published change; gateways poll it; missing: keep what is known
-    mc:d:{id}:replicas          hash  replica_id → ReplicaRecord           who may be chosen, read by `admit`
-    mc:d:{id}:slots             hash  "replica_id gateway_id" → in-flight  counters of `admit` and `settle`
-    mc:d:{id}:load              hash  what the autoscaler and sleep go by, all written by scripts:
-                                      at → Redis time in ms of the last arrival (`admit` at each try)
-                                      asleep → "1" while nothing may be chosen (`sleep` flips, the console mirrors)
-                                      wake → Redis time in ms of the first arrival since then that found nothing to
-                                      serve it (`admit`; `sleep` removes it)
-                                      "waiting gateway_id" → Waiting: how many that gateway holds, absolute
-    mc:gateways                 zset  gateway_id → last heartbeat          every 5 s; dead after GATEWAY_DEAD_SECONDS
-    mc:gateway:{id}:requests    set   request ids admitted by that gateway, for the reaper
-    mc:gateway:{id}:waiting     set   deployment ids in whose load hash that gateway has a field, for the reaper
+    mc:keys                     hash  key_hash → KeyRecord                 published by accounts/key_publication.py
+    mc:routes                   hash  deployment_id → RouteRecord          published by deployments/routing/publish.py
+    mc:generation               int   incremented by every publication; polled by gateways; missing: keep the snapshot
+    mc:d:{id}:replicas          hash  replica_id → ReplicaRecord           candidates of `admit`
+    mc:d:{id}:slots             hash  "replica_id gateway_id" → in-flight  counted by `admit` and `settle`
+    mc:d:{id}:load              hash  input of autoscaling and sleep, written by scripts only:
+                                      at → Redis time in ms of the last arrival (`admit` at each attempt)
+                                      asleep → "1" while the deployment sleeps (set by `sleep`, copied by the console)
+                                      wake → Redis time in ms of the first arrival since then that found no ready
+                                      replica (set by `admit`, removed by `sleep`)
+                                      "waiting gateway_id" → Waiting: the requests that this gateway queues
+    mc:gateways                 zset  gateway_id → last heartbeat          every HEARTBEAT_SECONDS
+    mc:gateway:{id}:requests    set   ids of the open requests of that gateway, for reaping
+    mc:gateway:{id}:waiting     set   deployment ids in whose load hash that gateway has a field, for reaping
     mc:req:{request_id}         str   Admitted; written by `admit`, removed by `settle`
     mc:usage                    stream {"event": UsageEvent}               trimmed below the committed position only
-    mc:hints                    list  Hint: "look at this deployment"      read by the watch process
-    mc:epoch                    str   random, set if absent; a change means that Redis restarted empty
+    mc:hints                    list  Hint: "reconcile this deployment"    read by the watch process
+    mc:epoch                    str   random, set if absent; a change means that Redis restarted without its data
 """
 
 from __future__ import annotations
@@ -49,15 +49,16 @@ PUBLISH_SECONDS = 15.0
 SNAPSHOT_POLL_SECONDS = 0.5
 
 
-# An API key is `mc_`, 30 random base62 characters, 6 of the CRC32 of what stands before. It holds 178 bits of
-# entropy, so one SHA-256 is enough to store it; the checksum refuses typing errors without a look-up.
+# An API key is `mc_`, 30 random base62 characters, and the CRC32 of these 33 characters as 6 base62 characters. It has
+# 178 bits of entropy, so an unsalted SHA-256 is a safe way to store it; the checksum detects typing errors without a
+# lookup.
 KEY_PREFIX = "mc_"
 KEY_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 KEY_PATTERN = re.compile(r"mc_[0-9A-Za-z]{36}")
 
 
 def key_checksum(body: str) -> str:
-    """CRC32 of `body` in base62, six characters, most significant first."""
+    """Return the CRC32 of `body` in base62: six characters, most significant first."""
     number, digits = zlib.crc32(body.encode()), ""
     for _ in range(6):
         number, digit = divmod(number, 62)
@@ -66,12 +67,12 @@ def key_checksum(body: str) -> str:
 
 
 def is_well_formed_key(secret: str) -> bool:
-    """Whether `secret` has the form and the checksum of a key; says nothing about its existence."""
+    """Whether `secret` has the format and the checksum of a key, existing or not."""
     return bool(KEY_PATTERN.fullmatch(secret)) and key_checksum(secret[:-6]) == secret[-6:]
 
 
 def key_hash(secret: str) -> str:
-    """What is stored and looked up: SHA-256, hexadecimal."""
+    """Return the hexadecimal SHA-256 of a secret, by which keys are stored and found."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -88,7 +89,7 @@ def load_key(deployment_id: str) -> str:
 
 
 def waiting_field(gateway_id: str) -> str:
-    """The field of the load hash in which a gateway says how many requests it holds."""
+    """Return the field of the load hash in which a gateway reports its queued requests."""
     return f"{WAITING}{gateway_id}"
 
 
@@ -105,7 +106,7 @@ def request_key(request_id: str) -> str:
 
 
 class _Record:
-    """JSON codec of the records below; unknown fields of a newer side are ignored."""
+    """JSON codec of the records. Unknown fields are ignored, so that a newer process may add fields."""
 
     def to_json(self) -> str:
         return json.dumps(vars(self), separators=(",", ":"))
@@ -119,9 +120,10 @@ class _Record:
 
 @dataclass(frozen=True)
 class KeyRecord(_Record):
-    """One API key that may still be used. Revoked keys are absent; `expires_at` is checked at each request.
+    """A usable API key. Revoked keys are absent; `expires_at` is checked at each request.
 
-    `deployments` None = all that the organization may call. `scopes` holds "inference" or the gateway answers 403.
+    `deployments` are the ids that the key may call, None means all of the organization. Without "inference" in `scopes`
+    the gateway responds with 403.
     """
 
     key_id: str
@@ -135,11 +137,11 @@ class KeyRecord(_Record):
 
 @dataclass(frozen=True)
 class RouteRecord(_Record):
-    """One deployment that callers may name. `state`: "open" (call it), "failed" (503, do not retry).
+    """A deployment that can be called. `state`: "open", or "failed" (503 with `reason`, not to be retried).
 
-    Terminated and deleted deployments are absent: 404. `adapters` are the names that callers may add after a colon.
-    They and `context_length` are those of the wanted revision as far as every serving replica has them, so that nobody
-    meets a replica without his adapter while it rolls. `reason` is shown with 503.
+    Terminated and deleted deployments are absent: 404. `adapters` are the names that may follow the colon in a model
+    name. `adapters` and `context_length` contain only what every serving replica supports, so that no request reaches a
+    replica without its adapter during a rollout.
     """
 
     deployment_id: str
@@ -156,7 +158,7 @@ class RouteRecord(_Record):
 
 @dataclass(frozen=True)
 class ReplicaRecord(_Record):
-    """One replica that `admit` may choose. `address` is host:port; `draining` replicas get nothing new."""
+    """A replica that `admit` may choose. `address` is host:port; a `draining` replica gets no new requests."""
 
     replica_id: str
     address: str
@@ -166,7 +168,7 @@ class ReplicaRecord(_Record):
 
 @dataclass(frozen=True)
 class Waiting(_Record):
-    """Requests that one gateway holds for one deployment; `oldest_at` is when the first of them arrived."""
+    """The requests that one gateway queues for one deployment; `oldest_at` is the arrival of the oldest."""
 
     count: int
     oldest_at: float
@@ -174,7 +176,10 @@ class Waiting(_Record):
 
 @dataclass(frozen=True)
 class Admitted(_Record):
-    """The note of one admitted request, kept in Redis until it is settled or its gateway is reaped."""
+    """An open request, kept in Redis until it is settled or its gateway is reaped.
+
+    `organization_id` is that of the key, `owner_organization_id` that of the deployment; `input_estimate` is in tokens.
+    """
 
     request_id: str
     admitted_at: float
@@ -192,10 +197,10 @@ class Admitted(_Record):
 
 @dataclass(frozen=True)
 class UsageEvent(_Record):
-    """One request's facts. (request_id, admitted_at) is its identity; a replay changes nothing.
+    """The usage of one request, identified by (request_id, admitted_at); replaying it has no effect.
 
-    `outcome`: completed | client_left | upstream_error | refused_upstream | interrupted. `estimated`: the token
-    counts are not the engine's own; its last cumulative count, where a stream was cut, is.
+    `outcome`: completed | client_left | upstream_error | refused_upstream | interrupted. `estimated` marks token counts
+    that the engine did not report; the last cumulative usage of an interrupted stream is not an estimate.
     """
 
     request_id: str
@@ -221,6 +226,6 @@ class UsageEvent(_Record):
 
 @dataclass(frozen=True)
 class Hint(_Record):
-    """The gateway saw something about a deployment; it carries an id and no facts."""
+    """A request of the gateway to reconcile a deployment now. It carries no facts, so losing it costs latency only."""
 
     deployment_id: str

@@ -1,7 +1,7 @@
-"""Server-sent events as bytes: where one ends, what it carries, what the caller may see of it. Pure.
+"""Server-sent events as bytes: splits a stream into events, reads their usage, strips unrequested usage. Pure.
 
-Nothing is re-encoded: an event is passed on as it came, comments and line ends included, unless our own usage option
-put something into it.
+Events are forwarded byte for byte, comments and line endings included; only usage that the engine added because of the
+gateway's own `stream_options` is removed.
 """
 
 from __future__ import annotations
@@ -11,22 +11,34 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import splice
+from gateway import json_edit
 
-# Two line ends in a row. The groups are atomic: `\r\n` is one line end, never two. A `\r` at the end of what has
-# arrived may be half of a `\r\n`, so the second line end waits for what follows it.
-END = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\n|\r(?=[^\n]))")
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+DONE_EVENT = b"data: [DONE]\n\n"
+
+# Two line endings in a row. The groups are atomic, so that `\r\n` is one line ending, never two. A `\r` at the end of
+# the received bytes may be the first half of `\r\n`, so the second line ending requires the character after it.
+EVENT_END = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\n|\r(?=[^\n]))")
 LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|$)")
 BLANK_LINE = re.compile(rb"(?:\r\n|\r|\n)$")
 DONE = b"[DONE]"
 
 
 class EventTooLong(Exception):
-    """An event grew beyond the limit without ending."""
+    """An event is longer than the limit of the splitter."""
 
 
-class Splitter:
-    """Cuts a byte stream into events; every byte belongs to exactly one."""
+def format_comment(text: str) -> bytes:
+    """Format a comment, which clients ignore and which keeps the connection open."""
+    return f": {text}\n\n".encode()
+
+
+class EventSplitter:
+    """Splits a byte stream into events. Every byte belongs to exactly one event; `limit` is the maximum size of one."""
 
     def __init__(self, limit: int = 4 * 1024 * 1024) -> None:
         self._buffer = b""
@@ -34,10 +46,10 @@ class Splitter:
         self._limit = limit
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The events that `data` completes. Raises EventTooLong."""
+        """Return the events that `data` completes. Raises EventTooLong."""
         self._buffer += data
         events, start = [], 0
-        while match := END.search(self._buffer, max(start, self._searched)):
+        while match := EVENT_END.search(self._buffer, max(start, self._searched)):
             events.append(self._buffer[start : match.end()])
             start = match.end()
             self._searched = start
@@ -47,109 +59,112 @@ class Splitter:
             raise EventTooLong
         return events
 
-    def rest(self) -> bytes:
-        """What is left when the stream has ended: an event only if it ends in a whole line."""
-        rest, self._buffer, self._searched = self._buffer, b"", 0
-        return rest
+    def take_remainder(self) -> bytes:
+        """Return and clear the bytes after the last event, for the end of the stream."""
+        remainder, self._buffer, self._searched = self._buffer, b"", 0
+        return remainder
 
 
-def data_of(event: bytes) -> bytes | None:
-    """The data of an event, its lines joined by newlines; None when it has none (a comment)."""
-    lines = [_value(line) for line in _lines(event) if line.startswith(b"data:") or line.strip() == b"data"]
+def extract_data(event: bytes) -> bytes | None:
+    """Return the data of an event, its lines joined by newlines; None if it has none, as in a comment."""
+    lines = [_get_value(line) for line in _split_lines(event) if line.startswith(b"data:") or line.strip() == b"data"]
     return b"\n".join(lines) if lines else None
 
 
-def _lines(event: bytes) -> list[bytes]:
+def _split_lines(event: bytes) -> list[bytes]:
     return [line for line in LINE.findall(event) if line]
 
 
-def _value(line: bytes) -> bytes:
+def _get_value(line: bytes) -> bytes:
     value = line.rstrip(b"\r\n")[5:]
     return value[1:] if value.startswith(b" ") else value
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the caller asked of `stream_options`."""
+class StreamOptions:
+    """The `stream_options` of the client."""
 
     include_usage: bool = False
     continuous_usage_stats: bool = False
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One event, read: the bytes for the caller (empty: nothing), the usage it carried, how many tokens it holds if
-    nothing better is known, and whether it ends the stream."""
+class ParsedEvent:
+    """An event of an engine's stream.
 
-    shown: bytes
+    `client_bytes` is forwarded to the client and may be empty. `usage` is the usage object of the chunk.
+    `output_chunks` is the number of choices with output, which replaces output tokens where there is no usage.
+    `is_done` marks the end of the stream.
+    """
+
+    client_bytes: bytes
     usage: dict[str, Any] | None = None
-    pieces: int = 0
+    output_chunks: int = 0
     is_done: bool = False
     is_error: bool = False
 
 
-def read(event: bytes, wish: Wish) -> Reading:
-    """Read one event of an engine that was asked for cumulative usage on every chunk."""
-    data = data_of(event)
+def parse_event(event: bytes, options: StreamOptions) -> ParsedEvent:
+    """Parse an event of an engine that reports cumulative usage in every chunk, for a client with `options`."""
+    data = extract_data(event)
     if data is None:
-        return Reading(event)
+        return ParsedEvent(event)
     if data.startswith(DONE):
-        return Reading(event, is_done=True)
-    chunk = _parsed(data)
-    if chunk is None:
-        return Reading(event)
+        return ParsedEvent(event, is_done=True)
+    try:
+        chunk = json.loads(json_edit.decode_lossless(data))
+    except (ValueError, RecursionError):
+        chunk = None
+    if not isinstance(chunk, dict):
+        return ParsedEvent(event)
     usage, choices = chunk.get("usage"), chunk.get("choices")
-    found = usage if isinstance(usage, dict) else None
-    pieces = sum(map(_has_output, choices)) if isinstance(choices, list) else 0
-    shown = _shown(event, data, chunk, wish)
-    return Reading(shown, found, pieces, is_error=bool(chunk.get("error")))
+    output_chunks = sum(map(_has_output, choices)) if isinstance(choices, list) else 0
+    return ParsedEvent(
+        _strip_usage(event, data, chunk, options),
+        usage if isinstance(usage, dict) else None,
+        output_chunks,
+        is_error=bool(chunk.get("error")),
+    )
 
 
-def _shown(event: bytes, data: bytes, chunk: dict[str, Any], wish: Wish) -> bytes:
+def _strip_usage(event: bytes, data: bytes, chunk: dict[str, Any], options: StreamOptions) -> bytes:
+    """Remove usage that the client did not request, as docs/gateway.md tabulates."""
     if "usage" not in chunk:
         return event
     if chunk.get("choices") == [] and chunk["usage"]:
-        return event if wish.include_usage else _comments(event)
-    if wish.include_usage and (wish.continuous_usage_stats or chunk["usage"] is None):
+        return event if options.include_usage else _keep_comments(event)
+    if options.include_usage and (options.continuous_usage_stats or chunk["usage"] is None):
         return event
-    text = splice.text_of(data)
-    cleared = splice.clear(text, "usage") if wish.include_usage else splice.cut(text, "usage")
-    return _with_data(event, splice.bytes_of(cleared))
+    text = json_edit.decode_lossless(data)
+    edit = json_edit.set_members_to_null if options.include_usage else json_edit.remove_members
+    return _replace_data(event, json_edit.encode_lossless(edit(text, "usage")))
 
 
-def _comments(event: bytes) -> bytes:
-    """What is left of an event without its data: comments that came in the same block."""
-    comments = [line for line in _lines(event) if line.startswith(b":")]
+def _keep_comments(event: bytes) -> bytes:
+    """Return the comment lines of an event whose data is dropped; empty without comments."""
+    comments = [line for line in _split_lines(event) if line.startswith(b":")]
     ending = BLANK_LINE.search(event)
     return b"".join([*comments, ending.group() if ending else b""]) if comments else b""
 
 
-def _with_data(event: bytes, data: bytes) -> bytes:
-    """`event` with other data, in the place and with the manner of its first data line."""
-    lines, parts = _lines(event), []
-    for line in lines:
+def _replace_data(event: bytes, data: bytes) -> bytes:
+    """Replace the data of an event, with the position, prefix and line ending of its first data line."""
+    parts: list[bytes] = []
+    for line in _split_lines(event):
         if not line.startswith(b"data:"):
             parts.append(line)
         elif data:
             prefix = b"data: " if line.startswith(b"data: ") else b"data:"
             ending = line[len(line.rstrip(b"\r\n")) :]
-            parts += [prefix + one + ending for one in data.split(b"\n")]
+            parts += [prefix + data_line + ending for data_line in data.split(b"\n")]
             data = b""
     return b"".join(parts)
 
 
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    try:
-        chunk = json.loads(splice.text_of(data))
-    except (ValueError, RecursionError):
-        return None
-    return chunk if isinstance(chunk, dict) else None
-
-
 def _has_output(choice: Any) -> bool:
-    """Whether a choice of a chunk carries generated text, reasoning or a tool call."""
+    """Whether a choice of a chunk contains generated text, reasoning or a tool call."""
     if not isinstance(choice, dict):
         return False
     delta = choice.get("delta")
-    given = delta if isinstance(delta, dict) else choice
-    return any(given.get(name) for name in ("content", "text", "reasoning_content", "reasoning", "tool_calls"))
+    output = delta if isinstance(delta, dict) else choice
+    return any(output.get(name) for name in ("content", "text", "reasoning_content", "reasoning", "tool_calls"))

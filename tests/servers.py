@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from console.machine import embedded, program, roles
-from console.machine.roles import OWNER
+from console.machine import database_roles, embedded_servers, process_spec
+from console.machine.database_roles import OWNER
 
 if "TESTS_POSTGRES_PORT" not in os.environ:
-    os.environ["TESTS_POSTGRES_PORT"] = str(embedded.free_port())
-    os.environ["TESTS_VALKEY_PORT"] = str(embedded.free_port())
-    os.environ["TESTS_PASSWORD"] = embedded.new_password()
+    os.environ["TESTS_POSTGRES_PORT"] = str(embedded_servers.find_free_port())
+    os.environ["TESTS_VALKEY_PORT"] = str(embedded_servers.find_free_port())
+    os.environ["TESTS_PASSWORD"] = embedded_servers.generate_password()
     os.environ["TESTS_FOLDER"] = tempfile.mkdtemp(prefix="console-tests-")
     os.chmod(os.environ["TESTS_FOLDER"], 0o755)
     OWNS_SERVERS = True
@@ -32,11 +32,11 @@ POSTGRES_PORT, VALKEY_PORT = int(os.environ["TESTS_POSTGRES_PORT"]), int(os.envi
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 REDIS_NUMBER = int(WORKER.removeprefix("gw")) + 1
 
-os.environ["DATABASE_URL"] = embedded.postgres_url(POSTGRES_PORT, OWNER, PASSWORD, "console")
-os.environ["REDIS_URL"] = embedded.redis_url(VALKEY_PORT, PASSWORD, REDIS_NUMBER)
+os.environ["DATABASE_URL"] = embedded_servers.build_postgres_url(POSTGRES_PORT, OWNER, PASSWORD, "console")
+os.environ["REDIS_URL"] = embedded_servers.build_redis_url(VALKEY_PORT, PASSWORD, REDIS_NUMBER)
 os.environ["CONSOLE_DATA_DIR"] = str(FOLDER / WORKER)
 os.environ["CONSOLE_SECRET_KEY"] = "tests-only-" + "x" * 40
-SUPERUSER_URL = embedded.postgres_url(POSTGRES_PORT, password=PASSWORD)
+SUPERUSER_URL = embedded_servers.build_postgres_url(POSTGRES_PORT, password=PASSWORD)
 _started: list[subprocess.Popen[bytes]] = []
 
 
@@ -44,10 +44,12 @@ def start_servers() -> None:
     """Start both servers once per run; the process that chose the ports owns them."""
     if _started or not OWNS_SERVERS:
         return
-    postgresql = embedded.postgresql(FOLDER / "postgresql", POSTGRES_PORT, PASSWORD, fast=True)
-    valkey = embedded.valkey(FOLDER / "valkey", VALKEY_PORT, PASSWORD, durable=False)
-    _started.extend(program.start(server) for server in (postgresql, valkey))
-    roles.create(SUPERUSER_URL, owner_password=PASSWORD, app_password=PASSWORD, owner_may_create_databases=True)
+    postgresql = embedded_servers.prepare_postgresql(FOLDER / "postgresql", POSTGRES_PORT, PASSWORD, fast=True)
+    valkey = embedded_servers.prepare_valkey(FOLDER / "valkey", VALKEY_PORT, PASSWORD, durable=False)
+    _started.extend(process_spec.start_process(server) for server in (postgresql, valkey))
+    database_roles.create_roles(
+        SUPERUSER_URL, owner_password=PASSWORD, app_password=PASSWORD, owner_may_create_databases=True
+    )
     atexit.register(stop_servers)
 
 

@@ -3,6 +3,95 @@
 import uuid
 from django.db import migrations, models
 
+# The model is unmanaged because Django cannot express the table: it is partitioned by day of admission and append-only,
+# and its partitions are created and dropped by SECURITY DEFINER functions of the owner's role.
+CREATE_USAGE_EVENT = """
+CREATE TABLE billing_usage_event (
+    request_id uuid NOT NULL,
+    admitted_at timestamptz NOT NULL,
+    finished_at timestamptz NOT NULL,
+    organization_id uuid NOT NULL,
+    owner_organization_id uuid NOT NULL,
+    deployment_id uuid NOT NULL,
+    replica_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    gateway_id varchar(64) NOT NULL,
+    model varchar(200) NOT NULL,
+    stream boolean NOT NULL,
+    outcome varchar(20) NOT NULL,
+    status smallint NOT NULL,
+    input_tokens bigint NOT NULL,
+    cached_input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    estimated boolean NOT NULL,
+    ttft_seconds double precision,
+    PRIMARY KEY (request_id, admitted_at)
+) PARTITION BY RANGE (admitted_at);
+
+CREATE INDEX ON billing_usage_event (organization_id, admitted_at);
+CREATE INDEX ON billing_usage_event (deployment_id, admitted_at);
+
+CREATE FUNCTION billing_ensure_usage_partition(day date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    partition text := 'billing_usage_event_' || to_char(day, 'YYYYMMDD');
+BEGIN
+    -- Checked first: CREATE TABLE ... PARTITION OF takes a lock on the parent that blocks all inserts.
+    IF to_regclass('public.' || partition) IS NULL THEN
+        EXECUTE format(
+            'CREATE TABLE IF NOT EXISTS public.%I PARTITION OF public.billing_usage_event FOR VALUES FROM (%L) TO (%L)',
+            partition, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+    END IF;
+END $$;
+
+CREATE FUNCTION billing_drop_usage_partitions(before date) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    partition text;
+    dropped integer := 0;
+    -- Enforces a retention of at least 35 days whatever the caller passes.
+    until date := least(before, (now() AT TIME ZONE 'UTC')::date - 35);
+BEGIN
+    FOR partition IN
+        SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'public.billing_usage_event'::regclass
+    LOOP
+        IF right(partition, 8) < to_char(until, 'YYYYMMDD') THEN
+            EXECUTE format('DROP TABLE %s', partition);
+            dropped := dropped + 1;
+        END IF;
+    END LOOP;
+    RETURN dropped;
+END $$;
+
+REVOKE ALL ON FUNCTION billing_ensure_usage_partition(date), billing_drop_usage_partitions(date) FROM PUBLIC;
+
+CREATE FUNCTION billing_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+CREATE TRIGGER usage_event_is_append_only BEFORE UPDATE OR DELETE ON billing_usage_event
+FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'console_app') THEN
+        REVOKE UPDATE, DELETE, TRUNCATE ON billing_usage_event FROM console_app;
+        GRANT SELECT, INSERT ON billing_usage_event TO console_app;
+        GRANT EXECUTE ON FUNCTION billing_ensure_usage_partition(date), billing_drop_usage_partitions(date)
+            TO console_app;
+    END IF;
+END $$;
+"""
+
+DROP_USAGE_EVENT = """
+DROP TABLE billing_usage_event;
+DROP FUNCTION billing_ensure_usage_partition(date);
+DROP FUNCTION billing_drop_usage_partitions(date);
+DROP FUNCTION billing_refuse_change();
+"""
+
 
 class Migration(migrations.Migration):
 
@@ -41,6 +130,7 @@ class Migration(migrations.Migration):
                 'managed': False,
             },
         ),
+        migrations.RunSQL(CREATE_USAGE_EVENT, DROP_USAGE_EVENT),
         migrations.CreateModel(
             name='StreamPosition',
             fields=[

@@ -1,20 +1,26 @@
-"""Who calls: the API key of `Authorization: Bearer mc_…`, its user, and the organization that it works for."""
+"""Who calls: the API key of `Authorization: Bearer mc_…`, its user, and the organization that it works for.
 
-from __future__ import annotations
+Checked in this order, before anything else about a request is: a usable key (401), its scope (403), the organization
+of `?organization=` (404), the role's right (403).
+"""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.http import HttpRequest
+from django.utils import timezone
+from ninja.security import HttpBearer
 
 from accounts import services
 from accounts.models import ApiKey, Organization, User
-from accounts.queries import key_of_secret, usable_keys
-from accounts.roles import Right, Scope, scopes_allow
+from accounts.queries import find_usable_key, list_usable_keys
+from accounts.roles import Right, Scope, is_scope_granted
 from console.access import Actor, actor_of
 from console.api.problems import Problem, missing
 
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
+SLUG = "[-a-zA-Z0-9_]{1,63}"
 
 
 @dataclass(frozen=True)
@@ -29,33 +35,43 @@ class Caller:
     def user(self) -> User:
         return self.key.user
 
-    def may(self, right: Right) -> bool:
-        return self.actor.may(right, self.organization.id)
 
-    def require(self, right: Right, to: str, organization: Organization | None = None) -> None:
-        """Raises a 403 that says what `to` do it for; `organization` defaults to the caller's."""
-        if not self.actor.may(right, (organization or self.organization).id):
-            raise Problem("right-missing", f"Your role in this organization does not allow you to {to}.")
+class ApiRequest(HttpRequest):
+    """A request that `KeyAuth` let through, and when it did."""
 
-
-def authenticate(request: HttpRequest, now: datetime) -> ApiKey:
-    """The usable key of the request, or a 401."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
-        raise _unauthenticated("This address needs an API key: send Authorization: Bearer mc_….", "")
-    key = key_of_secret(secret.strip(), now)
-    if key is None:
-        detail = "This API key is unknown, expired or revoked. Make a new one under API keys in the console."
-        raise _unauthenticated(detail, ', error="invalid_token"')
-    if key.last_used_at is None or now - key.last_used_at > USE_IS_NOTED_EVERY:
-        services.note_use({key.pk: now})
-    return key
+    auth: Caller
+    now: datetime
 
 
-def check_scope(key: ApiKey, needed: Scope) -> None:
-    if not scopes_allow(key.scopes, needed):
-        has = ", ".join(key.scopes) or "none"
-        raise Problem("scope-missing", f"This needs the scope {needed.value}; the key has: {has}.")
+class KeyAuth(HttpBearer):
+    """Lets usable keys of `scope` through whose user has `right` in the organization; `request.auth` is the caller."""
+
+    def __init__(self, scope: Scope, right: Right = Right.READ) -> None:
+        super().__init__()
+        self.scope, self.right = scope, right
+
+    def authenticate(self, request: HttpRequest, token: str) -> Caller:
+        now = request.now = timezone.now()  # type: ignore[attr-defined]  # noqa: TID251 - the edge
+        key = find_usable_key(token.strip(), now)
+        if key is None:
+            detail = "This API key is unknown, expired or revoked. Make a new one under API keys in the console."
+            raise unauthenticated(detail, ', error="invalid_token"')
+        if key.last_used_at is None or now - key.last_used_at > USE_IS_NOTED_EVERY:
+            services.record_key_use({key.pk: now})
+        if not is_scope_granted(key.scopes, self.scope):
+            has = ", ".join(key.scopes) or "none"
+            raise Problem("scope-missing", f"This needs the scope {self.scope.value}; the key has: {has}.")
+        slug = request.GET.get("organization")
+        caller = caller_of(key, slug if slug and re.fullmatch(SLUG, slug) else None)  # else the parameter is refused
+        if not caller.actor.may(self.right, caller.organization.id):
+            right = self.right.value.replace("_", " ")
+            raise Problem("right-missing", f"Your role in this organization lacks the right to {right}.")
+        return caller
+
+
+READ, MANAGE = KeyAuth(Scope.READ), KeyAuth(Scope.MANAGE)
+DEPLOY = KeyAuth(Scope.MANAGE, Right.DEPLOY)
+MANAGE_OWN_KEYS = KeyAuth(Scope.MANAGE, Right.MANAGE_OWN_KEYS)
 
 
 def caller_of(key: ApiKey, slug: str | None) -> Caller:
@@ -70,14 +86,14 @@ def caller_of(key: ApiKey, slug: str | None) -> Caller:
     return Caller(key, actor_of(key.user, found), found)
 
 
-def still(caller: Caller, needed: Scope, now: datetime) -> Caller | None:
+def recheck(caller: Caller, needed: Scope, now: datetime) -> Caller | None:
     """The same caller as of `now`, with the rights it has by then; None once its key may not be used for this."""
-    key = usable_keys(now).filter(pk=caller.key.pk).first()
-    if key is None or not scopes_allow(key.scopes, needed):
+    key = list_usable_keys(now).filter(pk=caller.key.pk).first()
+    if key is None or not is_scope_granted(key.scopes, needed):
         return None
     scoped_to = caller.actor.scoped_to
     return caller_of(key, scoped_to.slug if scoped_to else None)
 
 
-def _unauthenticated(detail: str, error: str) -> Problem:
+def unauthenticated(detail: str, error: str = "") -> Problem:
     return Problem("unauthenticated", detail, headers={"WWW-Authenticate": f'Bearer realm="Models Console"{error}'})

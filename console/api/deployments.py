@@ -1,194 +1,279 @@
-"""Deployments, their replicas and their events."""
+"""Deployments: create, list, edit, and the actions on them."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated
 
 from django.db.models import Q
-from django.http import Http404
+from django.http import Http404, HttpResponse
+from ninja import Body, P, PathEx, Query, Status
+from pydantic import Field
 
-from accounts.roles import Right
 from console import access
-from console.api import pages, problems
-from console.api.auth import Caller
-from console.api.operations import Answer, Call, utc
-from console.api.parameters import Choice, Text
-from deployments import bodies, queries, services, specs
-from deployments.fields import FieldError, Fields
-from deployments.models import Deployment, DeploymentEvent, Replica
-from deployments.states import DeploymentStatus
+from console.api import json_body
+from console.api.auth import DEPLOY, ApiRequest, Caller
+from console.api.concurrency import IfMatch, expected_version, set_etag
+from console.api.field_types import WHOLE_NUMBER, RequestBody, Resource, SearchText, Time
+from console.api.idempotency import idempotent
+from console.api.openapi import describe_body
+from console.api.pagination import NewestFirst, Page
+from console.api.predibase import translate_accelerator
+from console.api.problems import missing, raises
+from console.api.router import Router
+from deployments import models as tables
+from deployments import queries, services
+from deployments.config.configuration import Configuration
+from deployments.config.json_schema import create_schema, patch_schema
+from deployments.config.normalize import merge
+from deployments.config.parsing import parse
+from deployments.services import VersionConflict
+from deployments.states import DeploymentStatus, ReplicaState
 
-STATUS = Choice("status", "Only deployments with this status.", among=[one.value for one in DeploymentStatus])
-SEARCH = Text(
-    "q",
-    "Only deployments with this text in their name, description or model.",
-    pattern="[^\x00-\x1f\x7f]{1,200}",
-    message="Send 1 to 200 printable characters.",
-)
-FILTERS = (STATUS, SEARCH, *pages.NEWEST.parameters)
-
-
-def create(call: Call) -> Answer:
-    call.caller.require(Right.DEPLOY, "deploy")
-    try:
-        spec = specs.parse(call.body, queries.spec_options())
-        deployment, created = services.create_deployment(
-            organization=call.caller.organization, spec=spec, body=call.body, by=call.caller.user, now=call.now
-        )
-    except specs.InvalidSpec as error:
-        raise problems.invalid(error.errors) from None
-    except services.NameTaken as error:
-        raise problems.Problem("name-taken", str(error), [error.error]) from None
-    found = access.deployment(call.caller.actor, str(deployment.pk))
-    location = {"Location": f"/api/v1/deployments/{deployment.pk}"} if created else {}
-    return _answer(201 if created else 200, found, location)
+router = Router(tags=["Deployments"])
+Reference = PathEx[str, P(description="Id or name.")]
 
 
-def listed(call: Call) -> Answer:
-    rows = access.deployments(call.caller.actor)
-    if status := call.query["status"]:
-        rows = rows.filter(status=status)
-    if text := call.query["q"]:
+class Cause(Resource):
+    code: str
+    message: str
+    evidence: str
+    action: str
+
+
+class ReplicaCounts(Resource):
+    desired: int
+    ready: int
+    total: int = Field(description="All that have not ended.")
+
+
+class Call(Resource):
+    base_url: str = Field(description="For OpenAI clients; ends in /v1.")
+    model: str
+
+
+class Deployment(Configuration):
+    id: str
+    organization: str = Field(description="Slug of the organization that owns it.")
+    status: DeploymentStatus
+    phase: ReplicaState | None = Field(description="Only while DEPLOYING.")
+    cause: Cause | None = Field(description="Only when FAILED.")
+    revision: int
+    replicas: ReplicaCounts
+    call: Call
+    simulated: bool = Field(description="Whether its GPUs are only declared or its engine is the simulator.")
+    created_at: Time
+    updated_at: Time
+    ready_at: Time | None
+
+
+class DeploymentPage(Page):
+    data: list[Deployment]
+
+
+class DeploymentFilters(NewestFirst):
+    status: DeploymentStatus | None = Field(None, description="Only deployments with this status.")
+    q: SearchText | None = Field(None, description="Only those with this text in name, description or model.")
+
+
+class NoFields(RequestBody):
+    pass
+
+
+class Rollback(RequestBody):
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1), WHOLE_NUMBER] | None = Field(
+        None, description="Its number; null for the latest earlier one that differs and did not fail."
+    )
+
+
+@router.get("/deployments", response=DeploymentPage, summary="List deployments, newest first")
+def list_deployments(request: ApiRequest, filters: Query[DeploymentFilters]) -> DeploymentPage:
+    rows = access.deployments(request.auth.actor)
+    if filters.status:
+        rows = rows.filter(status=filters.status)
+    if text := filters.q:
         in_model = Q(revision__spec__model__id__icontains=text) | Q(revision__spec__model__repository__icontains=text)
         rows = rows.filter(Q(name__icontains=text) | Q(description__icontains=text) | in_model)
-    page = pages.read(rows, pages.NEWEST, call.query)
-    return Answer(200, page.of(rendered(page.rows)))
+    page, next_cursor = filters.read(rows)
+    return DeploymentPage(data=render_deployments(page), next_cursor=next_cursor)
 
 
-def shown(call: Call) -> Answer:
-    return answered(call, 200)
+@router.post(
+    "/deployments",
+    auth=DEPLOY,
+    response={201: Deployment, 200: Deployment},
+    summary="Deploy a model",
+    openapi_extra=describe_body(create_schema()),
+)
+@raises("name-taken")
+@idempotent
+def create_deployment(request: ApiRequest, response: HttpResponse) -> Status[Deployment]:
+    """Answers at once; status tells the rest. Fields left out get defaults, which the answer shows. The same name and
+    body again is a 200 with the deployment that exists."""
+    body = json_body.read(request)
+    spec = parse(translate_accelerator(body), queries.spec_options(), is_operator=request.auth.user.is_operator)
+    deployment, is_new = services.create_deployment(
+        organization=request.auth.organization, spec=spec, body=body, by=request.auth.user, now=request.now
+    )
+    if is_new:
+        response["Location"] = f"/api/v1/deployments/{deployment.pk}"
+    return Status(201 if is_new else 200, render_current(request, response, str(deployment.pk)))
 
 
-def answered(call: Call, status: int) -> Answer:
-    """The deployment as it is now."""
-    return _answer(status, named(call))
+@router.get("/deployments/{str:id}", response=Deployment, summary="Get a deployment by id or name")
+def get_deployment(request: ApiRequest, response: HttpResponse, id: Reference) -> Deployment:
+    return render_current(request, response, id)
 
 
-def _answer(status: int, row: Deployment, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, rendered([row])[0], {"ETag": f'"{row.version}"', **(headers or {})})
-
-
-def terminated(call: Call) -> Answer:
-    _refuse_fields(call.body)
-    deployment = named(call)
-    call.caller.require(Right.DEPLOY, "terminate deployments", deployment.organization)
-    services.terminate(deployment, by=call.caller.user, now=call.now)
-    return answered(call, 202)
-
-
-def deleted(call: Call) -> Answer:
-    deployment = named(call)
-    call.caller.require(Right.DEPLOY, "delete deployments", deployment.organization)
-    try:
-        services.delete(deployment, by=call.caller.user, now=call.now)
-    except services.NotEnded as error:
-        raise problems.Problem("not-ended", str(error)) from None
-    return Answer(204)
-
-
-def replicas(call: Call) -> Answer:
-    page = pages.read(queries.replica_rows(named(call)).select_related("cluster", "revision"), pages.NEWEST, call.query)
-    return Answer(200, page.of([_replica(row) for row in page.rows]))
-
-
-def events(call: Call) -> Answer:
-    page = pages.read(named(call).events.all(), pages.LATEST, call.query)
-    return Answer(200, page.of([event(row) for row in page.rows]))
-
-
-def references(caller: Caller, names: Iterable[str]) -> list[Deployment]:
-    """The deployments of the caller's organization with these ids or names. Raises a 404 that names each other one."""
-    found: list[Deployment] = []
-    errors = []
-    for index, name in enumerate(names):
+@router.patch(
+    "/deployments/{str:id}",
+    auth=DEPLOY,
+    response=Deployment,
+    summary="Edit a deployment",
+    openapi_extra=describe_body(patch_schema(), json_body.MERGE_PATCH),
+)
+@raises("not-now", "changed-meanwhile")
+def edit_deployment(request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None) -> Deployment:
+    """A JSON merge patch: what it does not name stays, null brings a default back. Model, adapters, engine and GPU
+    count make a new revision, which replaces the replicas one after another; everything else acts at once. Name,
+    endpoint and GPU type never change."""
+    patch = translate_accelerator(json_body.read_object(request))
+    while True:
+        deployment = find_deployment(request.auth, id)
+        expected = expected_version(deployment, if_match)
+        current = queries.spec_of(deployment)
+        body = merge(current.to_json(), patch)
+        spec = parse(body, queries.spec_options(), current, is_operator=request.auth.user.is_operator)
         try:
-            one = access.deployment(caller.actor, name)
-            if one.organization_id != caller.organization.pk:
-                raise Http404
-            found.append(one)
-        except Http404:
-            message = "There is no such deployment in this organization. Send its id or its name."
-            errors.append(FieldError(f"deployments.{index}", "unknown_deployment", message))
-    if errors:
-        raise problems.Problem("not-found", "A deployment that the key shall be for does not exist.", errors)
-    return found
+            services.edit(
+                deployment, spec=spec, expected_version=deployment.version, by=request.auth.user, now=request.now
+            )
+            return render_current(request, response, id)
+        except VersionConflict:
+            if expected is not None:
+                raise  # without If-Match the patch is made anew on what somebody else wrote meanwhile
 
 
-def rendered(rows: Iterable[Deployment]) -> list[dict[str, Any]]:
-    """Deployments as rest.md §3 shows them."""
-    listed = list(rows)
-    ids = [one.pk for one in listed]
-    ready, live = queries.ready_counts(ids), queries.live_counts(ids)
-    return [_deployment(one, ready.get(one.pk, 0), live.get(one.pk, 0)) for one in listed]
+@router.delete("/deployments/{str:id}", auth=DEPLOY, response={204: None}, summary="Delete a deployment that has ended")
+@raises("not-ended")
+def delete_deployment(request: ApiRequest, id: Reference) -> Status[None]:
+    services.delete(find_deployment(request.auth, id), by=request.auth.user, now=request.now)
+    return Status(204, None)
 
 
-def base_url(root: str) -> str:
-    """What a client of the gateway at `root` uses as base_url."""
-    return f"{root.rstrip('/').removesuffix('/v1')}/v1"
+@router.post(
+    "/deployments/{str:id}/terminate",
+    auth=DEPLOY,
+    response={202: Deployment},
+    summary="Stop all replicas and release the GPUs",
+)
+@idempotent
+def terminate_deployment(
+    request: ApiRequest, response: HttpResponse, id: Reference, body: Body[NoFields] = NoFields()
+) -> Status[Deployment]:
+    """It is TERMINATING, and TERMINATED once nothing is left. Doing it twice is doing it once."""
+    services.terminate(find_deployment(request.auth, id), by=request.auth.user, now=request.now)
+    return Status(202, render_current(request, response, id))
 
 
-def named(call: Call) -> Deployment:
+@router.post(
+    "/deployments/{str:id}/redeploy",
+    auth=DEPLOY,
+    response={202: Deployment},
+    summary="Start a deployment that has ended again",
+)
+@raises("not-now", "changed-meanwhile")
+@idempotent
+def redeploy_deployment(
+    request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None,
+    body: Body[NoFields] = NoFields(),
+) -> Status[Deployment]:  # fmt: skip
+    """What is TERMINATED or FAILED waits for GPUs again, with its configuration."""
+    deployment = find_deployment(request.auth, id)
+    expected = expected_version(deployment, if_match)
+    services.redeploy(deployment, expected_version=expected, by=request.auth.user, now=request.now)
+    return Status(202, render_current(request, response, id))
+
+
+@router.post(
+    "/deployments/{str:id}/retry", auth=DEPLOY, response={202: Deployment}, summary="Try again after a failure"
+)
+@raises("not-now", "changed-meanwhile")
+@idempotent
+def retry_deployment(
+    request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None,
+    body: Body[NoFields] = NoFields(),
+) -> Status[Deployment]:  # fmt: skip
+    """What is FAILED, or waits before its next start, starts again at once. Failures so far count no more."""
+    deployment = find_deployment(request.auth, id)
+    expected = expected_version(deployment, if_match)
+    services.retry(deployment, expected_version=expected, by=request.auth.user, now=request.now)
+    return Status(202, render_current(request, response, id))
+
+
+@router.post(
+    "/deployments/{str:id}/rollback", auth=DEPLOY, response={202: Deployment}, summary="Go back to an earlier revision"
+)
+@raises("not-now", "changed-meanwhile")
+@idempotent
+def roll_back_deployment(
+    request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None,
+    body: Body[Rollback] = Rollback(revision=None),
+) -> Status[Deployment]:  # fmt: skip
+    """Makes a new revision with the old configuration. Without a number the old one is the latest earlier one that
+    differs and did not fail. What acts at once (replicas, description, labels) stays as it is."""
+    deployment = find_deployment(request.auth, id)
+    expected = expected_version(deployment, if_match)
+    services.rollback(
+        deployment, number=body.revision, expected_version=expected, by=request.auth.user, now=request.now
+    )
+    return Status(202, render_current(request, response, id))
+
+
+def find_deployment(caller: Caller, reference: str) -> tables.Deployment:
+    """By id or name. Raises a 404, also for what the key may not see."""
     try:
-        return access.deployment(call.caller.actor, call.path["id"])
+        if "\0" in reference:
+            raise Http404
+        return access.deployment(caller.actor, reference)
     except Http404:
-        raise problems.missing("deployment") from None
+        raise missing("deployment") from None
 
 
-def _deployment(row: Deployment, ready: int, live: int) -> dict[str, Any]:
+def render_current(request: ApiRequest, response: HttpResponse, reference: str) -> Deployment:
+    """The deployment as it is now, with its ETag in `response`."""
+    row = find_deployment(request.auth, reference)
+    set_etag(response, row)
+    return render_deployments([row])[0]
+
+
+def render_deployments(rows: Iterable[tables.Deployment]) -> list[Deployment]:
+    deployments = list(rows)
+    ids = [row.pk for row in deployments]
+    ready, live = queries.ready_counts(ids), queries.live_counts(ids)
+    return [_render(row, ready.get(row.pk, 0), live.get(row.pk, 0)) for row in deployments]
+
+
+def _render(row: tables.Deployment, ready: int, live: int) -> Deployment:
     assert row.revision, "every deployment has its first revision from the start"
     spec, status = queries.spec_of(row), DeploymentStatus(row.status)
-    return {
-        "id": str(row.pk),
-        "organization": row.organization.slug,
-        **bodies.body_of(spec),
-        "status": status.value,
-        "phase": (row.phase or None) if status is DeploymentStatus.DEPLOYING else None,
-        "cause": row.cause if status is DeploymentStatus.FAILED else None,
-        "revision": row.revision.number,
-        "replicas": {
-            "desired": 0 if row.terminate_requested_at else row.desired_replicas,
-            "ready": ready,
-            "total": live,
-        },
-        "call": {"base_url": base_url(row.endpoint.base_url), "model": row.name},
-        "simulated": row.endpoint.cluster.simulated or spec.revision.engine.simulator is not None,
-        "created_at": utc(row.created_at),
-        "updated_at": utc(row.updated_at),
-        "ready_at": utc(row.ready_at),
-    }
+    return Deployment(
+        id=str(row.pk),
+        organization=row.organization.slug,
+        **dict(spec.configuration),
+        status=status,
+        phase=ReplicaState(row.phase) if row.phase and status is DeploymentStatus.DEPLOYING else None,
+        cause=row.cause if status is DeploymentStatus.FAILED else None,
+        revision=row.revision.number,
+        replicas=ReplicaCounts(
+            desired=0 if row.terminate_requested_at else row.desired_replicas, ready=ready, total=live
+        ),
+        call=Call(base_url=format_base_url(row.endpoint.base_url), model=row.name),
+        simulated=row.endpoint.cluster.simulated or spec.configuration.engine.name == "simulator",
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        ready_at=row.ready_at,
+    )
 
 
-def _replica(row: Replica) -> dict[str, Any]:
-    return {
-        "id": str(row.pk),
-        "revision": row.revision.number,
-        "state": row.state,
-        "node": row.node or None,
-        "gpu_indices": row.gpu_indices,
-        "phases": [
-            {"name": one.name, "started_at": utc(one.started_at), "ended_at": utc(one.ended_at)}
-            for one in row.phases.all()
-        ],
-        "restarts": row.restarts,
-        "cause": row.cause,
-        "simulated": row.cluster.simulated or row.revision.spec["engine"].get("simulator") is not None,
-    }
-
-
-def event(row: DeploymentEvent) -> dict[str, Any]:
-    return {
-        "id": str(row.pk),
-        "at": utc(row.at),
-        "kind": row.kind,
-        "actor": row.actor,
-        "summary": row.summary,
-        "data": row.data,
-    }
-
-
-def _refuse_fields(body: Any) -> None:
-    fields = Fields(body)
-    fields.finish()
-    if fields.errors:
-        raise problems.invalid(fields.errors)
+def format_base_url(root: str) -> str:
+    """What a client of the gateway at `root` uses as base_url."""
+    return f"{root.rstrip('/').removesuffix('/v1')}/v1"

@@ -5,75 +5,92 @@ one of them acts. Only successes are kept (a refused request changed nothing and
 because the answer to a new API key holds its secret.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from functools import wraps
+from typing import Annotated, Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.db import connection, transaction
+from django.http import HttpResponse, JsonResponse
+from ninja import Status
+from ninja.params import functions
+from ninja.utils import contribute_operation_args
 
-from console.api import problems
-from console.api.auth import Caller
-from console.api.operations import Answer
+from console.api import json_body
+from console.api.auth import ApiRequest
+from console.api.field_types import Matching
+from console.api.problems import Problem, raises
 from console.models import IdempotencyRecord
-from deployments.fields import FieldError
 
-KEPT = timedelta(hours=24)
+KEPT_FOR = timedelta(hours=24)
 HEADER = "Idempotency-Key"
-PATTERN = "[!-~]{1,255}"
+KEY = Annotated[str, Matching("[!-~]{1,255}", "Send 1 to 255 visible ASCII characters, for example a UUID.")]
+ABOUT = "Any text of your own; the same request with it again is answered and not done again."
+
+Handler = Callable[..., Status[Any]]
 
 
-def key_of(header: str | None) -> str | None:
-    """The header's value. Raises a 422 where it cannot be one."""
-    if header is None or re.fullmatch(PATTERN, header):
-        return header
-    message = "Send 1 to 255 visible ASCII characters, for example a UUID."
-    raise problems.invalid([FieldError(HEADER, "invalid_header", message)])
+def idempotent(handler: Handler) -> Callable[..., Status[Any] | HttpResponse]:
+    """For a handler that takes `response`, for its headers, and returns a `Status` with a pydantic model."""
+
+    @wraps(handler)
+    def once(
+        request: ApiRequest, response: HttpResponse, idempotency_key: str | None, **values: Any
+    ) -> Status[Any] | HttpResponse:
+        if idempotency_key is None:
+            return handler(request, response=response, **values)
+        return _once(request, response, idempotency_key, lambda: handler(request, response=response, **values))
+
+    header = functions.Header(None, alias=HEADER, description=ABOUT)
+    contribute_operation_args(once, "idempotency_key", KEY | None, header)  # type: ignore[arg-type]
+    return raises("idempotency-key-reused")(once)
 
 
 @transaction.atomic
-def once(
-    perform: Callable[[], Answer], *, caller: Caller, address: str, key: str, body: Any, now: datetime
-) -> tuple[Answer, bool]:
-    """The answer of `perform`, or the one that the same request got before; and whether it was replayed."""
-    scope = _digest([str(caller.user.pk), str(caller.organization.pk), address, key])
-    asked = _digest(body)
+def _once(
+    request: ApiRequest, response: HttpResponse, key: str, perform: Callable[[], Status[Any]]
+) -> Status[Any] | HttpResponse:
+    caller, now = request.auth, request.now
+    scope = _digest([str(caller.user.pk), str(caller.organization.pk), request.path, key])
+    request_hash = _digest(json_body.read(request) if request.body else {})
     _wait_for_duplicates(scope)
-    IdempotencyRecord.objects.filter(organization=caller.organization, created_at__lte=now - KEPT).delete()
+    IdempotencyRecord.objects.filter(organization=caller.organization, created_at__lte=now - KEPT_FOR).delete()
     record = IdempotencyRecord.objects.filter(pk=scope).first()
-    if record is not None and (kept := _kept(record)):
-        if record.request_hash != asked:
-            detail = "This Idempotency-Key was sent with another body before."
-            raise problems.Problem("idempotency-key-reused", detail)
-        return kept, True
-    answer = perform()
-    sealed = _cipher().encrypt(json.dumps(asdict(answer)).encode())
+    if record is not None and (kept := _open(record)):
+        if record.request_hash != request_hash:
+            raise Problem("idempotency-key-reused", "This Idempotency-Key was sent with another body before.")
+        headers = kept["headers"] | {"Idempotency-Replayed": "true"}
+        return JsonResponse(kept["data"], status=kept["status"], headers=headers)
+    result = perform()
+    answer = {
+        "status": result.status_code,
+        "data": result.value.model_dump(mode="json"),
+        "headers": {name: value for name, value in response.items() if name != "Content-Type"},
+    }
     IdempotencyRecord.objects.update_or_create(
         scope=scope,
         defaults={
             "organization": caller.organization,
-            "request_hash": asked,
-            "answer": sealed,
+            "request_hash": request_hash,
+            "answer": _cipher().encrypt(json.dumps(answer).encode()),
             "created_at": now,
         },
     )
-    return answer, False
+    return result
 
 
-def _kept(record: IdempotencyRecord) -> Answer | None:
+def _open(record: IdempotencyRecord) -> dict[str, Any] | None:
     """None for what was sealed under a key that is no longer known."""
     try:
-        return Answer(**json.loads(_cipher().decrypt(bytes(record.answer))))
+        answer: dict[str, Any] = json.loads(_cipher().decrypt(bytes(record.answer)))
     except InvalidToken:
         return None
+    return answer
 
 
 def _wait_for_duplicates(scope: str) -> None:

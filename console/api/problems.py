@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from ninja.errors import ValidationError
 
-from deployments.fields import FieldError
+from deployments.schema.errors import FieldError, convert
 
 CONTENT_TYPE = "application/problem+json"
+PREFIX = "/api/v1"
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,29 @@ KINDS: Mapping[str, Kind] = {
         500, "Something went wrong here", "Try again; if it happens again, report the request_id to your operator."
     ),
 }
-_OF_STATUS = {403: "right-missing", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 500: "internal"}
+_KIND_OF_STATUS = {403: "right-missing", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+_KEPT_HEADERS = ("Allow", "Retry-After")
+_CODE_OF_SOURCE = {"query": "invalid_parameter", "header": "invalid_header"}
 
 
 @dataclass
 class Problem(Exception):
-    """Raise it anywhere below a view of the API; `kind` is one of KINDS."""
+    """Raise it anywhere below an operation; `kind` is one of KINDS."""
 
     kind: str
     detail: str
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def raises(*kinds: str) -> Callable[[Handler], Handler]:
+    """Declares which problems of its own an operation may answer with, for the OpenAPI document."""
+
+    def declare(handler: Handler) -> Handler:
+        handler.problem_kinds = (*getattr(handler, "problem_kinds", ()), *kinds)  # type: ignore[attr-defined]
+        return handler
+
+    return declare
 
 
 def invalid(errors: Sequence[FieldError]) -> Problem:
@@ -102,7 +119,21 @@ def missing(what: str) -> Problem:
     return Problem("not-found", f"There is no such {what}, or this key may not see it.")
 
 
-def answer(problem: Problem, request: HttpRequest) -> HttpResponse:
+def from_validation_error(error: ValidationError) -> Problem:
+    """What pydantic finds wrong with parameters, headers and bodies."""
+    if any(found["type"] == "missing" and found["loc"] == ("body", "body") for found in error.errors):
+        return Problem("malformed", "The body is empty; send a JSON object.")
+    return invalid([_field_error(found) for found in error.errors])
+
+
+def _field_error(found: Any) -> FieldError:
+    source, *path = found["loc"]
+    names = path[1:] if source == "body" else path  # a body's path begins with the name of the handler's argument
+    error = convert(found, names)
+    return replace(error, code=_CODE_OF_SOURCE.get(str(source), error.code))
+
+
+def render(problem: Problem, request: HttpRequest) -> HttpResponse:
     kind = KINDS[problem.kind]
     document = {
         "type": f"/api/v1/docs#{problem.kind}",
@@ -116,7 +147,20 @@ def answer(problem: Problem, request: HttpRequest) -> HttpResponse:
     return JsonResponse(document, status=kind.status, content_type=CONTENT_TYPE, headers=dict(problem.headers))
 
 
-def from_response(status: int, request: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
-    """The problem in place of an error page that Django made: an unknown route, a refused host, an exception."""
-    name = _OF_STATUS.get(status, "internal" if status >= 500 else "refused")
-    return answer(Problem(name, KINDS[name].advice, headers=headers), request)
+def problem_documents(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: an error page that Django made below /api/v1 (an unknown route, a refused host, an exception) becomes
+    a problem document."""
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        is_inside = request.path == PREFIX or request.path.startswith(f"{PREFIX}/")
+        if not is_inside or response.status_code < 400 or response.get("Content-Type") == CONTENT_TYPE:
+            return response
+        unknown = "internal" if response.status_code >= 500 else "refused"
+        name = _KIND_OF_STATUS.get(response.status_code, unknown)
+        headers = {name: response[name] for name in _KEPT_HEADERS if name in response}
+        return render(Problem(name, KINDS[name].advice, headers=headers), request)
+
+    return handle

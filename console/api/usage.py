@@ -1,54 +1,99 @@
 """Requests and tokens of a period, summed by deployment, API key, user, organization, hour or day."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from accounts.models import ApiKey, Organization, User
-from billing.queries import SUMS, UsageRow, start_of_month, usage
+from ninja import Query
+from pydantic import BaseModel, Field
+
+from accounts import models as accounts
+from billing import queries
 from console.access import visible
-from console.api.operations import Answer, Call, utc
-from console.api.parameters import Choice, Moment
+from console.api.auth import ApiRequest
+from console.api.field_types import Moment, Resource, Time
+from console.api.router import Router
 from deployments.models import Deployment
 
+router = Router(tags=["Usage"])
 Names = Mapping[uuid.UUID, str]
 FIRST_RECORD = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+OMITTED: Any = Field(default_factory=lambda: None)  # a field of other groups, absent from the answer
+
+
+class GroupBy(StrEnum):
+    DEPLOYMENT = "deployment"
+    API_KEY = "api_key"
+    USER = "user"
+    ORGANIZATION = "organization"
+    HOUR = "hour"
+    DAY = "day"
 
 
 def _names(rows: Iterable[tuple[uuid.UUID, str]]) -> Names:
     return dict(rows)
 
 
-NAMED: Mapping[str, Callable[[list[uuid.UUID]], Names]] = {
-    "deployment": lambda ids: _names(Deployment.objects.filter(pk__in=ids).values_list("pk", "name")),
-    "api_key": lambda ids: _names(ApiKey.objects.filter(pk__in=ids).values_list("pk", "name")),
-    "user": lambda ids: _names(User.objects.filter(pk__in=ids).values_list("pk", "email")),
-    "organization": lambda ids: _names(Organization.objects.filter(pk__in=ids).values_list("pk", "slug")),
+FIND_NAMES: Mapping[GroupBy, Callable[[list[uuid.UUID]], Names]] = {
+    GroupBy.DEPLOYMENT: lambda ids: _names(Deployment.objects.filter(pk__in=ids).values_list("pk", "name")),
+    GroupBy.API_KEY: lambda ids: _names(accounts.ApiKey.objects.filter(pk__in=ids).values_list("pk", "name")),
+    GroupBy.USER: lambda ids: _names(accounts.User.objects.filter(pk__in=ids).values_list("pk", "email")),
+    GroupBy.ORGANIZATION: lambda ids: _names(
+        accounts.Organization.objects.filter(pk__in=ids).values_list("pk", "slug")
+    ),
 }
-TIMES = ("hour", "day")
-PARAMETERS = (
-    Moment("from", "Start of the period, included; a date means its first moment in UTC. Default: start of the month."),
-    Moment("to", "End of the period, excluded. Default: now."),
-    Choice("group_by", "What each row is about.", default="deployment", among=(*NAMED, *TIMES)),
-)
 
 
-def sums(call: Call) -> Answer:
-    since = _within_records(call.query["from"] or start_of_month(call.now), call.now)
-    until = _within_records(call.query["to"] or call.now, call.now)
-    group_by = call.query["group_by"]
-    rows = usage(condition=visible(call.caller.actor), since=since, until=until, group_by=group_by)
-    data = {
-        "from": utc(since),
-        "to": utc(until),
-        "group_by": group_by,
-        "data": _times(group_by, rows) if group_by in TIMES else _named(group_by, rows),
-        "next_cursor": None,
-    }
-    return Answer(200, data)
+class UsageParameters(BaseModel):
+    since: Moment | None = Field(
+        None,
+        alias="from",
+        description="Start of the period, included; a date means its first moment in UTC. Default: start of the month.",
+    )
+    until: Moment | None = Field(None, alias="to", description="End of the period, excluded. Default: now.")
+    group_by: GroupBy = Field(GroupBy.DEPLOYMENT, description="What each row is about.")
+
+
+class UsageRow(Resource):
+    """The group, as …_id with its name beside it (null where it is no longer known) or as a time, and its sums."""
+
+    deployment_id: str = OMITTED
+    deployment: str | None = OMITTED
+    api_key_id: str = OMITTED
+    api_key: str | None = OMITTED
+    user_id: str = OMITTED
+    user: str | None = OMITTED
+    organization_id: str = OMITTED
+    organization: str | None = OMITTED
+    hour: Time = OMITTED
+    day: Time = OMITTED
+    requests: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+
+
+class Usage(Resource):
+    since: Time = Field(alias="from")
+    until: Time = Field(alias="to")
+    group_by: GroupBy
+    data: list[UsageRow]
+    next_cursor: None = Field(description="All rows are on one page.")
+
+
+@router.get("/usage", response=Usage, summary="Sum requests and tokens", by_alias=True, exclude_unset=True)
+def get_usage(request: ApiRequest, parameters: Query[UsageParameters]) -> Usage:
+    """Of requests admitted in [from, to). Requests count within 15 s of their end."""
+    since = _within_records(parameters.since or queries.get_month_start(request.now), request.now)
+    until = _within_records(parameters.until or request.now, request.now)
+    group_by = parameters.group_by
+    rows = queries.sum_usage(condition=visible(request.auth.actor), since=since, until=until, group_by=group_by.value)
+    data: Any = _render_times(group_by, rows) if group_by not in FIND_NAMES else _render_groups(group_by, rows)
+    return Usage.model_validate({"from": since, "to": until, "group_by": group_by, "data": data, "next_cursor": None})
 
 
 def _within_records(time: datetime, now: datetime) -> datetime:
@@ -56,15 +101,16 @@ def _within_records(time: datetime, now: datetime) -> datetime:
     return max(FIRST_RECORD, min(time, now + timedelta(days=1)))
 
 
-def _times(group_by: str, rows: list[UsageRow]) -> list[dict[str, Any]]:
-    return [{group_by: utc(row.group), **_sums(row)} for row in rows]
+def _render_times(group_by: GroupBy, rows: list[queries.UsageRow]) -> list[dict[str, Any]]:
+    return [{group_by.value: row.group, **_sums(row)} for row in rows]
 
 
-def _named(group_by: str, rows: list[UsageRow]) -> list[dict[str, Any]]:
-    """`…_id` is the id; beside it stands the name, e-mail or slug (null where it is no longer known)."""
-    names = NAMED[group_by]([row.group for row in rows])
-    return [{f"{group_by}_id": str(row.group), group_by: names.get(row.group), **_sums(row)} for row in rows]
+def _render_groups(group_by: GroupBy, rows: list[queries.UsageRow]) -> list[dict[str, Any]]:
+    names = FIND_NAMES[group_by]([row.group for row in rows])
+    return [
+        {f"{group_by.value}_id": str(row.group), group_by.value: names.get(row.group), **_sums(row)} for row in rows
+    ]
 
 
-def _sums(row: UsageRow) -> dict[str, int]:
-    return {name: getattr(row, name) for name in SUMS}
+def _sums(row: queries.UsageRow) -> dict[str, int]:
+    return {name: getattr(row, name) for name in queries.SUMS}

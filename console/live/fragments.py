@@ -1,134 +1,110 @@
-"""The pieces of pages that sockets push. Each is a template `_name.html` with one root element whose id is its name;
-the page includes it, the socket pushes it: one source for each piece of the screen. No csrf token, no nonce."""
+"""The pieces of pages that sockets push. Each is a template `_name.html` with one root element; its page includes it,
+the socket pushes it with the same page data. Fragments hold no csrf token and no nonce."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from uuid import UUID
 
 from django.http import QueryDict
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.functional import SimpleLazyObject
 
-from accounts.roles import Right
 from console import access
 from console.access import Actor
-from console.live.feeds import Picture, Rows
-from console.pages.configuration import configuration, engine
-from console.pages.filters import Filters
-from console.pages.inventory import Inventory
-from console.pages.listing import DeploymentList
-from console.pages.now import now as describe
-from console.pages.overview import Overview
-from console.pages.revisions import revision_rows
-from console.pages.timeline import Wanted, change_log, event_page
-from deployments.models import Deployment
+from console.components.gpu_inventory import GpuInventory
+from console.deployments import detail, events, settings
+from console.deployments import list as deployment_list
+from console.deployments.list_filters import DeploymentFilters
+from console.deployments.timeline import EventFilterForm, EventFilters
+from console.live.shared_renders import Render, Rows
 from deployments.states import DeploymentStatus as S
 
-PAGES = {
-    "": ("header", "now", "readouts", "starting", "replicas", "timeline", "engine"),
-    "events": ("header", "events"),
-    "settings": ("header", "revisions", "changes", "configuration"),
-}
-DIALOGS = ("effects",)
-DEPLOYMENTS = ("summary", "groups", "pages")
+DIALOGS = ("terminate_effects",)
 MOVING = (S.DEPLOYING, S.SCALING, S.ROLLING, S.TERMINATING)
 SECONDS_MOVING, SECONDS_RUNNING, SECONDS_LIST, SECONDS_ENDED = 1.0, 2.0, 5.0, 15.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which page of a deployment, and on the page of events their kind: only newest events are live."""
+class PageAddress:
+    """A page of a deployment: `page` is "" (detail), events or settings; `kind` of events only. Only the newest events
+    are live."""
 
     page: str = ""
     kind: str = ""
 
     @staticmethod
-    def read(parameters: QueryDict) -> Place:
-        page, wanted = parameters.get("page", ""), Wanted.read(parameters)
-        return Place(page, wanted.group if page == "events" else "") if page in PAGES else Place()
+    def read(parameters: QueryDict) -> PageAddress:
+        """An unknown page is the detail page."""
+        match parameters.get("page", ""):
+            case "events":
+                return PageAddress("events", EventFilterForm(parameters).filters["kind"])
+            case "settings":
+                return PageAddress("settings")
+            case _:
+                return PageAddress()
 
 
-def rights_in(actor: Actor, deployment: Deployment) -> frozenset[Right]:
-    return frozenset(right for right in Right if actor.may(right, deployment.organization_id))
-
-
-def deployment_context(actor: Actor, deployment: Deployment, overview: Overview) -> dict[str, Any]:
-    """What the fragments of a deployment's page are rendered with; what takes reading is read when it is shown."""
-    rights = rights_in(actor, deployment)
-    may_deploy = Right.DEPLOY in rights
-    return {
-        "deployment": deployment,
-        "overview": overview,
-        "may_deploy": may_deploy,
-        "may_call": Right.CALL in rights,
-        "now": SimpleLazyObject(lambda: describe(overview)),
-        "actions": SimpleLazyObject(lambda: overview.actions(may_deploy=may_deploy)),
-        "engine": SimpleLazyObject(lambda: engine(overview)),
-    }
-
-
-def events_context(overview: Overview, wanted: Wanted) -> dict[str, Any]:
-    return {"events": event_page(overview.deployment, wanted, overview.now)}
-
-
-def settings_context(overview: Overview, wanted: Wanted) -> dict[str, Any]:
-    deployment = overview.deployment
-    return {
-        "revisions": revision_rows(deployment, overview.now),
-        "changes": change_log(deployment, wanted, overview.now),
-        "configuration": configuration(overview),
-        "may_roll_back": deployment.status != S.TERMINATING,
-    }
-
-
-def deployment_picture(actor: Actor, reference: str, place: Place) -> Picture:
+def render_deployment(actor: Actor, reference: str, address: PageAddress) -> Render:
     """All fragments of a page of a deployment as they are now. Raises Http404."""
     deployment = access.deployment(actor, reference)
-    overview = Overview(deployment, timezone.now())  # noqa: TID251 - the edge: a page as of now
-    context = {**deployment_context(actor, deployment, overview), "pushed": True}
-    if place.page == "events":
-        context |= events_context(overview, Wanted(place.kind))
-    elif place.page == "settings":
-        context |= settings_context(overview, Wanted())
-    names = PAGES[place.page] + (DIALOGS if context["may_deploy"] else ())
-    rendered = _frame(Inventory(actor))
-    rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in names}
-    seconds = SECONDS_MOVING if overview.is_moving else SECONDS_RUNNING if overview.live else SECONDS_ENDED
-    return Picture(rendered, seconds)
+    now = timezone.now()  # noqa: TID251 - the edge: a page as of now
+    names: tuple[str, ...]
+    match address.page:
+        case "events":
+            names = events.FRAGMENTS
+            context = events.read_context(actor, deployment, now, EventFilters(address.kind))
+        case "settings":
+            names = settings.FRAGMENTS
+            context = settings.read_context(actor, deployment, now, EventFilters())
+        case _:
+            names = detail.FRAGMENTS
+            context = detail.read_context(actor, deployment, now)
+    context["pushed"] = True
+    names += DIALOGS if context["may_deploy"] else ()
+    fragments = _render_layout(GpuInventory(actor))
+    fragments |= {name: render_to_string(f"deployments/_{name}.html", context) for name in names}
+    state = context["state"]
+    return Render(fragments, SECONDS_MOVING if state.is_moving else SECONDS_RUNNING if state.live else SECONDS_ENDED)
 
 
-def deployments_picture(actor: Actor, filters: Filters) -> Picture:
+def render_deletion_notice(actor: Actor, deployment_id: UUID) -> str:
+    """What every page of a deployment shows once it is deleted; empty where `actor` may not know of it."""
+    deployment = access.deleted_deployment(actor, deployment_id)
+    if deployment is None:
+        return ""
+    return render_to_string("deployments/_deleted.html", {"deployment": deployment, "pushed": True})
+
+
+def render_list(actor: Actor, filters: DeploymentFilters) -> Render:
     """The list as it is now, whole and row by row."""
-    listing = DeploymentList(actor, filters, timezone.now())  # noqa: TID251 - the edge: a page as of now
-    context = {"listing": listing, "pushed": True}
-    rendered = _frame(listing.inventory)
-    rendered["deployment-count"] = render_to_string(
-        "components/deployment_count.html", {"frame": listing.frame, "pushed": True}
-    )
-    rendered |= {name: render_to_string(f"deployments/_{name}.html", context) for name in DEPLOYMENTS}
+    page = deployment_list.read_list(actor, filters, timezone.now())  # noqa: TID251 - the edge: a page as of now
+    context = {"page": page, "layout": page.layout, "pushed": True}
+    fragments = _render_layout(page.layout.inventory)
+    fragments["deployment_count"] = render_to_string("components/deployment_count.html", context)
+    fragments |= {name: render_to_string(f"deployments/_{name}.html", context) for name in deployment_list.FRAGMENTS}
     rows = {
-        f"row-{row.id}": render_to_string("deployments/_row.html", {"row": row, "pushed": True}) for row in listing.rows
+        f"row-{row.deployment.pk}": render_to_string("deployments/_deployment_row.html", {"row": row, "pushed": True})
+        for row in page.rows
     }
-    is_moving = any(row.status in MOVING for row in listing.rows)
-    order = f"{' '.join(rows)} {listing.pages} {listing.has_none} {listing.matches > 0}"
+    is_moving = any(row.deployment.status in MOVING for row in page.rows)
+    order = f"{' '.join(rows)} {page.page_count} {page.is_empty} {page.matches > 0}"
     whole = Rows("list", order, render_to_string("deployments/_list.html", context), rows)
-    return Picture(rendered, SECONDS_MOVING if is_moving else SECONDS_LIST, whole)
+    return Render(fragments, SECONDS_MOVING if is_moving else SECONDS_LIST, whole)
 
 
-def _frame(inventory: Inventory) -> dict[str, str]:
-    """What moves in the frame around a page."""
+def _render_layout(inventory: GpuInventory) -> dict[str, str]:
+    """What changes in the layout around a page."""
     context = {"inventory": inventory, "pushed": True}
-    return {"gpus-in-use": render_to_string("components/gpus_in_use.html", context)}
+    return {"gpus_in_use": render_to_string("components/gpus_in_use.html", context)}
 
 
-def changes(picture: Picture, sent: dict[str, str]) -> str:
-    """The HTML that brings a page from `sent` to `picture`, and notes in `sent` what it then shows. A list whose rows
-    are the same in the same order is sent row by row, else whole."""
-    parts = [html for name, html in picture.fragments.items() if sent.get(name) != html]
-    sent |= picture.fragments
-    if rows := picture.rows:
+def collect_changes(render: Render, sent: dict[str, str]) -> str:
+    """The HTML that brings a page from `sent` to `render`; updates `sent`. A list whose rows are the same in the same
+    order is sent row by row, else whole."""
+    parts = [html for name, html in render.fragments.items() if sent.get(name) != html]
+    sent |= render.fragments
+    if rows := render.rows:
         if sent.get(rows.name) != rows.order:
             parts.append(rows.whole)
         else:

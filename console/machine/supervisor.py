@@ -1,4 +1,4 @@
-"""Keeps child processes running: starts them, shows what they say, restarts those that die, stops them in time."""
+"""Supervises child processes: starts them, relays their output, restarts those that end, stops them in time."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 
-from console.machine.output import Output
-from console.machine.program import Program, ServerFailed, failure
+from console.machine.process_spec import ProcessSpec, ProcessStartFailed, describe_start_failure
+from console.machine.terminal_output import TerminalOutput
 
 PROBE_SECONDS = 0.1
 FIRST_RESTART_SECONDS, LAST_RESTART_SECONDS = 0.25, 15.0
 STEADY_SECONDS = 30.0
 
 
-class Child:
-    """One program that is kept running until it is stopped. `changed` is called after every start."""
+class SupervisedProcess:
+    """A process that is restarted until it is stopped. `on_start` is called after every start."""
 
-    def __init__(self, program: Program, output: Output, changed: Callable[[], None]) -> None:
-        self.program, self.output, self.changed = program, output, changed
+    def __init__(self, spec: ProcessSpec, output: TerminalOutput, on_start: Callable[[], None]) -> None:
+        self.spec, self.output, self.on_start = spec, output, on_start
         self.restarts = 0
         self.process: Process | None = None
-        self.stopping = False
-        self._keeper: asyncio.Task[None] | None = None
+        self.is_stopping = False
+        self._supervision: asyncio.Task[None] | None = None
         self._readers: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
-        return self.program.name
+        return self.spec.name
 
     @property
     def pid(self) -> int | None:
@@ -37,33 +37,33 @@ class Child:
 
     async def start(self) -> None:
         await self._spawn()
-        self._keeper = asyncio.create_task(self._keep())
+        self._supervision = asyncio.create_task(self._supervise())
 
-    async def ready(self, seconds: float) -> None:
-        """Wait until it answers; raises ServerFailed when it does not within `seconds`."""
+    async def wait_until_ready(self, seconds: float) -> None:
+        """Wait until the process is ready. Raises ProcessStartFailed after `seconds`."""
         for _ in range(round(seconds / PROBE_SECONDS)):
-            if self.pid and await asyncio.to_thread(self.program.answers):
+            if self.pid and await asyncio.to_thread(self.spec.is_ready):
                 return
             await asyncio.sleep(PROBE_SECONDS)
-        raise ServerFailed(failure(self.program))
+        raise ProcessStartFailed(describe_start_failure(self.spec))
 
     async def stop(self, *, grace_seconds: float) -> None:
-        """Ask it to end, kill it after the grace, and return when it is gone."""
-        self.stopping = True
-        if self._keeper and self.pid is None:
-            self._keeper.cancel()
-        self.signal(self.program.stop_signal)
-        if not await self.ended(grace_seconds):
-            self.signal(signal.SIGKILL)
-            await self.ended(2.0)
+        """Send the stop signal, kill the process after `grace_seconds`, and wait for its end."""
+        self.is_stopping = True
+        if self._supervision and self.pid is None:
+            self._supervision.cancel()
+        self.send_signal(self.spec.stop_signal)
+        if not await self.wait_for_end(grace_seconds):
+            self.send_signal(signal.SIGKILL)
+            await self.wait_for_end(2.0)
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         if self.process and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
 
-    async def ended(self, seconds: float) -> bool:
-        """Whether it ended within `seconds`."""
+    async def wait_for_end(self, seconds: float) -> bool:
+        """Wait up to `seconds`; returns whether the process has ended."""
         if not self.process:
             return True
         try:
@@ -73,43 +73,38 @@ class Child:
         return True
 
     async def _spawn(self) -> None:
-        arguments = self.program.arguments()
-        if self.program.log:
-            with self.program.log.open("ab") as log:
-                self.process = await asyncio.create_subprocess_exec(*self.program.command, stdout=log, **arguments)
+        arguments = self.spec.build_arguments()
+        if self.spec.log:
+            with self.spec.log.open("ab") as log:
+                self.process = await asyncio.create_subprocess_exec(*self.spec.command, stdout=log, **arguments)
         else:
-            self.process = await asyncio.create_subprocess_exec(*self.program.command, stdout=PIPE, **arguments)
-            reader = asyncio.create_task(self.output.follow(self.name, self.process.stdout))
+            self.process = await asyncio.create_subprocess_exec(*self.spec.command, stdout=PIPE, **arguments)
+            reader = asyncio.create_task(self.output.relay_lines(self.name, self.process.stdout))
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
-        self.changed()
+        self.on_start()
 
-    async def _keep(self) -> None:
-        """Restart it whenever it ends, sooner if it had run for a while."""
+    async def _supervise(self) -> None:
+        """Restart the process whenever it ends; the delay doubles, and is reset after STEADY_SECONDS of running."""
         delay = FIRST_RESTART_SECONDS
         while True:
             assert self.process
-            lived = await self._outlives(STEADY_SECONDS)
-            if self.stopping:
+            was_steady = not await self.wait_for_end(STEADY_SECONDS)
+            await self.process.wait()
+            if self.is_stopping:
                 return
-            delay = FIRST_RESTART_SECONDS if lived else delay
-            self.output.say(f"{self.name} {ending(self.process.returncode)}; it starts again in {delay:g} s.")
+            delay = FIRST_RESTART_SECONDS if was_steady else delay
+            self.output.write_console_line(
+                f"{self.name} {describe_exit(self.process.returncode)}; it starts again in {delay:g} s."
+            )
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_RESTART_SECONDS)
             self.restarts += 1
             await self._spawn()
 
-    async def _outlives(self, seconds: float) -> bool:
-        """Wait for its end; whether it had lived for `seconds` by then."""
-        assert self.process
-        if await self.ended(seconds):
-            return False
-        await self.process.wait()
-        return True
 
-
-def ending(code: int | None) -> str:
-    """How a process ended, for people."""
+def describe_exit(code: int | None) -> str:
+    """Describe how a process ended; `code` is negative for a signal."""
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"

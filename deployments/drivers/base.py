@@ -1,6 +1,6 @@
-"""What a driver is: it starts, stops and shows replicas, and decides nothing. Pure: records and one protocol.
+"""The driver interface: a driver starts, stops and lists replicas and decides nothing. Pure: records and a protocol.
 
-*Start* means create-or-confirm by name; stopping what is gone succeeds. A driver knows no ORM; names, ids and argv
+*Start* means create-or-confirm by name; stopping an absent replica succeeds. A driver knows no ORM; names, ids and argv
 arrive in a `ReplicaSpec`. All times are aware UTC; sizes are bytes.
 """
 
@@ -15,7 +15,7 @@ from deployments.states import ReplicaState
 
 
 class DriverError(Exception):
-    """The cluster could not do it. `retryable`: the same call may succeed later."""
+    """The cluster failed to carry out a call. `retryable`: the same call may succeed later."""
 
     def __init__(self, message: str, *, retryable: bool) -> None:
         super().__init__(message)
@@ -24,10 +24,10 @@ class DriverError(Exception):
 
 @dataclass(frozen=True)
 class Launch:
-    """How an engine runs on one replica, made by engines/.
+    """How an engine runs on one replica, built by engines/.
 
-    `{port}` in `command` and in values of `environment` is replaced by the port that the driver chose. `download` is
-    a program that prints one JSON object per line, `{"done": bytes, "total": bytes}`, and exits 0; None: no such step.
+    The driver replaces `{port}` in `command` and in values of `environment` by the port that it chose. `download` is a
+    program that prints one JSON object per line, `{"done": bytes, "total": bytes}`, and exits 0; None: no such step.
     """
 
     command: tuple[str, ...]
@@ -40,7 +40,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class ReplicaSpec:
-    """One replica to start. `name` is deterministic from `replica_id`; labels serve the sweep."""
+    """One replica to start. `name` is derived from `replica_id`; the other ids become labels."""
 
     name: str
     replica_id: str
@@ -53,7 +53,7 @@ class ReplicaSpec:
 
 @dataclass(frozen=True)
 class ExitRecord:
-    """How a replica ended, by the provider's record. `code` is None when nobody reaped it."""
+    """How a replica ended, by the provider's record. `code` is None when its exit was not observed."""
 
     at: datetime
     code: int | None
@@ -63,10 +63,10 @@ class ExitRecord:
 
 @dataclass(frozen=True)
 class ObservedReplica:
-    """What the provider says of one replica now.
+    """What the provider reports about one replica.
 
-    `state` is one of the starting states or READY while it lives; with `exited` it is the last phase it reached.
-    `stamps` maps each state it has entered to the provider's time. `healthy` is the latest probe of the health path.
+    `state` is a starting state or READY while it runs; with `exited` it is the last phase that it reached.
+    `stamps`: the provider's time of each state entered. `healthy`: the result of the latest health probe.
     """
 
     name: str
@@ -88,7 +88,7 @@ class ObservedReplica:
 
 @dataclass(frozen=True)
 class Observation:
-    """A listing of everything that carries our label. `complete` is False when a part could not be read."""
+    """A listing of all replicas with our label. `complete` is False when a part of it could not be read."""
 
     replicas: tuple[ObservedReplica, ...]
     listed_at: datetime
@@ -97,7 +97,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Capacity:
-    """GPUs by type id. `simulated`: declared, not found on the hardware."""
+    """GPUs by type id. `simulated`: declared, not detected on the hardware."""
 
     gpus: Mapping[str, int]
     simulated: bool
@@ -105,7 +105,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class ReplicaChanged:
-    """A hint from `watch`: something about this deployment changed. It carries no facts."""
+    """A notification from `watch` that a replica of this deployment changed. It carries no facts."""
 
     deployment_id: str
 
@@ -124,25 +124,25 @@ class Driver(Protocol):
     def observe(self) -> Observation: ...
 
     def find(self, name: str) -> ObservedReplica | None:
-        """A look-up by name: confirms absence where the listing may be stale."""
+        """Look up a replica by name; confirms absence where the listing may be stale."""
 
     def watch(self) -> Iterator[ReplicaChanged]:
-        """Blocks and yields a hint at each change, for ever."""
+        """Blocks and yields a notification at each change, indefinitely."""
 
     def start(self, spec: ReplicaSpec) -> None:
         """Create the replica, or confirm that it exists."""
 
     def stop(self, name: str, grace_seconds: float) -> None:
-        """Ask it to end: terminate, then kill after the grace. Returns at once; absence is observed later."""
+        """Terminate it, and kill it after the grace period. Returns at once; its absence is observed later."""
 
     def forget(self, name: str) -> None:
-        """Remove the provider's record of a replica that has ended and been recorded."""
+        """Delete the provider's record of a replica whose end has been stored."""
 
     def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
-        """The last `tail` lines, of which those before `since` may be left out, then, with `follow`, what is added
-        until the replica has ended. Times never go back within a log."""
+        """The last `tail` lines, where those before `since` may be left out; then, with `follow`, new lines until the
+        replica has ended. Times within a log never decrease."""
 
     def capacity(self) -> Capacity: ...
 
     def check(self) -> None:
-        """Raise when the cluster cannot be used; the message says why."""
+        """Raise `DriverError` when the cluster cannot be used."""

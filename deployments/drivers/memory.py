@@ -1,7 +1,7 @@
-"""A cluster in memory: what happens to a replica is a `Script`, when it happens is told by the clock it is given.
+"""A cluster in memory. A `Script` determines what happens to a replica, and a given clock when.
 
-Deterministic: no thread, no chance, no clock of its own. Simulation tests move the clock, script each replica and
-switch `faults` on; phases end exactly when the script says.
+Deterministic: no threads, no randomness, no clock of its own. Tests move the clock, script each replica and inject
+`Faults`; phases end exactly when the script says.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class Script:
-    """One replica's life, in seconds since the phase before.
+    """The course of one replica, in seconds since the previous phase.
 
-    `exit_seconds`: it ends by itself so long after READY (None: never), or after `exit_in` was entered when that is
-    another phase. `stop_seconds`: how long it takes to end when asked to; more than the grace means that it is killed.
+    `exit_seconds`: it exits by itself this long after it entered `exit_in` (None: never). `stop_seconds`: how long it
+    takes to stop; if that exceeds the grace period, it is killed.
     """
 
     request_seconds: float = 0.0
@@ -59,11 +59,11 @@ class _Replica:
 
 @dataclass
 class Faults:
-    """What the cluster does wrong. Names are those of replicas.
+    """Faults to inject.
 
-    `refuse`: start raises, nothing is created. `lose_answers`: start raises though it was created. Both count down.
-    `unreachable`: every call raises. `frozen_at`: listings show the cluster as it was then. `hidden`: listings leave
-    these out, and say that they are incomplete if `admits` (look-ups by name always tell the truth).
+    `refuse`: start raises and creates nothing. `lose_answers`: start raises although it created the replica. Both count
+    down. `unreachable`: every call raises. `frozen_at`: listings show the cluster as it was then. `hidden`: names of
+    replicas that listings omit, reported as incomplete if `admits`. Look-ups by name are always correct.
     """
 
     refuse: int = 0
@@ -75,7 +75,7 @@ class Faults:
 
 
 class MemoryDriver:
-    """One cluster. `script` chooses a life for each replica that is started."""
+    """One cluster. `script` returns the script of each replica that is started."""
 
     def __init__(
         self,
@@ -94,23 +94,26 @@ class MemoryDriver:
         self._ports = 0
 
     def observe(self) -> Observation:
-        self._reach()
+        self._check_reachable()
         moment = self.faults.frozen_at or self._clock()
-        seen = [self._seen(one, moment) for one in self._replicas.values() if one.started_at <= moment]
-        shown = tuple(one for one in seen if one.name not in self.faults.hidden)
-        complete = len(shown) == len(seen) or not self.faults.admits
-        return Observation(shown, moment, complete)
+        seen = [self._observe(replica, moment) for replica in self._replicas.values() if replica.started_at <= moment]
+        listed = tuple(replica for replica in seen if replica.name not in self.faults.hidden)
+        complete = len(listed) == len(seen) or not self.faults.admits
+        return Observation(listed, moment, complete)
 
     def find(self, name: str) -> ObservedReplica | None:
-        self._reach()
-        one = self._replicas.get(name)
-        return self._seen(one, self._clock()) if one else None
+        self._check_reachable()
+        replica = self._replicas.get(name)
+        return self._observe(replica, self._clock()) if replica else None
 
     def watch(self) -> Iterator[ReplicaChanged]:
-        """Yields what changed between two `next`; without changes it yields nothing and ends."""
+        """Yields what changed since the previous `next`; ends when nothing has."""
         before: dict[str, tuple[ReplicaState, bool, bool]] = {}
         while True:
-            after = {one.name: (one.state, one.healthy, one.exited is not None) for one in self.observe().replicas}
+            after = {
+                replica.name: (replica.state, replica.healthy, replica.exited is not None)
+                for replica in self.observe().replicas
+            }
             changed = {self._replicas[name].spec.deployment_id for name in after if before.get(name) != after[name]}
             if not changed:
                 return
@@ -118,7 +121,7 @@ class MemoryDriver:
             before = after
 
     def start(self, spec: ReplicaSpec) -> None:
-        self._reach()
+        self._check_reachable()
         if self.faults.refuse > 0:
             self.faults.refuse -= 1
             raise DriverError("The cluster refused to start a replica.", retryable=True)
@@ -129,43 +132,43 @@ class MemoryDriver:
             raise DriverError("The cluster's answer was lost.", retryable=True)
 
     def stop(self, name: str, grace_seconds: float) -> None:
-        self._reach()
-        one = self._replicas.get(name)
-        if one is None or one.ends_at is not None or self._seen(one, self._clock()).exited:
+        self._check_reachable()
+        replica = self._replicas.get(name)
+        if replica is None or replica.ends_at is not None or self._observe(replica, self._clock()).exited:
             return
-        killed = one.script.stop_seconds > grace_seconds
-        one.ends_at = self._clock() + timedelta(seconds=min(one.script.stop_seconds, grace_seconds))
-        one.code = -9 if killed else 0
+        killed = replica.script.stop_seconds > grace_seconds
+        replica.ends_at = self._clock() + timedelta(seconds=min(replica.script.stop_seconds, grace_seconds))
+        replica.code = -9 if killed else 0
 
     def forget(self, name: str) -> None:
-        self._reach()
-        one = self._replicas.get(name)
-        if one and self._seen(one, self._clock()).exited is None:
+        self._check_reachable()
+        replica = self._replicas.get(name)
+        if replica and self._observe(replica, self._clock()).exited is None:
             raise DriverError(f"The replica {name} still runs; stop it first.", retryable=True)
         self._replicas.pop(name, None)
 
     def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
-        self._reach()
-        one = self._replicas.get(name)
-        lines = one.script.log[-tail:] if one else ()
-        return iter([LogLine(one.started_at, text) for text in lines] if one else [])
+        self._check_reachable()
+        replica = self._replicas.get(name)
+        lines = replica.script.log[-tail:] if replica else ()
+        return iter([LogLine(replica.started_at, text) for text in lines] if replica else [])
 
     def capacity(self) -> Capacity:
         return Capacity(dict(self._inventory), simulated=True)
 
     def check(self) -> None:
-        self._reach()
+        self._check_reachable()
 
     def kill(self, name: str, code: int | None = -9) -> None:
-        """The engine ends now; None: with its supervisor, so that nobody sees how."""
-        one = self._replicas[name]
-        one.ends_at, one.code = self._clock(), code
+        """The engine exits now. `code` None: its supervisor too, so that the exit is not observed."""
+        replica = self._replicas[name]
+        replica.ends_at, replica.code = self._clock(), code
 
     def vanish(self, name: str) -> None:
-        """It and the cluster's record of it are gone."""
+        """The replica and the cluster's record of it disappear."""
         del self._replicas[name]
 
-    def _reach(self) -> None:
+    def _check_reachable(self) -> None:
         if self.faults.unreachable:
             raise DriverError("The cluster cannot be reached.", retryable=True)
 
@@ -181,45 +184,45 @@ class MemoryDriver:
         if count < spec.gpu_count:
             raise DriverError(f"The cluster has no {spec.gpu_count} × {spec.gpu_type}.", retryable=False)
         now = self._clock()
-        live = [one for one in self._replicas.values() if self._seen(one, now).exited is None]
-        taken = {index for one in live for index in one.gpu_indices}
+        live = [replica for replica in self._replicas.values() if self._observe(replica, now).exited is None]
+        taken = {index for replica in live for index in replica.gpu_indices}
         free = [index for index in range(first, first + count) if index not in taken]
         if len(free) < spec.gpu_count:
             raise DriverError(f"No {spec.gpu_count} × {spec.gpu_type} are free now.", retryable=True)
         return tuple(free[: spec.gpu_count])
 
-    def _seen(self, one: _Replica, moment: datetime) -> ObservedReplica:
-        plan = _stamps(one)
-        ends = _end(one, plan)
+    def _observe(self, replica: _Replica, moment: datetime) -> ObservedReplica:
+        plan = _plan_phases(replica)
+        ends = _find_end(replica, plan)
         until = min(moment, ends.at) if ends else moment
         stamps = {state: at for state, at in plan.items() if at <= until}
         state = list(stamps)[-1]
         exited = ends if ends and ends.at <= moment else None
-        ratio = min(1.0, max(0.0, _share(plan, until))) if R.DOWNLOADING_MODEL in stamps else None
+        ratio = min(1.0, max(0.0, _download_progress(plan, until))) if R.DOWNLOADING_MODEL in stamps else None
         return ObservedReplica(
-            name=one.spec.name,
-            replica_id=one.spec.replica_id,
-            deployment_id=one.spec.deployment_id,
+            name=replica.spec.name,
+            replica_id=replica.spec.replica_id,
+            deployment_id=replica.spec.deployment_id,
             state=state,
             stamps=stamps,
             heartbeat_at=until,
             healthy=state is R.READY and exited is None,
             node="memory",
-            address=f"127.0.0.1:{one.port}",
-            gpu_indices=one.gpu_indices,
+            address=f"127.0.0.1:{replica.port}",
+            gpu_indices=replica.gpu_indices,
             bytes_done=None if ratio is None else round(ratio * 1_000_000),
             bytes_total=None if ratio is None else 1_000_000,
             exited=exited,
-            log_tail="\n".join(one.script.log) if exited else "",
+            log_tail="\n".join(replica.script.log) if exited else "",
         )
 
 
-def _stamps(one: _Replica) -> dict[ReplicaState, datetime]:
-    """When each phase begins, if nothing comes in between; a step that the launch lacks is left out."""
-    script, at = one.script, one.started_at
+def _plan_phases(replica: _Replica) -> dict[ReplicaState, datetime]:
+    """When each phase begins unless the replica ends before; without a download step that phase is left out."""
+    script, at = replica.script, replica.started_at
     stamps = {R.REQUESTING_GPU: at}
     at += timedelta(seconds=script.request_seconds)
-    if one.spec.launch.download is not None:
+    if replica.spec.launch.download is not None:
         stamps[R.DOWNLOADING_MODEL] = at
         at += timedelta(seconds=script.download_seconds)
     stamps[R.ENGINE_INITIALIZING] = at
@@ -228,22 +231,22 @@ def _stamps(one: _Replica) -> dict[ReplicaState, datetime]:
     return stamps
 
 
-def _end(one: _Replica, plan: Mapping[ReplicaState, datetime]) -> ExitRecord | None:
-    """Its own end by the script, or the one that was asked for, whichever is first."""
-    script = one.script
-    asked = ExitRecord(one.ends_at, one.code, _step(plan, one.ends_at)) if one.ends_at else None
+def _find_end(replica: _Replica, plan: Mapping[ReplicaState, datetime]) -> ExitRecord | None:
+    """The exit by its script or by a stop, whichever comes first."""
+    script = replica.script
+    stopped = ExitRecord(replica.ends_at, replica.code, _step_at(plan, replica.ends_at)) if replica.ends_at else None
     if script.exit_seconds is None or script.exit_in not in plan:
-        return asked
+        return stopped
     at = plan[script.exit_in] + timedelta(seconds=script.exit_seconds)
-    own = ExitRecord(at, script.exit_code, _step(plan, at), script.out_of_memory)
-    return min((one for one in (asked, own) if one), key=lambda record: record.at)
+    own = ExitRecord(at, script.exit_code, _step_at(plan, at), script.out_of_memory)
+    return min((record for record in (stopped, own) if record), key=lambda record: record.at)
 
 
-def _step(plan: Mapping[ReplicaState, datetime], at: datetime) -> str:
+def _step_at(plan: Mapping[ReplicaState, datetime], at: datetime) -> str:
     return "engine" if at >= plan[R.ENGINE_INITIALIZING] else "download"
 
 
-def _share(plan: Mapping[ReplicaState, datetime], at: datetime) -> float:
-    """How much of the download is done."""
+def _download_progress(plan: Mapping[ReplicaState, datetime], at: datetime) -> float:
+    """The downloaded share; below 0 before the download, above 1 after it."""
     whole = plan[R.ENGINE_INITIALIZING] - plan[R.DOWNLOADING_MODEL]
     return (at - plan[R.DOWNLOADING_MODEL]) / whole if whole else 1.0

@@ -1,4 +1,4 @@
-"""Drivers by the word that a cluster's row uses."""
+"""Drivers by the name in a cluster's row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployments.drivers.base import Driver, DriverError
 def driver_for(kind: str, name: str, *, data_dir: Path, inventory: Mapping[str, int]) -> Driver:
     """The driver of cluster `name`, whose files are below `data_dir`.
 
-    `inventory` is GPUs by type id as the console knows them; empty asks the hardware. Raises `DriverError`.
+    `inventory`: GPUs by type id as declared; empty means that the driver detects them. Raises `DriverError`.
     """
     if kind == "local":
         from deployments.drivers.local.driver import LocalDriver
@@ -26,7 +26,7 @@ def driver_for(kind: str, name: str, *, data_dir: Path, inventory: Mapping[str, 
 
 @cache
 def memory_cluster(name: str, inventory: tuple[tuple[str, int], ...]) -> Driver:
-    """A cluster in the memory of this process: the same one each time that it is asked for."""
+    """A cluster in the memory of this process; equal arguments return the same cluster."""
     from deployments.drivers.memory import MemoryDriver
 
     return MemoryDriver(dict(inventory), lambda: datetime.now(UTC))  # noqa: TID251

@@ -1,41 +1,56 @@
-"""vLLM: `vllm serve` with the flags of a revision. Pure.
+"""vLLM: its settings and the flags of `vllm serve` that carry them. Pure.
 
-Flags as in vLLM's `vllm serve --help` (engine arguments). Weights come from the Hugging Face cache of the node or are
-fetched by vLLM itself while it initializes, so there is no download step.
+Weights come from the Hugging Face cache of the node or are fetched by vLLM itself while it initializes, so there is no
+download step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from deployments.causes import Cause
 from deployments.drivers.base import ExitRecord, Launch
 from deployments.engines import base
-from deployments.specs import RevisionSpec
+from deployments.schema.engine_settings import EngineSettings, arguments
+from deployments.schema.setting import Flag
 
 IMAGE = "vllm/vllm-openai:v0.11.0"
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
 
-# GPU memory is set aside for so many adapters of so high a rank; requests for more than these at once take turns.
-MOST_LORAS_AT_ONCE, MAX_LORA_RANK = 8, 64
+# GPU memory is reserved for this many adapters of up to this rank; requests for more adapters at once take turns.
+MAX_LORAS_AT_ONCE, MAX_LORA_RANK = 8, 64
+
+
+class VllmSettings(EngineSettings):
+    """Settings of vLLM."""
+
+    # Every flag is an engine argument of `vllm serve --help`.
+    SHARED_FLAGS: ClassVar[Mapping[str, Flag]] = {
+        "context_length": Flag("--max-model-len"),
+        "max_concurrency": Flag("--max-num-seqs"),
+        "prefix_caching": Flag("--enable-prefix-caching", off="--no-enable-prefix-caching"),
+    }
+
+    name: Literal["vllm"] = "vllm"
 
 
 @dataclass(frozen=True)
 class Vllm:
     title: str = "vLLM"
     availability: base.Availability = "available"
+    settings: type[VllmSettings] = VllmSettings
+    pins_adapters: bool = False  # it fetches the default branch of an adapter's repository, whatever is asked
 
-    def launch(self, spec: RevisionSpec, served_names: tuple[str, ...], gpu_count: int) -> Launch:
-        engine = spec.engine
+    def launch(self, settings: VllmSettings, context: base.LaunchContext) -> Launch:
         return Launch(
             command=(
-                *("vllm", "serve", spec.model.repository),
-                *("--served-model-name", *served_names),
-                *("--max-model-len", str(engine.context_length)),
-                *("--max-num-seqs", str(engine.max_concurrency)),
-                *("--tensor-parallel-size", str(gpu_count)),
-                *_lora(base.lora_modules(spec, served_names)),
-                "--enable-prefix-caching" if engine.prefix_caching else "--no-enable-prefix-caching",
+                *("vllm", "serve", context.repository),
+                *("--served-model-name", *context.served_names),
+                *("--tensor-parallel-size", str(context.gpu_count)),
+                *arguments(settings),
+                *_lora_arguments(base.lora_modules(context)),
                 *("--host", "127.0.0.1", "--port", "{port}"),
             ),
             health_path="/health",
@@ -48,12 +63,12 @@ class Vllm:
         return base.failure(self.title, exited, log_tail)
 
 
-def _lora(modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Nothing without adapters. Each is kept in main memory, so none is fetched again while the replica lives."""
+def _lora_arguments(modules: tuple[str, ...]) -> tuple[str, ...]:
+    """Every adapter stays in main memory (`--max-cpu-loras`), so none is fetched again while the replica lives."""
     if not modules:
         return ()
     return (
-        *("--enable-lora", "--max-loras", str(min(len(modules), MOST_LORAS_AT_ONCE))),
+        *("--enable-lora", "--max-loras", str(min(len(modules), MAX_LORAS_AT_ONCE))),
         *("--max-cpu-loras", str(len(modules)), "--max-lora-rank", str(MAX_LORA_RANK)),
         *("--lora-modules", *modules),
     )

@@ -1,6 +1,6 @@
-"""What a pass may do to one deployment: decisions as values, carried out by `apply`. Pure, frozen.
+"""What a pass may do to one deployment: decisions as values, carried out by `execute`. Pure, frozen.
 
-Actions about one replica name it by id. Each is an intent: `apply` commits it before it asks the cluster.
+An action on a replica names it by id. It is an intent: `execute` commits it before it calls the cluster.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deployments.states import ReplicaState
 
 @dataclass(frozen=True)
 class Record:
-    """Write down what was seen; `steps` are the states it entered since, each with its time."""
+    """Record the observation; `steps` are the states entered since the last one, each with its time."""
 
     replica_id: str
     seen: ObservedReplica
@@ -27,21 +27,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Confirm:
-    """Ask the cluster again to start what it does not show yet: start means create-or-confirm."""
+    """Repeat the start of a replica that the cluster does not show yet: start means create-or-confirm."""
 
     replica_id: str
 
 
 @dataclass(frozen=True)
 class Drain:
-    """Take it out of the routes and let it finish what it has."""
+    """Remove it from the routes and let its requests in flight finish."""
 
     replica_id: str
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Begin its end, or ask for it again. `problem` says why when it is a failure (a key of `causes`)."""
+    """Stop it, or repeat the stop. `problem`: why it counts as a failure (a key of `deadlines.explain`), if it does."""
 
     replica_id: str
     reason: str
@@ -52,8 +52,8 @@ class Stop:
 class End:
     """The cluster confirmed that it is gone since `at`.
 
-    `exited` is the provider's record. `crashed`: it ended without having been asked to, which is a failure.
-    `reason` says why a replica that nobody asked to end counts as stopped all the same.
+    `exited` is the provider's record. `crashed`: it ended without a stop request, which is a failure. `reason`: why a
+    replica without a stop request counts as stopped nevertheless.
     """
 
     replica_id: str
@@ -65,7 +65,7 @@ class End:
 
 @dataclass(frozen=True)
 class Start:
-    """Start up to `count` replicas, as far as there are GPUs and it is its turn. `replacing`: one ended before."""
+    """Start up to `count` replicas, as far as GPUs are granted. `replacing`: they replace failed ones."""
 
     count: int
     replacing: bool = False
@@ -73,14 +73,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Resume:
-    """Put a draining replica back to use: it is wanted again before it had to stop."""
+    """Return a draining replica to service: it is desired again before it was stopped."""
 
     replica_id: str
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Want `replicas` from now on. `inputs`: every number that the autoscaler looked at, for the timeline."""
+    """Set the desired number of replicas. `inputs`: every number that the autoscaler used, for the event."""
 
     replicas: int
     reason: str
@@ -89,14 +89,14 @@ class Scale:
 
 @dataclass(frozen=True)
 class Remember:
-    """Keep the autoscaler's memory until the next pass."""
+    """Store the autoscaler's memory for the next pass."""
 
     memory: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class FallAsleep:
-    """Ask the gateways' counters, in one step: if nothing came for `idle_seconds`, let nobody in any more."""
+    """Put the deployment to sleep if the gateways' counters show no request within `idle_seconds`."""
 
     epoch: str
     idle_seconds: float
@@ -113,14 +113,14 @@ class Wake:
 
 @dataclass(frozen=True)
 class Hold:
-    """The rolling update cannot go on, and why; empty when it can again."""
+    """The rolling update is blocked, and why; empty when it no longer is."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class RollBack:
-    """The wanted revision cannot start: want the configuration of `revision_id` again."""
+    """The desired revision cannot start: restore the configuration of `revision_id`."""
 
     revision_id: str
     failures: int
@@ -128,11 +128,11 @@ class RollBack:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Latch FAILED: the last failures came too close together."""
+    """Mark the deployment as failed: `failures` in one chain."""
 
     failures: int
 
 
-OfReplica = Record | Confirm | Drain | Resume | Stop | End
-OfDeployment = Scale | Remember | FallAsleep | Wake | Hold | RollBack | GiveUp
-Action = OfReplica | OfDeployment | Start
+ReplicaAction = Record | Confirm | Drain | Resume | Stop | End
+DeploymentAction = Scale | Remember | FallAsleep | Wake | Hold | RollBack | GiveUp
+Action = ReplicaAction | DeploymentAction | Start

@@ -1,8 +1,9 @@
-"""How many replicas a deployment's load needs. Pure; what it knows from one pass to the next is its `Memory`.
+"""How many replicas the load of a deployment needs. Pure; its state between passes is a `Memory`.
 
-Up at once, at most doubling; down when nothing within the scale-down delay needed more, at most halving. An UNKNOWN
-load changes nothing, and silence counts only as far as data covers it. To sleep and to wake is not decided here: the
-least is one replica. Loads are requests in flight and waiting, times aware UTC. Formulae and why: docs/lifecycle.md.
+Scale up at once, at most doubling. Scale down when nothing within the scale-down delay needed more, at most halving. An
+UNKNOWN load changes nothing, and the absence of load counts only for the time that data covers. Sleeping and waking are
+decided in `replica_count`: here the minimum is one replica. A load is the number of requests in flight and waiting;
+times are aware UTC. Formulas and reasons: docs/lifecycle.md, "Number of replicas".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Inputs = Mapping[str, float | int | str | None]
 
 @dataclass(frozen=True)
 class Range:
-    """What people allow. A range of one number is a fixed number."""
+    """The configured range. A range of one number is a fixed number."""
 
     min_replicas: int
     max_replicas: int
@@ -41,10 +42,10 @@ class Range:
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings. A replica is meant to carry `target_share` of its max concurrency, in the mean over `mean_seconds`.
+    """The settings. A replica's target load is `target_share` of its max concurrency, as a mean over `mean_seconds`.
 
-    Who waits longer than `queue_wait_seconds` makes a backlog. Samples are kept `sample_seconds` apart; data with a
-    hole of more than `hole_seconds` begins anew.
+    A request that waits longer than `queue_wait_seconds` makes a backlog. Samples are `sample_seconds` apart; after a
+    gap of more than `hole_seconds` data collection restarts.
     """
 
     target_share: float = 0.70
@@ -55,10 +56,10 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known now. `load` None: UNKNOWN. `current`: replicas wanted so far, those `starting` among them.
+class Signals:
+    """The inputs of a decision. `load` None: UNKNOWN. `current`: the desired number so far.
 
-    `epoch` names the Redis that counted; another one has forgotten what was.
+    `epoch` identifies the Redis that counted; after a restart it has a new one and no history.
     """
 
     load: float | None
@@ -73,11 +74,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the controller knows from before; nothing at first.
+    """The state from previous passes; empty at first.
 
-    `since`: when the data of this `epoch` began. `samples`: (at, load), at most `mean_seconds` old and one before.
-    `peaks`: (at, replicas) within the scale-down delay, each lower than the one before it: what comes later and is no
-    lower replaces it.
+    `since`: when the data of this `epoch` began. `samples`: (at, load), at most `mean_seconds` old and one before that.
+    `peaks`: (at, replicas needed) within the scale-down delay, strictly decreasing: a later one replaces earlier ones
+    that are not higher.
     """
 
     epoch: str = ""
@@ -86,14 +87,14 @@ class Memory:
     peaks: tuple[Peak, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Times as milliseconds of the Unix epoch; nothing known is {}."""
+        """Times in milliseconds of the Unix epoch; {} when empty."""
         if self.since is None:
             return {}
         return {
             "epoch": self.epoch,
-            "since": _milliseconds(self.since),
-            "samples": [[_milliseconds(at), load] for at, load in self.samples],
-            "peaks": [[_milliseconds(at), replicas] for at, replicas in self.peaks],
+            "since": _to_milliseconds(self.since),
+            "samples": [[_to_milliseconds(at), load] for at, load in self.samples],
+            "peaks": [[_to_milliseconds(at), replicas] for at, replicas in self.peaks],
         }
 
     @staticmethod
@@ -102,15 +103,15 @@ class Memory:
             return Memory()
         return Memory(
             data["epoch"],
-            _moment(data["since"]),
-            tuple((_moment(at), load) for at, load in data["samples"]),
-            tuple((_moment(at), replicas) for at, replicas in data["peaks"]),
+            _from_milliseconds(data["since"]),
+            tuple((_from_milliseconds(at), load) for at, load in data["samples"]),
+            tuple((_from_milliseconds(at), replicas) for at, replicas in data["peaks"]),
         )
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`reason` is one sentence for people, empty when nothing changes; `inputs` is every number that was looked at."""
+    """`reason` is one sentence for users, empty when nothing changes; `inputs` is every number that was used."""
 
     replicas: int
     memory: Memory
@@ -120,9 +121,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Need:
-    """What the load needs: `want` now, within the range; `keep` so that nobody who was seen would have had to wait.
+    """`want`: replicas needed now, within the range; `keep`: so many that no request of this moment would wait.
 
-    `mean` of the load; `counted` is what was divided by `target`, in a backlog the load of this moment.
+    `mean` of the load; `counted` is the load that was divided by `target`: in a backlog the current one, else the mean.
     """
 
     mean: float
@@ -133,158 +134,160 @@ class _Need:
     keep: int
 
 
-def decide(range: Range, seen: Seen, memory: Memory, rules: Rules, now: datetime) -> Decision:
-    """How many replicas from now on, and what to remember for the next time."""
-    current = range.clamp(seen.current)
-    if range.is_fixed or seen.load is None:
-        reason = "" if current == seen.current else _allowed(range, seen)
-        return Decision(current, Memory() if range.is_fixed else memory, reason, _inputs(range, seen, memory, now))
-    now = _to_milliseconds(now)
-    memory = _continued(memory, seen.epoch, rules, now)
-    now = max(now, _latest(memory, now))
-    need = _need(range, seen, current, memory.samples, rules, now)
-    memory = _remember(memory, range, seen.load, need, rules, now)
-    replicas = _next(range, seen, current, need, memory, now)
-    reason = _reason(range, seen, current, replicas, need, memory, rules)
-    return Decision(replicas, memory, reason, _inputs(range, seen, memory, now) | _outputs(need))
+def decide(allowed: Range, signals: Signals, memory: Memory, rules: Rules, now: datetime) -> Decision:
+    """The number of replicas from now on, and the memory for the next decision."""
+    current = allowed.clamp(signals.current)
+    if allowed.is_fixed or signals.load is None:
+        reason = "" if current == signals.current else _describe_range(allowed, signals)
+        memory = Memory() if allowed.is_fixed else memory
+        return Decision(current, memory, reason, _describe_inputs(allowed, signals, memory, now))
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # the precision of the memory
+    memory = _continue(memory, signals.epoch, rules, now)
+    now = max(now, _latest_sample(memory, now))
+    need = _compute_need(allowed, signals, current, memory.samples, rules, now)
+    memory = _remember(memory, allowed, signals.load, need, rules, now)
+    replicas = _next_number(allowed, signals, current, need, memory, now)
+    reason = _describe_decision(allowed, signals, current, replicas, need, memory, rules)
+    inputs = _describe_inputs(allowed, signals, memory, now) | {
+        "mean_load": round(need.mean, 2),
+        "load_per_replica": round(need.target, 2),
+        "needed": need.want,
+    }
+    return Decision(replicas, memory, reason, inputs)
 
 
 def mean(samples: Sequence[Sample], since: datetime) -> float:
-    """The time-weighted mean from `since`, or from the first sample if that is later, to the last one.
+    """The time-weighted mean from `since`, or from the first sample if that is later, to the last sample.
 
-    Between two samples the load goes straight from the one to the other.
+    The load between two samples is interpolated linearly.
     """
-    line = [*_edge(samples, since), *(sample for sample in samples if sample[0] >= since)]
+    line = [sample for sample in samples if sample[0] >= since]
+    for (start, first), (end, second) in pairwise(samples):
+        if start < since < end:
+            line.insert(0, (since, first + (second - first) * ((since - start) / (end - start))))
     seconds = (line[-1][0] - line[0][0]).total_seconds()
     if seconds <= 0:
         return line[-1][1]
-    return sum((end - start).total_seconds() * (one + two) / 2 for (start, one), (end, two) in pairwise(line)) / seconds
+    areas = ((end - start).total_seconds() * (a + b) / 2 for (start, a), (end, b) in pairwise(line))
+    return sum(areas) / seconds
 
 
-def _edge(samples: Sequence[Sample], since: datetime) -> list[Sample]:
-    """The load at `since`, where samples lie on both sides of it."""
-    for (start, one), (end, two) in pairwise(samples):
-        if start < since < end:
-            return [(since, one + (two - one) * ((since - start) / (end - start)))]
-    return []
+# Memory
 
 
-# What is remembered
-
-
-def _continued(memory: Memory, epoch: str, rules: Rules, now: datetime) -> Memory:
-    """What still counts: nothing of another epoch. After a hole, or when the clock stepped back, data begins anew, but
-    what was needed is not forgotten; stamps that now lie ahead become now."""
+def _continue(memory: Memory, epoch: str, rules: Rules, now: datetime) -> Memory:
+    """The part of the memory that still holds: none of another epoch. After a gap, or when the clock was set back, data
+    collection restarts but peaks are kept; peaks in the future move to now."""
     if memory.epoch != epoch or memory.since is None:
         return Memory(epoch, now)
-    away = (now - _latest(memory, memory.since)).total_seconds()
-    if -rules.sample_seconds <= away <= rules.hole_seconds:
+    gap = (now - _latest_sample(memory, memory.since)).total_seconds()
+    if -rules.sample_seconds <= gap <= rules.hole_seconds:
         return memory
-    ahead = [replicas for at, replicas in memory.peaks if at > now]
-    before = tuple((at, replicas) for at, replicas in memory.peaks if at <= now and replicas > max(ahead, default=0))
-    return Memory(epoch, now, (), (*before, (now, max(ahead))) if ahead else before)
+    future = [replicas for at, replicas in memory.peaks if at > now]
+    past = tuple((at, replicas) for at, replicas in memory.peaks if at <= now and replicas > max(future, default=0))
+    return Memory(epoch, now, (), (*past, (now, max(future))) if future else past)
 
 
-def _latest(memory: Memory, otherwise: datetime) -> datetime:
-    return memory.samples[-1][0] if memory.samples else otherwise
+def _latest_sample(memory: Memory, default: datetime) -> datetime:
+    return memory.samples[-1][0] if memory.samples else default
 
 
-def _recent(samples: tuple[Sample, ...], since: datetime) -> tuple[Sample, ...]:
-    """Those since then, and the one before, which says how the first interval began."""
-    return samples[max(0, sum(at < since for at, _ in samples) - 1) :]
-
-
-def _remember(memory: Memory, range: Range, load: float, need: _Need, rules: Rules, now: datetime) -> Memory:
-    samples = _recent(memory.samples, now - timedelta(seconds=rules.mean_seconds))
+def _remember(memory: Memory, allowed: Range, load: float, need: _Need, rules: Rules, now: datetime) -> Memory:
+    since = now - timedelta(seconds=rules.mean_seconds)
+    older = sum(at < since for at, _ in memory.samples)
+    samples = memory.samples[max(0, older - 1) :]  # with the one before, from which the first interval starts
     if not samples or (now - samples[-1][0]).total_seconds() >= rules.sample_seconds:
         samples = (*samples, (now, round(load, 2)))
-    since = now - timedelta(seconds=range.scale_down_delay_seconds)
+    since = now - timedelta(seconds=allowed.scale_down_delay_seconds)
     higher = tuple(peak for peak in memory.peaks if peak[0] > since and peak[1] > need.keep)
     return replace(memory, samples=samples, peaks=(*higher, (now, need.keep)))
 
 
-# What is decided
+# Decision
 
 
-def _need(range: Range, seen: Seen, current: int, samples: tuple[Sample, ...], rules: Rules, now: datetime) -> _Need:
-    load = seen.load or 0.0
-    target = seen.max_concurrency * rules.target_share
-    is_backlog = seen.oldest_waiting_seconds > rules.queue_wait_seconds
+def _compute_need(
+    allowed: Range, signals: Signals, current: int, samples: tuple[Sample, ...], rules: Rules, now: datetime
+) -> _Need:
+    load = signals.load or 0.0
+    target = signals.max_concurrency * rules.target_share
+    is_backlog = signals.oldest_waiting_seconds > rules.queue_wait_seconds
     average = mean((*samples, (now, load)), now - timedelta(seconds=rules.mean_seconds))
     counted = load if is_backlog else average
     want = _ceil(counted / target)
     if is_backlog:
-        want = max(want, min(seen.ready, current) + 1)
-    full = _ceil(load / seen.max_concurrency)
-    return _Need(average, target, counted, is_backlog, range.clamp(want), range.clamp(max(want, full)))
+        want = max(want, min(signals.ready, current) + 1)
+    full = _ceil(load / signals.max_concurrency)
+    return _Need(average, target, counted, is_backlog, allowed.clamp(want), allowed.clamp(max(want, full)))
 
 
-def _next(range: Range, seen: Seen, current: int, need: _Need, memory: Memory, now: datetime) -> int:
-    """Down only on data that covers the whole delay, and not while a replica starts: it would be ordered in vain."""
+def _next_number(allowed: Range, signals: Signals, current: int, need: _Need, memory: Memory, now: datetime) -> int:
+    """Down only when data covers the whole delay, and not while a replica starts, which would be in vain."""
     if need.want > current:
         return min(need.want, 2 * current)
-    covered = memory.since is not None and (now - memory.since).total_seconds() >= range.scale_down_delay_seconds
-    if not covered or seen.starting:
+    is_covered = memory.since is not None and (now - memory.since).total_seconds() >= allowed.scale_down_delay_seconds
+    if not is_covered or signals.starting:
         return current
-    highest = range.clamp(memory.peaks[0][1])
+    highest = allowed.clamp(memory.peaks[0][1])
     return min(current, max(highest, _ceil(current / 2)))
 
 
-# What people read
+def _ceil(value: float) -> int:
+    """Rounded up, but 112 / 11.2 is 10: ignores the imprecision of floats."""
+    return math.ceil(round(value, 6))
 
 
-def _reason(range: Range, seen: Seen, current: int, decided: int, need: _Need, memory: Memory, rules: Rules) -> str:
-    if decided == seen.current:
+# Texts
+
+
+def _describe_decision(
+    allowed: Range, signals: Signals, current: int, decided: int, need: _Need, memory: Memory, rules: Rules
+) -> str:
+    if decided == signals.current:
         return ""
     if decided == current:
-        return _allowed(range, seen)
+        return _describe_range(allowed, signals)
     if decided > current:
+        each = f"at {_number(need.target)} for each replica"
+        load = f"{_number(need.counted)} requests at a time over {rules.mean_seconds:g} s"
+        if need.is_backlog:
+            waited = f"A request has waited {_number(signals.oldest_waiting_seconds)} s"
+            load = f"{waited}: {_number(need.counted)} in flight or waiting"
         step = "; one step at most doubles them" if decided < need.want else ""
-        return f"{_demand(seen, need, rules)} for {_replicas(need.want)}{step}."
-    most = range.clamp(memory.peaks[0][1])
+        return f"{load}, {each}, call for {_replicas(need.want)}{step}."
+    most = allowed.clamp(memory.peaks[0][1])
     step = "; one step at most halves them" if decided > most else ""
-    delay = f"the scale-down delay of {range.scale_down_delay_seconds:g} s"
+    delay = f"the scale-down delay of {allowed.scale_down_delay_seconds:g} s"
     return f"Nothing within {delay} needed more than {_replicas(most)}{step}."
 
 
-def _demand(seen: Seen, need: _Need, rules: Rules) -> str:
-    """What is there, up to the verb."""
-    each = f"at {_number(need.target)} for each replica"
-    if need.is_backlog:
-        waited = f"A request has waited {_number(seen.oldest_waiting_seconds)} s"
-        return f"{waited}: {_number(need.counted)} in flight or waiting, {each}, call"
-    return f"{_number(need.counted)} requests at a time over {rules.mean_seconds:g} s, {each}, call"
+def _describe_range(allowed: Range, signals: Signals) -> str:
+    if allowed.min_replicas == allowed.max_replicas:
+        return f"The number is fixed at {_replicas(allowed.lowest)}."
+    if signals.current < allowed.lowest:
+        return f"The range starts at {_replicas(allowed.lowest)}."
+    return f"The range ends at {_replicas(allowed.max_replicas)}."
 
 
-def _allowed(range: Range, seen: Seen) -> str:
-    if range.min_replicas == range.max_replicas:
-        return f"The number is fixed at {_replicas(range.lowest)}."
-    if seen.current < range.lowest:
-        return f"The range starts at {_replicas(range.lowest)}."
-    return f"The range ends at {_replicas(range.max_replicas)}."
-
-
-def _inputs(range: Range, seen: Seen, memory: Memory, now: datetime) -> dict[str, float | int | str | None]:
-    covered = max(0.0, (now - memory.since).total_seconds()) if memory.since else None
+def _describe_inputs(
+    allowed: Range, signals: Signals, memory: Memory, now: datetime
+) -> dict[str, float | int | str | None]:
+    data_seconds = max(0.0, (now - memory.since).total_seconds()) if memory.since else None
     return {
-        "load": seen.load,
-        "waiting": seen.waiting,
-        "oldest_waiting_seconds": round(seen.oldest_waiting_seconds, 2),
-        "max_concurrency": seen.max_concurrency,
-        "wanted_before": seen.current,
-        "ready": seen.ready,
-        "starting": seen.starting,
-        "min_replicas": range.min_replicas,
-        "max_replicas": range.max_replicas,
-        "scale_down_delay_seconds": range.scale_down_delay_seconds,
+        "load": signals.load,
+        "waiting": signals.waiting,
+        "oldest_waiting_seconds": round(signals.oldest_waiting_seconds, 2),
+        "max_concurrency": signals.max_concurrency,
+        "wanted_before": signals.current,
+        "ready": signals.ready,
+        "starting": signals.starting,
+        "min_replicas": allowed.min_replicas,
+        "max_replicas": allowed.max_replicas,
+        "scale_down_delay_seconds": allowed.scale_down_delay_seconds,
         "most_needed": memory.peaks[0][1] if memory.peaks else None,
-        "data_seconds": None if covered is None else round(covered, 2),
-        "epoch": seen.epoch,
+        "data_seconds": None if data_seconds is None else round(data_seconds, 2),
+        "epoch": signals.epoch,
     }
-
-
-def _outputs(need: _Need) -> dict[str, float | int | str | None]:
-    return {"mean_load": round(need.mean, 2), "load_per_replica": round(need.target, 2), "needed": need.want}
 
 
 def _replicas(count: int) -> str:
@@ -295,21 +298,12 @@ def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _ceil(value: float) -> int:
-    """Rounded up, but 112 / 11.2 is 10: the last digits of a float are noise."""
-    return math.ceil(round(value, 6))
+# Times in the memory
 
 
-# Times in milliseconds, as they are kept
-
-
-def _to_milliseconds(at: datetime) -> datetime:
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
-
-
-def _milliseconds(at: datetime) -> int:
+def _to_milliseconds(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
-def _moment(milliseconds: int) -> datetime:
+def _from_milliseconds(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

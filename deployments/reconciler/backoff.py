@@ -1,8 +1,8 @@
-"""Not too often: when a replacement may start, and when to give up or roll back. Pure.
+"""When a failed replica may be replaced, and when to give up or roll back. Pure.
 
-Failures belong to one chain while each replica was started within the window of the failure before it and was not
-ready for longer than the window: what takes ten minutes to fail its deadline still counts, what ran for a day starts
-a new chain.
+Failures form one chain while each replica was created within the window after the previous failure and was not READY
+for longer than the window. So an engine that takes ten minutes to miss its deadline counts, and one that ran for a day
+starts a new chain.
 """
 
 from __future__ import annotations
@@ -18,42 +18,36 @@ from deployments.states import ReplicaState
 
 @dataclass(frozen=True)
 class Backoff:
-    """`failures` in the present chain; nothing may start before `not_before`; `exhausted`: give up."""
+    """`failures` in the current chain; no start before `not_before`, which `is_active` compares with the current time;
+    `is_exhausted`: give up."""
 
     failures: int = 0
     not_before: datetime | None = None
-    exhausted: bool = False
-
-    def holds(self, now: datetime) -> bool:
-        return self.not_before is not None and now < self.not_before
+    is_active: bool = False
+    is_exhausted: bool = False
 
 
-def of(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backoff:
-    """The back-off that the failed ones among `replicas` have earned: those of the wanted configuration, started since
-    people last asked to try."""
-    tried = [one for one in replicas if _counts(deployment, one)]
-    failed = sorted(
-        ((one.released_at, one) for one in tried if one.state is ReplicaState.FAILED and one.released_at),
-        key=lambda pair: pair[0],
-        reverse=True,
-    )
+def compute(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backoff:
+    """Counts the failed replicas of the desired configuration that were created since `tried_since`."""
+    since = deployment.tried_since
+    failed = [
+        (replica.released_at, replica)
+        for replica in replicas
+        if replica.state is ReplicaState.FAILED
+        and replica.released_at
+        and replica.spec_hash == deployment.spec_hash
+        and (since is None or replica.created_at >= since)
+    ]
+    failed.sort(key=lambda pair: pair[0], reverse=True)
     window = timedelta(seconds=policy.failure_window_seconds)
     if not failed or now - failed[0][0] > window:
         return Backoff()
     count = 1
-    for (ended_at, later), (earlier_at, _) in pairwise(failed):
-        if later.created_at - earlier_at > window or _ready_time(later, ended_at) > window:
+    for (ended_at, later), (earlier_ended_at, _) in pairwise(failed):
+        was_ready_long = later.ready_at is not None and ended_at - later.ready_at > window
+        if later.created_at - earlier_ended_at > window or was_ready_long:
             break
         count += 1
     delay = policy.backoff_seconds[min(count, len(policy.backoff_seconds)) - 1]
     not_before = failed[0][0] + timedelta(seconds=delay)
-    return Backoff(count, not_before, exhausted=count >= policy.failures_before_failed)
-
-
-def _counts(deployment: DeploymentView, replica: ReplicaView) -> bool:
-    since = deployment.tried_since
-    return replica.spec_hash == deployment.spec_hash and (since is None or replica.created_at >= since)
-
-
-def _ready_time(replica: ReplicaView, ended_at: datetime) -> timedelta:
-    return ended_at - replica.ready_at if replica.ready_at else timedelta(0)
+    return Backoff(count, not_before, now < not_before, count >= policy.failures_before_failed)

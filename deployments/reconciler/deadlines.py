@@ -1,23 +1,60 @@
-"""How long a replica may stay in a starting phase: longer for a model with more weights. Pure."""
+"""How long a replica may stay in a starting phase, or unhealthy, and the cause when it exceeds that. Pure.
+
+The deadline of a phase that moves weights grows with the size of the model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
-MIB = 2**20
+from deployments import causes
+from deployments.causes import Cause
+from deployments.reconciler.snapshot import Policy
+from deployments.states import ReplicaState
+
+MIB, GIB = 2**20, 2**30
+UNHEALTHY = "unhealthy"
+EXPLANATIONS = {
+    ReplicaState.REQUESTING_GPU: causes.gpu_not_granted,
+    ReplicaState.DOWNLOADING_MODEL: causes.download_too_slow,
+    ReplicaState.ENGINE_INITIALIZING: causes.never_healthy,
+}
 
 
 def deadline_seconds(
     phase: str, base_seconds: float, weight_bytes: int, floor_mib_per_second: Mapping[str, float]
 ) -> float:
-    """The base, and what `weight_bytes` take at the slowest rate that counts as progress in this phase.
+    """The base, plus what `weight_bytes` take at the slowest rate that counts as progress in this phase.
 
-    A phase without a rate, or with 0, does not move weights: its deadline is the base.
+    A phase without a rate, or with rate 0, moves no weights: its deadline is the base.
     """
-    return base_seconds + weights_seconds(phase, weight_bytes, floor_mib_per_second)
-
-
-def weights_seconds(phase: str, weight_bytes: int, floor_mib_per_second: Mapping[str, float]) -> float:
-    """The part of a deadline that the weights earn."""
     rate = floor_mib_per_second.get(phase, 0.0)
-    return weight_bytes / (rate * MIB) if rate else 0.0
+    return base_seconds + (weight_bytes / (rate * MIB) if rate else 0.0)
+
+
+def find_missed(policy: Policy, state: ReplicaState, since: datetime, weight_bytes: int, now: datetime) -> str:
+    """The key for `explain` when a replica has been in a starting state for too long; else empty."""
+    base = policy.phase_deadline_seconds.get(state.value)
+    if base is None:
+        return ""
+    limit = deadline_seconds(state.value, base, weight_bytes, policy.floor_mib_per_second)
+    return f"deadline:{state.value}" if (now - since).total_seconds() > limit else ""
+
+
+def explain(problem: str, policy: Policy, log_tail: str, weight_bytes: int = 0) -> Cause:
+    """The cause for UNHEALTHY or for a key from `find_missed`. `weight_bytes`: the size of the model's weights."""
+    if problem == UNHEALTHY:
+        return causes.unhealthy(policy.unhealthy_deadline_seconds, log_tail)
+    state = ReplicaState(problem.removeprefix("deadline:"))
+    return EXPLANATIONS[state](describe_limit(state, policy, weight_bytes), log_tail)
+
+
+def describe_limit(state: ReplicaState, policy: Policy, weight_bytes: int) -> str:
+    """The deadline in force in words, with the part that is due to the weights if there is one."""
+    base, floors = policy.phase_deadline_seconds[state.value], policy.floor_mib_per_second
+    whole = deadline_seconds(state.value, base, weight_bytes, floors)
+    if whole == base:
+        return f"{base:g} s"
+    weights = f"{weight_bytes / GIB:.1f} GiB of weights at {floors[state.value]:g} MiB/s"
+    return f"{whole:.0f} s ({base:g} s, and {whole - base:.0f} s for {weights})"

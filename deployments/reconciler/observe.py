@@ -1,13 +1,13 @@
-"""Reads everything that a pass decides on: one listing per cluster, one query per table. No writes.
+"""Loads what a pass decides on: one listing per cluster, one query per table. Writes nothing.
 
-The clusters are listed before the rows are read; what a listing does not show is looked up by name before its absence
+Clusters are listed before the rows are read. A replica missing from a listing is looked up by name before its absence
 counts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,23 +15,22 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F, Q
 
-from deployments import load
+from deployments.clusters import DriverLookup
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
-from deployments.drivers.registry import driver_for
-from deployments.models import Cluster, ClusterGpu, Deployment, Replica, Revision
-from deployments.reconciler import places
+from deployments.models import Cluster, Deployment, Replica, Revision
+from deployments.reconciler import placement
 from deployments.reconciler.autoscaler import Rules
 from deployments.reconciler.leases import Lease
 from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, PoolView, ReplicaView, Snapshot
+from deployments.routing.load import read_epoch, read_loads
 from deployments.states import LIVE, DeploymentStatus, ReplicaState
 
 log = logging.getLogger(__name__)
-Drivers = Callable[[Cluster], Driver]
 
 
 @dataclass
-class View:
-    """One cluster, its driver, and what it said."""
+class ObservedCluster:
+    """A cluster, its driver, and its listing; `observed` by replica name."""
 
     cluster: Cluster
     driver: Driver
@@ -41,7 +40,7 @@ class View:
 
 @dataclass
 class Batch:
-    """What a pass works on. Rows by id; replicas are the live ones and those that failed lately."""
+    """What a pass works on. Rows by id; the replicas are the live ones and those that failed recently."""
 
     lease: Lease
     now: datetime
@@ -49,14 +48,11 @@ class Batch:
     epoch: str
     deployments: dict[UUID, Deployment]
     replicas: dict[UUID, Replica]
-    views: dict[UUID, View]
-    snapshots: dict[UUID, Snapshot]
-
-    def view_of(self, deployment: Deployment) -> View:
-        return self.views[deployment.endpoint.cluster_id]
+    clusters: dict[UUID, ObservedCluster]
+    snapshots: dict[UUID, Snapshot] = field(default_factory=dict)
 
 
-def policy() -> Policy:
+def configured_policy() -> Policy:
     return Policy(
         phase_deadline_seconds=settings.PHASE_DEADLINE_SECONDS,
         floor_mib_per_second=settings.PHASE_FLOOR_MIB_PER_SECOND,
@@ -75,115 +71,105 @@ def policy() -> Policy:
     )
 
 
-def configured_drivers() -> Drivers:
-    """Drivers as the settings say: local clusters keep their data below DATA_DIR."""
-    inventory: dict[UUID, dict[str, int]] = {}
-    for row in ClusterGpu.objects.all():
-        inventory.setdefault(row.cluster_id, {})[row.gpu_type_id] = row.count
-    folder = settings.DATA_DIR / "clusters"
-    return lambda one: driver_for(one.driver, one.name, data_dir=folder, inventory=inventory.get(one.pk, {}))
-
-
-def observe(lease: Lease, drivers: Drivers, now: datetime) -> Batch:
-    """The batch with a snapshot of each leased deployment."""
-    rules = policy()
+def load(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
+    """The leased deployments with a snapshot of each."""
+    policy = configured_policy()
     rows = Deployment.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token)
     rows = rows.select_related("organization", "endpoint__cluster", "revision", "gpu_type")
     deployments = {row.pk: row for row in rows}
-    clusters = {row.endpoint.cluster for row in deployments.values()}
-    views = {cluster.pk: look(cluster, drivers(cluster), now) for cluster in clusters}
-    now = max([now, *(view.listing.listed_at for view in views.values())])  # a listing may be slow; stamps end at `now`
-    replicas = {row.pk: row for row in _replicas(deployments, rules, now)}
-    for view in views.values():
-        _look_up(view, (row for row in replicas.values() if row.cluster_id == view.cluster.pk))
-    batch = Batch(lease, now, rules, load.epoch(), deployments, replicas, views, {})
-    batch.snapshots = _snapshots(batch)
-    return batch
+    clusters = {
+        cluster.pk: list_cluster(cluster, drivers(cluster), now)
+        for cluster in {row.endpoint.cluster for row in deployments.values()}
+    }
+    # A listing may be slow, and no stamp may lie after `now`.
+    now = max([now, *(cluster.listing.listed_at for cluster in clusters.values())])
+    replicas = _read_replicas(deployments, policy, now)
+    for cluster in clusters.values():
+        _find_unlisted(cluster, (row for row in replicas.values() if row.cluster_id == cluster.cluster.pk))
+    return _build_batch(lease, now, policy, deployments, replicas, clusters)
 
 
-def look(cluster: Cluster, driver: Driver, now: datetime) -> View:
-    """List the cluster; one that cannot be reached concludes nothing."""
+def list_cluster(cluster: Cluster, driver: Driver, now: datetime) -> ObservedCluster:
+    """A cluster that cannot be reached has an incomplete listing."""
     try:
         seen = driver.observe()
     except DriverError as error:
         log.warning("Cluster %s cannot be observed: %s", cluster.name, error)
-        return View(cluster, driver, Listing(now, complete=False, reachable=False))
+        return ObservedCluster(cluster, driver, Listing(now, complete=False, reachable=False))
     listing = Listing(seen.listed_at, seen.complete, True, driver.staleness_seconds)
-    return View(cluster, driver, listing, {one.name: one for one in seen.replicas})
+    return ObservedCluster(cluster, driver, listing, {replica.name: replica for replica in seen.replicas})
 
 
-def _replicas(deployments: Iterable[UUID], rules: Policy, now: datetime) -> Iterable[Replica]:
-    """Live ones, and failed ones as far back as a chain of failures can reach."""
-    slowest = rules.failure_window_seconds + sum(rules.phase_deadline_seconds.values())
-    since = now - timedelta(seconds=slowest * rules.failures_before_failed)
-    wanted = Q(state__in=LIVE) | Q(state=ReplicaState.FAILED, released_at__gte=since)
-    return (
-        Replica.objects.filter(wanted, deployment_id__in=list(deployments)).select_related("revision").defer("log_tail")
-    )
+def _read_replicas(deployments: Iterable[UUID], policy: Policy, now: datetime) -> dict[UUID, Replica]:
+    """Live replicas, and failed ones as far back as a chain of failures can reach."""
+    longest_failure = policy.failure_window_seconds + sum(policy.phase_deadline_seconds.values())
+    since = now - timedelta(seconds=longest_failure * policy.failures_before_failed)
+    is_relevant = Q(state__in=LIVE) | Q(state=ReplicaState.FAILED, released_at__gte=since)
+    rows = Replica.objects.filter(is_relevant, deployment_id__in=list(deployments))
+    return {row.pk: row for row in rows.select_related("revision").defer("log_tail")}
 
 
-def _look_up(view: View, replicas: Iterable[Replica]) -> None:
-    """Ask by name for live replicas that the listing lacks; one that cannot be asked for makes it incomplete."""
-    if not view.listing.reachable or not view.listing.complete:
+def _find_unlisted(cluster: ObservedCluster, replicas: Iterable[Replica]) -> None:
+    """Look up live replicas that the listing lacks; a failed look-up makes the listing incomplete."""
+    if not cluster.listing.reachable or not cluster.listing.complete:
         return
     for row in replicas:
-        if row.name in view.observed or row.state not in LIVE:
+        if row.name in cluster.observed or row.state not in LIVE:
             continue
         try:
-            found = view.driver.find(row.name)
+            seen = cluster.driver.find(row.name)
         except DriverError as error:
             log.warning("Replica %s cannot be looked up: %s", row.name, error)
-            view.listing = replace(view.listing, complete=False)
+            cluster.listing = replace(cluster.listing, complete=False)
             return
-        if found is not None:
-            view.observed[row.name] = found
+        if seen is not None:
+            cluster.observed[row.name] = seen
 
 
-def _snapshots(batch: Batch) -> dict[UUID, Snapshot]:
-    loads = load.read(pk for pk, row in batch.deployments.items() if _load_matters(row))
-    rolling = _rolling(batch)
-    pools = places.look(batch.deployments[pk] for pk in rolling)
-    good = _good_revisions(pk for pk, row in batch.deployments.items() if pk in rolling or _never_ready(row))
-    grouped: dict[UUID, list[ReplicaView]] = {pk: [] for pk in batch.deployments}
-    for row in batch.replicas.values():
-        grouped[row.deployment_id].append(replica_view(row))
-    return {
-        pk: Snapshot(
-            deployment=deployment_view(row, good.get(pk)),
-            replicas=tuple(grouped[pk]),
-            observed=batch.view_of(row).observed,
-            listing=batch.view_of(row).listing,
-            policy=batch.policy,
-            now=batch.now,
+def _build_batch(
+    lease: Lease,
+    now: datetime,
+    policy: Policy,
+    deployments: dict[UUID, Deployment],
+    replicas: dict[UUID, Replica],
+    clusters: dict[UUID, ObservedCluster],
+) -> Batch:
+    desired = {pk: row.revision.spec_hash for pk, row in deployments.items() if row.revision}
+    rolling = {
+        row.deployment_id
+        for row in replicas.values()
+        if row.state in LIVE and row.revision.spec_hash != desired.get(row.deployment_id)
+    }
+    unproven = {pk for pk, row in deployments.items() if row.revision and row.revision.ready_at is None}
+    good_revisions = _read_good_revisions(rolling | unproven)
+    pools = placement.read_pools(deployments[pk] for pk in rolling)
+    loads = read_loads(pk for pk, row in deployments.items() if row.deleted_at is None and row.terminated_at is None)
+    batch = Batch(lease, now, policy, read_epoch(), deployments, replicas, clusters)
+    views: dict[UUID, list[ReplicaView]] = {pk: [] for pk in deployments}
+    for row in replicas.values():
+        views[row.deployment_id].append(replica_view(row))
+    for pk, deployment in deployments.items():
+        cluster = clusters[deployment.endpoint.cluster_id]
+        batch.snapshots[pk] = Snapshot(
+            deployment=deployment_view(deployment, good_revisions.get(pk)),
+            replicas=tuple(views[pk]),
+            observed=cluster.observed,
+            listing=cluster.listing,
+            policy=policy,
+            now=now,
             load=loads.get(pk),
             pool=pools.get(pk, PoolView()),
         )
-        for pk, row in batch.deployments.items()
-    }
+    return batch
 
 
-def _load_matters(row: Deployment) -> bool:
-    return row.deleted_at is None and row.terminated_at is None
-
-
-def _rolling(batch: Batch) -> set[UUID]:
-    """Deployments with live replicas of another configuration than the wanted one."""
-    wanted = {pk: row.revision.spec_hash for pk, row in batch.deployments.items() if row.revision}
-    live = (row for row in batch.replicas.values() if row.state in LIVE)
-    return {row.deployment_id for row in live if row.revision.spec_hash != wanted.get(row.deployment_id)}
-
-
-def _never_ready(row: Deployment) -> bool:
-    return row.revision is not None and row.revision.ready_at is None
-
-
-def _good_revisions(ids: Iterable[UUID]) -> dict[UUID, str]:
-    """While the wanted revision has to prove itself: the latest earlier one that was ready, configured otherwise."""
-    wanted = F("deployment__revision__number"), F("deployment__revision__spec_hash")
+def _read_good_revisions(ids: Iterable[UUID]) -> dict[UUID, str]:
+    """For each deployment, the latest earlier revision that became ready and has another configuration."""
     good = Revision.objects.filter(deployment__in=list(ids), ready_at__isnull=False, cause__isnull=True)
-    earlier = good.filter(number__lt=wanted[0]).exclude(spec_hash=wanted[1])
-    latest = earlier.order_by("deployment_id", "-number").distinct("deployment_id")
-    return {deployment: str(pk) for deployment, pk in latest.values_list("deployment_id", "pk")}
+    earlier = good.filter(number__lt=F("deployment__revision__number"))
+    other = earlier.exclude(spec_hash=F("deployment__revision__spec_hash"))
+    latest = other.order_by("deployment_id", "-number").distinct("deployment_id")
+    return {deployment_id: str(pk) for deployment_id, pk in latest.values_list("deployment_id", "pk")}
 
 
 def deployment_view(row: Deployment, good_revision_id: str | None = None) -> DeploymentView:
@@ -218,7 +204,7 @@ def deployment_view(row: Deployment, good_revision_id: str | None = None) -> Dep
 
 
 def weight_bytes(row: Replica) -> int:
-    """What the replica has to move before it is ready; the simulator only says that it does."""
+    """The weights that the replica loads before it is ready; 0 for the simulator, which loads none."""
     spec = row.revision.spec
     return 0 if spec["engine"]["name"] == "simulator" else spec["model"]["weight_bytes"]
 

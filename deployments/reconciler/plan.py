@@ -1,8 +1,8 @@
-"""What to do about one deployment, and what to say of it afterwards. Pure.
+"""The policy for one deployment: which actions a pass takes, and what follows from them. Pure.
 
-`plan` reads top to bottom as policy: adopt or reap → record what was seen → how many (`scaling`) → of which revision
-(`rollout`) → not too often (`backoff`). (Replicas that nobody wants any more are reaped by `sweep`, which looks at a
-whole cluster.) `conclude` follows once the actions are done: what to tell people → when to look again.
+`plan` reads from top to bottom: what happens to each replica (`replica_policy`) → end of drains → how many replicas
+(`replica_count`) → of which revision (`rollout`) → not too often (`backoff`). Once the actions are carried out,
+`conclude` derives the status and the time of the next pass.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from deployments.reconciler import backoff, fate, rollout, scaling, status
+from deployments.reconciler import backoff, replica_count, replica_policy, rollout, status
 from deployments.reconciler.actions import Action, End, GiveUp, Hold, RollBack, Start, Stop
 from deployments.reconciler.backoff import Backoff
 from deployments.reconciler.snapshot import DeploymentView, Policy, ReplicaView, Snapshot
@@ -19,8 +19,8 @@ from deployments.states import DeploymentStatus, ReplicaState
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What to tell people, and when to look again (None: not until somebody asks)."""
+class Conclusion:
+    """What users see, and when the next pass is due (None: only after a change)."""
 
     status: DeploymentStatus
     phase: str
@@ -29,115 +29,112 @@ class Outcome:
 
 
 def plan(snapshot: Snapshot) -> tuple[Action, ...]:
-    """The actions of this pass, in order. Without word from the cluster there is nothing to decide."""
+    """The actions of this pass, in order. While the cluster is unreachable there are none."""
     if not snapshot.listing.reachable:
         return ()
-    fates = [action for replica in snapshot.live for action in fate.of(snapshot, replica)]
-    drained = _drained(snapshot, [one for one in snapshot.live if one.id not in _leaving(fates)])
-    leaving = _leaving([*fates, *drained])
-    staying = [one for one in snapshot.live if one.id not in leaving]
-    return (*fates, *drained, *_policy(snapshot, staying, fates))
+    decided = [action for replica in snapshot.live for action in replica_policy.decide(snapshot, replica)]
+    leaving = _leaving_ids(decided)
+    drained = _finish_drains(snapshot, [replica for replica in snapshot.live if replica.id not in leaving])
+    leaving |= _leaving_ids(drained)
+    staying = [replica for replica in snapshot.live if replica.id not in leaving]
+    return (*decided, *drained, *_plan_replicas(snapshot, staying, decided))
 
 
-def _leaving(actions: Iterable[Action]) -> set[str]:
+def _leaving_ids(actions: Iterable[Action]) -> set[str]:
     return {action.replica_id for action in actions if isinstance(action, End | Stop)}
 
 
-def _drained(snapshot: Snapshot, staying: Sequence[ReplicaView]) -> list[Action]:
-    """Stop what has nothing in flight any more, or has had its time; an unknown load waits for the limit."""
+def _finish_drains(snapshot: Snapshot, staying: Sequence[ReplicaView]) -> list[Action]:
+    """Stop draining replicas that have nothing in flight or reached the limit; an unknown load waits for the limit."""
     limit = timedelta(seconds=snapshot.policy.drain_seconds)
     actions: list[Action] = []
-    for one in staying:
-        if one.state is not ReplicaState.DRAINING:
+    for replica in staying:
+        if replica.state is not ReplicaState.DRAINING:
             continue
-        if snapshot.load and snapshot.load.drained(one.id, one.drain_epoch):
-            actions.append(Stop(one.id, "drained"))
-        elif snapshot.now - (one.drain_started_at or snapshot.now) >= limit:
-            actions.append(Stop(one.id, "drain_limit"))
+        if snapshot.load and snapshot.load.is_drained(replica.id, replica.drain_epoch):
+            actions.append(Stop(replica.id, "drained"))
+        elif snapshot.now - (replica.drain_started_at or snapshot.now) >= limit:
+            actions.append(Stop(replica.id, "drain_limit"))
     return actions
 
 
-def _policy(snapshot: Snapshot, staying: Sequence[ReplicaView], fates: Sequence[Action]) -> list[Action]:
-    deployment, wanted = snapshot.deployment, [one for one in staying if one.is_wanted]
-    earned = backoff.of(deployment, _after(snapshot, fates), snapshot.policy, snapshot.now)
+def _plan_replicas(snapshot: Snapshot, staying: Sequence[ReplicaView], decided: Sequence[Action]) -> list[Action]:
+    """`decided`: the actions of this pass so far; the failures among them count for the back-off."""
+    deployment, active = snapshot.deployment, [replica for replica in staying if replica.is_active]
     if deployment.is_ending:
-        return [rollout.let_go(one, "terminated") for one in wanted]
+        return [rollout.release(replica, "terminated") for replica in active]
     if deployment.failed_at is not None:
-        return _release_all(wanted)
-    if earned.exhausted:
-        return _give_up(deployment, wanted, earned)
-    scale = scaling.how_many(snapshot, wanted)
-    steps = rollout.steps(snapshot, staying, scale.replicas)
-    is_failing = any(isinstance(action, Stop) and action.problem for action in fates)
-    rests = steps.start == 0 or is_failing or earned.holds(snapshot.now)
-    start = [] if rests else [Start(steps.start, replacing=earned.failures > 0)]
+        return _release_unless_serving(active)
+    restart = backoff.compute(deployment, _with_failures(snapshot, decided), snapshot.policy, snapshot.now)
+    if restart.is_exhausted:
+        return _give_up(deployment, active, restart)
+    count = replica_count.decide(snapshot, active)
+    steps = rollout.plan_steps(snapshot, staying, count.replicas)
+    is_failing = any(isinstance(action, Stop) and action.problem for action in decided)
+    may_start = steps.start > 0 and not is_failing and not restart.is_active
+    start = [Start(steps.start, replacing=restart.failures > 0)] if may_start else []
     hold = [Hold(steps.hold)] if steps.hold != deployment.rollout_hold else []
-    return [*scale.actions, *steps.actions, *hold, *start]
+    return [*count.actions, *steps.actions, *hold, *start]
 
 
-def _give_up(deployment: DeploymentView, wanted: Sequence[ReplicaView], earned: Backoff) -> list[Action]:
-    """A revision that cannot start gives way to the last one that could; without one the deployment has failed."""
-    is_serving = any(one.state is ReplicaState.READY and one.spec_hash != deployment.spec_hash for one in wanted)
-    if deployment.good_revision_id and (is_serving or not deployment.was_ready):
-        return [RollBack(deployment.good_revision_id, earned.failures)]
-    return [GiveUp(earned.failures), *_release_all(wanted)]
+def _give_up(deployment: DeploymentView, active: Sequence[ReplicaView], restart: Backoff) -> list[Action]:
+    """Roll back a revision that cannot start to the last one that could; without one the deployment has failed."""
+    is_old_serving = any(
+        replica.state is ReplicaState.READY and replica.spec_hash != deployment.spec_hash for replica in active
+    )
+    if deployment.good_revision_id and (is_old_serving or not deployment.was_ready):
+        return [RollBack(deployment.good_revision_id, restart.failures)]
+    return [GiveUp(restart.failures), *_release_unless_serving(active)]
 
 
-def _release_all(wanted: Sequence[ReplicaView]) -> list[Action]:
-    """Given up: who still serves goes on serving; when nobody does, the GPUs are released."""
-    if any(one.state is ReplicaState.READY for one in wanted):
+def _release_unless_serving(active: Sequence[ReplicaView]) -> list[Action]:
+    """After giving up, ready replicas continue to serve; when there are none, the GPUs are released."""
+    if any(replica.state is ReplicaState.READY for replica in active):
         return []
-    return [rollout.let_go(one, "deployment_failed") for one in wanted]
+    return [rollout.release(replica, "deployment_failed") for replica in active]
 
 
-def _after(snapshot: Snapshot, fates: Sequence[Action]) -> list[ReplicaView]:
-    """The replicas with the failures that this pass is about to write."""
-    ends = {action.replica_id: action for action in fates if isinstance(action, End)}
+def _with_failures(snapshot: Snapshot, decided: Sequence[Action]) -> list[ReplicaView]:
+    """The replicas as they are once the failures of this pass are written."""
+    ends = {action.replica_id: action for action in decided if isinstance(action, End)}
     return [
-        replace(one, state=ReplicaState.FAILED, released_at=ends[one.id].at)
-        if one.id in ends and (one.failed or ends[one.id].crashed)
-        else one
-        for one in snapshot.replicas
+        replace(replica, state=ReplicaState.FAILED, released_at=ends[replica.id].at)
+        if replica.id in ends and (replica.failed or ends[replica.id].crashed)
+        else replica
+        for replica in snapshot.replicas
     ]
 
 
-def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, now: datetime) -> Outcome:
+def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, now: datetime) -> Conclusion:
     """From the rows as they are after the actions."""
+    restart = backoff.compute(deployment, replicas, policy, now)
+    active = sum(replica.is_active for replica in replicas)
+    reason = ""  # why fewer replicas run than desired
+    if not deployment.is_ending and deployment.failed_at is None and active < deployment.desired_replicas:
+        reason = deployment.pending_reason if deployment.pending_since else ""
+        if restart.not_before and restart.is_active:
+            seconds = max(1, round((restart.not_before - now).total_seconds()))
+            reason = f"Starts again in {seconds} s, after failure {restart.failures} of {policy.failures_before_failed}"
     current = status.derive(deployment, replicas)
-    earned = backoff.of(deployment, replicas, policy, now)
-    due = _next_due(deployment, replicas, policy, earned, now)
-    reason = _reason(deployment, replicas, policy, earned, now)
-    return Outcome(current, status.phase(current, replicas), reason, due)
+    phase = status.derive_phase(current, replicas)
+    return Conclusion(current, phase, reason, _next_due(deployment, replicas, policy, restart, now))
 
 
 def _next_due(
-    deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, earned: Backoff, now: datetime
+    deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, restart: Backoff, now: datetime
 ) -> datetime | None:
-    live = [one for one in replicas if one.is_live]
-    if deployment.asleep_since == now and any(one.is_wanted for one in live):
-        return now  # it fell asleep in this pass: the next one lets its replicas go
+    live = [replica for replica in replicas if replica.is_live]
+    active = [replica for replica in live if replica.is_active]
+    if deployment.asleep_since == now and active:
+        return now  # it fell asleep in this pass: the next one releases its replicas
     if not live and (deployment.is_ending or deployment.failed_at is not None):
         return None
-    if any(one.state is not ReplicaState.READY or not one.serving for one in live):
+    is_changing = any(replica.state is not ReplicaState.READY or not replica.serving for replica in live)
+    if is_changing or len({replica.spec_hash for replica in live}) > 1:
         return now + timedelta(seconds=policy.pass_seconds)
-    if len({one.spec_hash for one in live}) > 1:
-        return now + timedelta(seconds=policy.pass_seconds)
-    if sum(one.is_wanted for one in live) == deployment.desired_replicas or deployment.failed_at is not None:
+    if len(active) == deployment.desired_replicas or deployment.failed_at is not None:
         is_sampled = deployment.min_replicas < deployment.max_replicas and live
         return now + timedelta(seconds=policy.autoscaler.sample_seconds if is_sampled else policy.steady_seconds)
-    if earned.not_before and earned.holds(now):
-        return earned.not_before
+    if restart.not_before and restart.is_active:
+        return restart.not_before
     return now + timedelta(seconds=policy.pending_seconds if deployment.pending_since else policy.pass_seconds)
-
-
-def _reason(
-    deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, earned: Backoff, now: datetime
-) -> str:
-    """Why fewer replicas run than are wanted; empty when none is missing."""
-    wanted = sum(one.is_wanted for one in replicas)
-    if deployment.is_ending or deployment.failed_at is not None or wanted >= deployment.desired_replicas:
-        return ""
-    if earned.not_before and earned.holds(now):
-        seconds = max(1, round((earned.not_before - now).total_seconds()))
-        return f"Starts again in {seconds} s, after failure {earned.failures} of {policy.failures_before_failed}"
-    return deployment.pending_reason if deployment.pending_since else ""

@@ -1,7 +1,8 @@
-"""Of which revision: towards `replicas` replicas of the wanted configuration, never giving up what serves before what
-replaces it has settled. Pure.
+"""Which revision the replicas run: towards `replicas` of the desired configuration. Pure.
 
-Surge where a GPU is free; else replace one at a time while the gateways hold requests; else hold, and say why.
+An old replica is given up only after its replacement has settled. With a free GPU the new replica starts first (surge).
+Without one an old replica drains first, while the gateways hold requests. If its GPUs would go to another deployment,
+the update is held with a reason.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from deployments import pools
 from deployments.reconciler.actions import Action, Drain, Resume, Stop
+from deployments.reconciler.gpu_queue import describe_gpus
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import STARTING_ORDER, ReplicaState
 
@@ -20,77 +21,88 @@ ORDER = (*STARTING_ORDER, ReplicaState.READY)
 
 @dataclass(frozen=True)
 class Steps:
-    """Who goes or comes back, how many to start, and why the update does not go on."""
+    """Replicas to drain, stop or resume, how many to start, and why the update is held."""
 
     actions: tuple[Action, ...] = ()
     start: int = 0
     hold: str = ""
 
 
-def steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int) -> Steps:
+def plan_steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int) -> Steps:
     """`staying`: live replicas that this pass does not end."""
-    wanted = [one for one in staying if one.is_wanted]
-    new = [one for one in wanted if one.spec_hash == snapshot.deployment.spec_hash]
-    old = [one for one in wanted if one.spec_hash != snapshot.deployment.spec_hash]
+    desired_hash = snapshot.deployment.spec_hash
+    active = [replica for replica in staying if replica.is_active]
+    new = [replica for replica in active if replica.spec_hash == desired_hash]
+    old = [replica for replica in active if replica.spec_hash != desired_hash]
     if old and replicas:
-        return _roll(snapshot, old, new, replicas)
-    if (surplus := len(wanted) - replicas) > 0:
+        return _plan_update(snapshot, old, new, replicas)
+    if (surplus := len(active) - replicas) > 0:
         reason = "surplus" if replicas else "asleep"
-        return Steps(tuple(let_go(one, reason) for one in _dispensable(wanted)[:surplus]))
-    back = _draining_again(snapshot, staying)[: replicas - len(wanted)]
-    return Steps(tuple(Resume(one.id) for one in back), replicas - len(wanted) - len(back))
+        return Steps(tuple(release(replica, reason) for replica in _most_dispensable_first(active)[:surplus]))
+    resumable = [
+        replica
+        for replica in staying
+        if replica.state is ReplicaState.DRAINING
+        and replica.spec_hash == desired_hash
+        and (seen := snapshot.observed.get(replica.name)) is not None
+        and seen.healthy
+    ]
+    resumable.sort(key=lambda replica: replica.ready_at or replica.created_at)
+    missing = replicas - len(active)
+    resumed = tuple(Resume(replica.id) for replica in resumable[:missing])
+    return Steps(resumed, missing - len(resumed))
 
 
-def let_go(replica: ReplicaView, reason: str) -> Action:
-    """Who may have requests finishes them first."""
+def release(replica: ReplicaView, reason: str) -> Action:
+    """Drain a replica that may have requests in flight; stop any other."""
     return Drain(replica.id) if replica.state is ReplicaState.READY else Stop(replica.id, reason)
 
 
-def _roll(snapshot: Snapshot, old: Sequence[ReplicaView], new: Sequence[ReplicaView], replicas: int) -> Steps:
-    """One step of a rolling update. What of the old revision is still starting is not waited for."""
-    superseded = [Stop(one.id, "superseded") for one in old if one.is_starting]
-    serving = [one for one in old if not one.is_starting]
-    too_many = _dispensable(new)[: max(0, len(new) - replicas)]
-    settled = sum(_is_settled(snapshot, one) for one in new if one not in too_many)
-    relieved = _dispensable(serving)[: max(0, settled + len(serving) - replicas)]
-    left = len(serving) - len(relieved)
-    going = (*superseded, *(let_go(one, "surplus") for one in too_many), *(Drain(one.id) for one in relieved))
+def _plan_update(snapshot: Snapshot, old: Sequence[ReplicaView], new: Sequence[ReplicaView], replicas: int) -> Steps:
+    """One step of a rolling update. Old replicas that are still starting are stopped at once."""
+    superseded = [Stop(replica.id, "superseded") for replica in old if replica.is_starting]
+    serving = [replica for replica in old if not replica.is_starting]
+    surplus = _most_dispensable_first(new)[: max(0, len(new) - replicas)]
+    settled = sum(_is_settled(snapshot, replica) for replica in new if replica not in surplus)
+    replaced = _most_dispensable_first(serving)[: max(0, settled + len(serving) - replicas)]
+    leaving = (
+        *superseded,
+        *(release(replica, "surplus") for replica in surplus),
+        *(Drain(replica.id) for replica in replaced),
+    )
     missing = replicas - len(new)
-    short = replicas - left - len(new)
-    room, fitting = min(missing, short + max(1, replicas // 4)), _fitting(snapshot)
-    if short > 0:  # who is missing altogether queues up for GPUs like everybody
-        start = min(missing, max(short, min(room, fitting)))
-        return Steps(going if going or fitting else _replace(snapshot, serving, new).actions, start)
-    if room <= 0 or going:
-        return Steps(going)
-    return Steps((), min(room, fitting)) if fitting else _replace(snapshot, serving, new)
+    shortage = replicas - (len(serving) - len(replaced)) - len(new)
+    surge = min(missing, shortage + max(1, replicas // 4))
+    pool = snapshot.pool
+    fitting = 0 if pool.ahead else pool.free // snapshot.deployment.gpu_count  # without overtaking in the queue
+    if shortage > 0:  # these replicas are missing in any case: they queue for GPUs
+        start = min(missing, max(shortage, min(surge, fitting)))
+        return Steps(leaving if leaving or fitting else _drain_for_gpus(snapshot, serving, new).actions, start)
+    if surge <= 0 or leaving:
+        return Steps(leaving)
+    return Steps((), min(surge, fitting)) if fitting else _drain_for_gpus(snapshot, serving, new)
 
 
-def _replace(snapshot: Snapshot, serving: Sequence[ReplicaView], new: Sequence[ReplicaView]) -> Steps:
-    """No GPU is free: give up as few of the old as make place for one of the new, when nobody else would take it.
+def _drain_for_gpus(snapshot: Snapshot, serving: Sequence[ReplicaView], new: Sequence[ReplicaView]) -> Steps:
+    """No GPU is free: drain as few old replicas as free the GPUs of one new replica, unless others wait for them.
 
-    First the new ones that are there settle, and whoever ends lets go of its GPUs.
+    Before that, the new replicas settle and the ending ones release their GPUs.
     """
-    are_ending = len(snapshot.live) > len(serving) + len(new)
-    if are_ending or not all(_is_settled(snapshot, one) for one in new):
+    is_any_ending = len(snapshot.live) > len(serving) + len(new)
+    if is_any_ending or not all(_is_settled(snapshot, replica) for replica in new):
         return Steps()
     pool, needed = snapshot.pool, snapshot.deployment.gpu_count
-    what = pools.wish(needed, pool.title)
+    gpus = describe_gpus(needed, pool.title)
     if pool.ahead:
         others = "another deployment waits" if pool.ahead == 1 else f"{pool.ahead} other deployments wait"
-        return Steps(hold=f"Needs {what} for the new revision; {others} for the next one that is free")
+        return Steps(hold=f"Needs {gpus} for the new revision; {others} for the next one that is free")
     freed, leaving = pool.free, []
-    for one in _dispensable(serving):
-        leaving.append(Drain(one.id))
-        freed += one.gpu_count
+    for replica in _most_dispensable_first(serving):
+        leaving.append(Drain(replica.id))
+        freed += replica.gpu_count
         if freed >= needed:
             return Steps(tuple(leaving))
-    return Steps(hold=f"Needs {what} for the new revision; even without the old replicas only {freed} would be free")
-
-
-def _fitting(snapshot: Snapshot) -> int:
-    """How many replicas of the new revision have GPUs now without overtaking anybody."""
-    return 0 if snapshot.pool.ahead else snapshot.pool.free // snapshot.deployment.gpu_count
+    return Steps(hold=f"Needs {gpus} for the new revision; even without the old replicas only {freed} would be free")
 
 
 def _is_settled(snapshot: Snapshot, replica: ReplicaView) -> bool:
@@ -99,20 +111,7 @@ def _is_settled(snapshot: Snapshot, replica: ReplicaView) -> bool:
     return replica.state is ReplicaState.READY and replica.serving and is_old_enough
 
 
-def _draining_again(snapshot: Snapshot, staying: Sequence[ReplicaView]) -> list[ReplicaView]:
-    """Draining replicas of the wanted configuration that still answer, the longest ready first."""
-    draining = [
-        one
-        for one in staying
-        if one.state is ReplicaState.DRAINING
-        and one.spec_hash == snapshot.deployment.spec_hash
-        and (seen := snapshot.observed.get(one.name)) is not None
-        and seen.healthy
-    ]
-    return sorted(draining, key=lambda one: one.ready_at or one.created_at)
-
-
-def _dispensable(wanted: Sequence[ReplicaView]) -> list[ReplicaView]:
-    """Who goes first: the least far on, then who does not serve, then the newest."""
-    newest_first = sorted(wanted, key=lambda one: one.created_at, reverse=True)
-    return sorted(newest_first, key=lambda one: (ORDER.index(one.state), one.serving))
+def _most_dispensable_first(active: Sequence[ReplicaView]) -> list[ReplicaView]:
+    """Starting before ready, the earlier phase first; then those that do not serve; then the newest."""
+    newest_first = sorted(active, key=lambda replica: replica.created_at, reverse=True)
+    return sorted(newest_first, key=lambda replica: (ORDER.index(replica.state), replica.serving))

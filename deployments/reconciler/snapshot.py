@@ -1,6 +1,6 @@
-"""Everything that a decision about one deployment may look at, `now` included. Pure, frozen.
+"""The input of a decision about one deployment, including the current time. Pure, frozen.
 
-`observe` fills it, `plan` reads it. All times are aware UTC, all durations seconds.
+`observe` builds it, `plan` reads it. All times are aware UTC, all durations are seconds.
 """
 
 from __future__ import annotations
@@ -8,24 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployments.demand import Load
 from deployments.drivers.base import ObservedReplica
 from deployments.reconciler.autoscaler import Rules
 from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
+
+if TYPE_CHECKING:
+    from deployments.routing.load import Load
 
 
 @dataclass(frozen=True)
 class Policy:
     """The settings of the lifecycle.
 
-    `floor_mib_per_second`: by phase, the slowest that weights may move; deadlines grow by it.
-    `unwatched_seconds`: after so long without a look, who ended by no fault of its own is not a failure.
-    `settle_seconds`: a new revision takes over from the old one when it has been ready for so long.
-    `unwanted_wake_seconds`: a wake that nobody waits for any more is taken back while it only asks for GPUs.
-    `pass_seconds`, `pending_seconds`, `steady_seconds` say when to look again: while something moves, while it waits
-    for GPUs, and otherwise.
+    `floor_mib_per_second`: by phase, the slowest transfer rate of weights that counts as progress; extends deadlines.
+    `unobserved_seconds`: after this long without a pass, a replica that ended without an error is not a failure.
+    `settle_seconds`: how long a new replica must be ready before it replaces one of the old revision.
+    `unwanted_wake_seconds`: a wake for which no request waits any more is undone while it still requests GPUs.
+    `pass_seconds`, `pending_seconds`, `steady_seconds`: time to the next pass while replicas change, while the
+    deployment waits for GPUs, and otherwise.
     """
 
     phase_deadline_seconds: Mapping[str, float]
@@ -35,7 +37,7 @@ class Policy:
     failure_window_seconds: float = 600.0
     drain_seconds: float = 60.0
     stop_grace_seconds: float = 5.0
-    unwatched_seconds: float = 60.0
+    unobserved_seconds: float = 60.0
     settle_seconds: float = 3.0
     unwanted_wake_seconds: float = 60.0
     pass_seconds: float = 1.0
@@ -76,17 +78,17 @@ class ReplicaView:
         return self.state in STARTING
 
     @property
-    def is_wanted(self) -> bool:
-        """Starting or ready: it counts towards what people asked for."""
+    def is_active(self) -> bool:
+        """Starting or ready: it counts towards the desired number."""
         return self.is_starting or self.state is ReplicaState.READY
 
 
 @dataclass(frozen=True)
 class DeploymentView:
-    """A deployment's row, desired columns first.
+    """A deployment's row.
 
-    `spec_hash` is that of the wanted revision, `was_ready` whether a replica of it ever was; `good_revision_id` is the
-    latest earlier one that was ready and is configured otherwise. `memory` is the autoscaler's, as JSON.
+    `spec_hash` is the desired revision's, `was_ready` whether a replica of it ever became READY; `good_revision_id` is
+    the latest earlier revision with another configuration that became READY. `memory` is the autoscaler's, as JSON.
     """
 
     id: str
@@ -121,7 +123,7 @@ class DeploymentView:
 
 @dataclass(frozen=True)
 class Listing:
-    """What the cluster said. `reachable` False: it said nothing, and nothing may be concluded from silence."""
+    """How the cluster answered. `reachable` False: it did not, so nothing can be concluded from absence."""
 
     listed_at: datetime
     complete: bool = True
@@ -129,14 +131,14 @@ class Listing:
     staleness_seconds: float = 0.0
 
     def shows_absence_since(self, moment: datetime) -> bool:
-        """Whether something that changed at `moment` would be in this listing."""
-        young_enough = self.listed_at - timedelta(seconds=self.staleness_seconds) >= moment
-        return self.reachable and self.complete and young_enough
+        """Whether a replica that existed at `moment` would be in this listing."""
+        is_recent_enough = self.listed_at - timedelta(seconds=self.staleness_seconds) >= moment
+        return self.reachable and self.complete and is_recent_enough
 
 
 @dataclass(frozen=True)
 class PoolView:
-    """GPUs of the deployment's type in its cluster; `ahead`: deployments that wait for them before this one."""
+    """GPUs of the deployment's type in its cluster; `ahead`: deployments before this one in the queue for them."""
 
     title: str = "GPU"
     total: int = 0
@@ -148,8 +150,8 @@ class PoolView:
 class Snapshot:
     """One deployment at one moment.
 
-    `replicas`: live ones, and those that failed lately. `observed`: by name. `load` None: UNKNOWN. `pool` is read only
-    while replicas of another configuration are live.
+    `replicas`: the live ones and those that failed recently. `observed`: by replica name. `load` None: UNKNOWN. `pool`
+    is filled only while replicas of another configuration are live.
     """
 
     deployment: DeploymentView
@@ -163,10 +165,11 @@ class Snapshot:
 
     @property
     def live(self) -> tuple[ReplicaView, ...]:
-        return tuple(one for one in self.replicas if one.is_live)
+        return tuple(replica for replica in self.replicas if replica.is_live)
 
     @property
-    def was_unwatched(self) -> bool:
-        """Nobody looked for so long that the console must have been away; a first pass may have been cut off."""
-        last = self.deployment.observed_at or min((one.created_at for one in self.live), default=None)
-        return last is not None and (self.now - last).total_seconds() > self.policy.unwatched_seconds
+    def was_unobserved(self) -> bool:
+        """Whether the last pass is so long ago that the console must have been down; the first pass may have been
+        interrupted before it was recorded."""
+        last = self.deployment.observed_at or min((replica.created_at for replica in self.live), default=None)
+        return last is not None and (self.now - last).total_seconds() > self.policy.unobserved_seconds

@@ -1,15 +1,15 @@
--- Reserve a slot on the least loaded replica and note the request, or change nothing but the load hash.
+-- Reserve a slot on the least loaded replica and record the request, or change nothing but the load hash.
 -- KEYS: replicas, slots, gateways, requests of this gateway, load
 -- ARGV: Admitted as JSON, tail of the UUIDv7, tie breaker, excluded replica ids as a JSON object, request key prefix,
 --       milliseconds of the first admission ('' = now)
 -- Returns {state} or {'admitted', Admitted as JSON, address}; state: unregistered | asleep | nothing_ready | full |
--- unreached (only excluded replicas are left). A request_id that is set already stays.
+-- unreachable (all ready replicas are excluded). A request_id that is already set is kept.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('HSET', KEYS[5], 'at', now)
 
-local note = cjson.decode(ARGV[1])
-if not redis.call('ZSCORE', KEYS[3], note.gateway_id) then
+local request = cjson.decode(ARGV[1])
+if not redis.call('ZSCORE', KEYS[3], request.gateway_id) then
     return {'unregistered'}
 end
 if redis.call('HEXISTS', KEYS[5], 'asleep') == 1 then
@@ -47,21 +47,21 @@ if ready == 0 then
     redis.call('HSETNX', KEYS[5], 'wake', now)
     return {'nothing_ready'}
 elseif reachable == 0 then
-    return {'unreached'}
+    return {'unreachable'}
 elseif #best == 0 then
     return {'full'}
 end
 
 local chosen = best[tonumber(ARGV[3]) % #best + 1]
 local milliseconds = tonumber(ARGV[6]) or tonumber(now)
-if note.request_id == '' then
+if request.request_id == '' then
     local stamp = string.format('%012x', milliseconds)
-    note.request_id = string.sub(stamp, 1, 8) .. '-' .. string.sub(stamp, 9) .. '-' .. ARGV[2]
+    request.request_id = string.sub(stamp, 1, 8) .. '-' .. string.sub(stamp, 9) .. '-' .. ARGV[2]
 end
-note.admitted_at = milliseconds / 1000
-note.replica_id = chosen.replica_id
-local text = cjson.encode(note)
-redis.call('SET', ARGV[5] .. note.request_id, text)
-redis.call('SADD', KEYS[4], note.request_id)
-redis.call('HINCRBY', KEYS[2], chosen.replica_id .. ' ' .. note.gateway_id, 1)
+request.admitted_at = milliseconds / 1000
+request.replica_id = chosen.replica_id
+local text = cjson.encode(request)
+redis.call('SET', ARGV[5] .. request.request_id, text)
+redis.call('SADD', KEYS[4], request.request_id)
+redis.call('HINCRBY', KEYS[2], chosen.replica_id .. ' ' .. request.gateway_id, 1)
 return {'admitted', text, chosen.address}

@@ -1,9 +1,9 @@
--- Settle open requests of a dead gateway as interrupted, with the estimate of their input, and free their slots; at last
--- take back what it said of the requests that it held.
--- KEYS: gateways, requests of the dead gateway, usage stream, deployments for which it held requests
--- ARGV: id of the dead gateway, seconds after which it is dead, how many at most, request key prefix,
+-- Settle open requests of a dead gateway as interrupted, with their estimated input tokens, and release their slots. After
+-- the last one, remove its reports of queued requests and deregister it.
+-- KEYS: gateways, requests of the dead gateway, usage stream, deployments for which it queued requests
+-- ARGV: id of the dead gateway, seconds after which it is dead, batch size, request key prefix,
 --       prefix and suffix of the slots key, prefix and suffix of the load key, its field there
--- Returns how many were left to do; at 0 the gateway is forgotten
+-- Returns the number of open requests that are left
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local last = redis.call('ZSCORE', KEYS[1], ARGV[1])

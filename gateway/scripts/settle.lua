@@ -1,6 +1,6 @@
--- End a request: free its slot if it was still noted, and append its event.
+-- End a request: release its slot if the request is still recorded, and append its usage event.
 -- KEYS: request, slots, requests of its gateway, usage stream
--- ARGV: request id, "replica gateway", UsageEvent as JSON ('' = an attempt that failed and is not counted)
+-- ARGV: request id, "replica gateway", UsageEvent as JSON ('' = an attempt that is not metered)
 -- Returns 1 if the slot was still held
 local held = redis.call('DEL', KEYS[1])
 if held == 1 then

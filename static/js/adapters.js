@@ -12,7 +12,7 @@ box.addEventListener("click", (event) => {
   if (!button) return;
   event.preventDefault();
   if (button.matches("[data-add]")) {
-    rows.insertAdjacentHTML("beforeend", blank.innerHTML.replaceAll("__", next));
+    rows.insertAdjacentHTML("beforeend", blank.innerHTML.replaceAll("__prefix__", next));
     next += 1;
     rows.lastElementChild.querySelector("input").focus();
   } else {

@@ -1,8 +1,11 @@
 // Keeps the page up to date: the server pushes htmx out-of-band fragments over a WebSocket. After the line was away
 // the server sends everything anew, so nothing can be missed.
+import { isLeaving, reload } from "./leaving.js";
+
 const root = document.querySelector("[data-live]");
 const state = document.querySelector("[data-live-state]");
 const ENDED = 4403; // the session or the right to see this is over
+const DELETED = 4410; // what the page shows was deleted; the last message says so
 const QUIET_MILLISECONDS = 25_000; // the server says something every ten seconds
 let heardAt = new Date();
 let attempts = 0;
@@ -48,10 +51,17 @@ function listen(socket) {
 
 // Refused at the door or put out: the page itself says why. True when it is being loaded again.
 async function pageIsOver() {
+  if (isLeaving()) return false;
   const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" }).catch(() => null);
   const isOver = Boolean(answer) && (answer.type === "opaqueredirect" || [403, 404].includes(answer.status));
-  if (isOver) location.reload();
-  return isOver;
+  return isOver && reload();
+}
+
+// Nothing more will come: the page stays as it is, under its notice.
+function end() {
+  if (state) state.textContent = "Deleted";
+  state?.classList.add("away");
+  document.querySelector("dialog[open]")?.close();
 }
 
 function connect() {
@@ -69,6 +79,7 @@ function connect() {
   };
   socket.onclose = async ({ code }) => {
     clearTimeout(quiet);
+    if (code === DELETED) return end();
     show(false);
     if ((!wasOpen || code === ENDED) && (await pageIsOver())) return;
     attempts += 1;

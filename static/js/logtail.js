@@ -1,4 +1,6 @@
 // Follows a log. The stream's address is data, not a link: it never ends. Lines are text, never markup.
+import { reload } from "./leaving.js";
+
 const log = document.querySelector("[data-log-stream]");
 const state = document.querySelector("[data-log-state]");
 const pause = document.querySelector("[data-log-pause]");
@@ -57,7 +59,10 @@ function turn() {
 // True when the log has ended and nothing more will come.
 async function follow() {
   const response = await fetch(log.dataset.logStream + location.search, { headers: { Accept: "text/event-stream" } });
-  if (response.redirected || response.status === 404) return location.reload(), true;
+  if (response.redirected || response.status === 404) {
+    if (reload()) return true;
+    throw new Error("on the way to another page");
+  }
   if (!response.ok) throw new Error(response.status);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

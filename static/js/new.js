@@ -37,3 +37,15 @@ if (chosen) {
   const list = chosen.parentElement; // it alone is scrolled: the page stays where it is
   list.scrollTop += Math.max(0, chosen.getBoundingClientRect().bottom - list.getBoundingClientRect().bottom);
 }
+
+// Settings that only another engine has are out of the way while that engine is not chosen.
+const engines = document.getElementById("engine");
+const groups = [...document.querySelectorAll("[data-engine]")];
+
+function showGroups() {
+  const chosen = engines.querySelector(":checked")?.value;
+  for (const group of groups) group.hidden = group.dataset.engine !== chosen && !group.querySelector("[aria-invalid=true]");
+}
+
+engines.addEventListener("change", showGroups);
+showGroups();

@@ -1,4 +1,6 @@
 // The playground without a reload: posts the same form, reads the stream, shows text, figures and problems.
+import { reload } from "./leaving.js";
+
 const form = document.querySelector("[data-playground]");
 const answer = document.querySelector("[data-answer]");
 const part = (name) => answer.querySelector(`[data-${name}]`);
@@ -52,7 +54,7 @@ async function send() {
     const response = await fetch(form.action, {
       method: "POST", body: new FormData(form), headers, signal: running.signal,
     });
-    if (response.redirected) return location.reload();
+    if (response.redirected) return reload();
     if (response.headers.get("content-type").startsWith("text/event-stream")) await read(response);
     else if (response.status === 422) say((await response.json()).words);
     else say(`The console answered ${response.status}. Reload the page and try again.`);

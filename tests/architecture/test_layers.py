@@ -26,8 +26,8 @@ def test_every_module_of_the_pure_list_exists():
 def test_only_edges_read_the_clock():
     """Where TID251 is waived for a clock, the module is a view, admin, task, command, process or publisher."""
     edges = re.compile(
-        r"^(console\.|gateway\.(app|asgi|__main__|proxy|presence|telemetry|snapshot|limits|ledger)"
-        r"|(accounts|billing|deployments)\.(admin|tasks|publish|management\.)"
+        r"^(console\.|gateway\.(__main__|routes)"
+        r"|(accounts|billing|deployments)\.(admin|tasks|publish|key_publication|management\.)"
         r"|deployments\.(drivers\.(local|registry)|engines\.simulator|hints|reconciler\.(leases|observe|apply|passes)))"
     )
     readers = {
@@ -36,6 +36,18 @@ def test_only_edges_read_the_clock():
         if re.search(r"(time\.time|datetime\.now|timezone\.now)\(", path.read_text())
     }
     assert not {name for name in readers if not edges.match(name)}
+
+
+def test_only_the_store_writes_replicas_and_their_phases():
+    writes = {"create", "bulk_create", "update", "bulk_update", "get_or_create", "update_or_create", "delete"}
+    writers = set()
+    for path in sources.files():
+        for node in ast.walk(sources.tree(path)):
+            if isinstance(node, ast.Attribute) and node.attr in writes:
+                names = {child.id for child in ast.walk(node.value) if isinstance(child, ast.Name)}
+                if names & {"Replica", "ReplicaPhase"}:
+                    writers.add(sources.module_name(path))
+    assert writers == {"deployments.reconciler.store"}
 
 
 def test_tests_neither_patch_nor_skip_nor_sleep():

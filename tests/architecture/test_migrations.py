@@ -4,7 +4,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.questioner import NonInteractiveMigrationQuestioner
 from django.db.migrations.state import ProjectState
 
-OURS = {"accounts", "billing", "deployments"}
+OURS = {"accounts", "billing", "console", "deployments"}
 
 
 def test_every_change_of_a_model_has_its_migration():

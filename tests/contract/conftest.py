@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract import worlds
-from tests.contract.worlds import LocalWorld, MemoryWorld, World
+from tests.contract import driver_worlds
+from tests.contract.driver_worlds import LocalWorld, MemoryWorld, World
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -14,9 +14,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
     else:
-        yield from worlds.local(tmp_path / "clusters" / "local")
+        yield from driver_worlds.local(tmp_path / "clusters" / "local")
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalWorld]:
-    yield from worlds.local(tmp_path / "clusters" / "local")
+    yield from driver_worlds.local(tmp_path / "clusters" / "local")

@@ -1,15 +1,13 @@
 """What every driver keeps to, the same tests for each."""
 
-import dataclasses
 from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 
 from deployments.drivers.base import Capacity, DriverError
-from deployments.specs import SimulatorSettings
 from deployments.states import ReplicaState
-from tests.contract.worlds import GPUS, QUICK, World, ended, ready, spec
+from tests.contract.driver_worlds import GPUS, QUICK, World, ended, ready, spec
 
 R = ReplicaState
 
@@ -23,14 +21,14 @@ def test_an_empty_cluster_lists_nothing_and_is_complete(world: World) -> None:
 def test_a_replica_passes_its_phases_in_order_and_each_has_its_time(world: World) -> None:
     before = world.driver.observe().listed_at
     world.driver.start(wanted := spec("a", gpu_count=2))
-    one = ready(world, "a")
-    assert list(one.stamps) == [R.REQUESTING_GPU, R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING, R.READY]
-    assert all(earlier <= later for earlier, later in pairwise([before, *one.stamps.values()]))
-    assert (one.replica_id, one.deployment_id) == (wanted.replica_id, wanted.deployment_id)
-    assert (len(one.gpu_indices), one.exited, one.restarts) == (2, None, 0)
-    assert one.bytes_done == one.bytes_total
-    assert one.address.startswith("127.0.0.1:")
-    assert one.node
+    replica = ready(world, "a")
+    assert list(replica.stamps) == [R.REQUESTING_GPU, R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING, R.READY]
+    assert all(earlier <= later for earlier, later in pairwise([before, *replica.stamps.values()]))
+    assert (replica.replica_id, replica.deployment_id) == (wanted.replica_id, wanted.deployment_id)
+    assert (len(replica.gpu_indices), replica.exited, replica.restarts) == (2, None, 0)
+    assert replica.bytes_done == replica.bytes_total
+    assert replica.address.startswith("127.0.0.1:")
+    assert replica.node
 
 
 def test_starting_twice_is_starting_once(world: World) -> None:
@@ -73,7 +71,7 @@ def test_what_has_ended_is_listed_until_it_is_forgotten(world: World) -> None:
     world.driver.start(spec("a"))
     world.driver.stop("a", 5)
     ended(world, "a")
-    assert [one.name for one in world.driver.observe().replicas] == ["a"]
+    assert [replica.name for replica in world.driver.observe().replicas] == ["a"]
     world.driver.forget("a")
     world.driver.forget("a")
     assert world.driver.find("a") is None
@@ -118,7 +116,7 @@ def test_a_replica_whose_supervisor_is_killed_ended_at_its_last_heartbeat(world:
 def test_a_fault_ends_the_replica_in_its_step_with_its_code(
     world: World, fault: str, step: str, reached: ReplicaState
 ) -> None:
-    world.driver.start(spec("a", settings=dataclasses.replace(QUICK, fail=fault)))
+    world.driver.start(spec("a", behaviour=QUICK.model_copy(update={"fail": fault})))
     end = ended(world, "a")
     assert end.exited is not None
     assert (end.exited.code, end.exited.step, end.state) == (1, step, reached)
@@ -127,10 +125,10 @@ def test_a_fault_ends_the_replica_in_its_step_with_its_code(
 
 def test_another_driver_finds_the_replicas_again(world: World) -> None:
     world.driver.start(spec("a"))
-    one = ready(world, "a")
+    replica = ready(world, "a")
     seen = world.again().find("a")
     assert seen is not None
-    assert (seen.stamps, seen.address, seen.healthy) == (one.stamps, one.address, True)
+    assert (seen.stamps, seen.address, seen.healthy) == (replica.stamps, replica.address, True)
     world.again().stop("a", 5)
     ended(world, "a")
 
@@ -139,7 +137,7 @@ def test_gpu_indices_of_live_replicas_never_overlap(world: World) -> None:
     for name in ("a", "b"):
         world.driver.start(spec(name, gpu_count=2))
     world.driver.start(spec("c", gpu_type="h100-sxm-80gb", gpu_count=2))
-    held = [index for one in world.driver.observe().replicas for index in one.gpu_indices]
+    held = [index for replica in world.driver.observe().replicas for index in replica.gpu_indices]
     assert len(held) == len(set(held)) == 6
 
 
@@ -172,7 +170,7 @@ def test_a_cluster_that_can_be_used_passes_its_check(world: World) -> None:
 
 
 def test_logs_that_are_followed_end_with_the_replica(world: World) -> None:
-    world.driver.start(spec("a", settings=SimulatorSettings(0.1, 0.1, 1, 1, fail="initialize")))
+    world.driver.start(spec("a", behaviour=QUICK.model_copy(update={"fail": "initialize"})))
     lines = list(world.driver.logs("a", follow=True, tail=100))
     assert ended(world, "a").log_tail.splitlines() == [line.text for line in lines]
     assert all(isinstance(line.at, datetime) and line.at.tzinfo == UTC for line in lines)

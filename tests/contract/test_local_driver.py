@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from deployments.drivers.base import DriverError, Launch, ReplicaSpec
-from deployments.drivers.local import launching, processes
+from deployments.drivers.local import launch, processes
 from deployments.drivers.local.driver import LocalDriver
-from deployments.drivers.local.folder import Folder, Intent
+from deployments.drivers.local.replica_folder import Folder, Intent
 from deployments.states import ReplicaState
-from tests.contract.worlds import GPUS, LocalWorld, ended, ready, spec
+from tests.contract.driver_worlds import GPUS, LocalWorld, ended, ready, spec
 
 CHILD = "import os, signal; os.setsid(); signal.pause()"
 HOSTILE = """
@@ -36,7 +36,7 @@ def program(name: str, code: str) -> ReplicaSpec:
 
 
 def gone(world: LocalWorld, wanted: ReplicaSpec) -> None:
-    world.until(lambda: True if not list(processes.of_replica(wanted.replica_id)) else None, "without processes")
+    world.until(lambda: True if not list(processes.find_by_replica(wanted.replica_id)) else None, "without processes")
 
 
 def said(world: LocalWorld, name: str, text: str) -> None:
@@ -55,7 +55,7 @@ def test_a_killed_supervisor_takes_the_engine_along(local: LocalWorld) -> None:
     ready(local, "a")
     engine = local.engine("a")
     local.kill_supervisor("a")
-    local.until(lambda: None if engine.lives else True, "without engine")
+    local.until(lambda: None if engine.is_alive else True, "without engine")
     ended(local, "a")
     gone(local, wanted)
     assert notes(local, "a")[-1]["what"] == "lost"
@@ -67,7 +67,7 @@ def test_children_that_left_the_engines_session_do_not_outlive_it(
 ) -> None:
     code = f"import signal, subprocess, sys; subprocess.Popen([sys.executable, '-c', {CHILD!r}]); signal.pause()"
     local.driver.start(wanted := program("a", code))
-    local.until(lambda: True if len(list(processes.of_replica(wanted.replica_id))) == 2 else None, "two processes")
+    local.until(lambda: True if len(list(processes.find_by_replica(wanted.replica_id))) == 2 else None, "two processes")
     kill(local, "a")
     ended(local, "a")
     gone(local, wanted)
@@ -79,21 +79,21 @@ def test_concurrent_starts_make_one_shim(local: LocalWorld) -> None:
         list(pool.map(lambda driver: driver.start(wanted), [local.again() for _ in range(6)]))
     ready(local, "a")
     assert [note["what"] for note in notes(local, "a")].count("started") == 1
-    assert len(list(processes.of_replica(wanted.replica_id))) == 1
+    assert len(list(processes.find_by_replica(wanted.replica_id))) == 1
 
 
 def test_concurrent_starts_of_many_share_no_gpu_and_no_port(local: LocalWorld) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: local.again().start(spec(name)), "abcd"))
     seen = local.driver.observe().replicas
-    assert sorted(index for one in seen for index in one.gpu_indices) == [2, 3, 4, 5]
-    assert len({one.address for one in seen}) == 4
+    assert sorted(index for replica in seen for index in replica.gpu_indices) == [2, 3, 4, 5]
+    assert len({replica.address for replica in seen}) == 4
 
 
 def test_an_intent_whose_writer_was_killed_is_carried_out_by_whoever_looks(local: LocalWorld) -> None:
     intent = promised(local, spec("a"), asked_at="2026-01-01T00:00:00+00:00")
-    one = ready(local, "a")
-    assert one.stamps[ReplicaState.REQUESTING_GPU].isoformat() == intent.asked_at
+    seen = ready(local, "a")
+    assert seen.stamps[ReplicaState.REQUESTING_GPU].isoformat() == intent.asked_at
 
 
 def test_an_intent_without_a_shim_can_be_stopped_and_never_starts(local: LocalWorld) -> None:
@@ -103,7 +103,7 @@ def test_an_intent_without_a_shim_can_be_stopped_and_never_starts(local: LocalWo
     assert end.exited is not None
     assert end.exited.code is None
     local.driver.start(wanted)
-    assert list(processes.of_replica(wanted.replica_id)) == []
+    assert list(processes.find_by_replica(wanted.replica_id)) == []
     assert not (local.folder / "a" / "shim.log").exists()
 
 
@@ -118,15 +118,15 @@ def test_what_was_forgotten_leaves_its_accounts_and_never_starts_again(local: Lo
     with pytest.raises(DriverError) as refused:
         local.driver.start(wanted)
     assert not refused.value.retryable
-    assert list(processes.of_replica(wanted.replica_id)) == []
+    assert list(processes.find_by_replica(wanted.replica_id)) == []
 
 
 def promised(world: LocalWorld, wanted: ReplicaSpec, asked_at: str) -> Intent:
     """What a driver leaves behind that was killed between its intent and the start of the shim."""
     folder = Folder(world.folder / wanted.name)
     folder.path.mkdir(parents=True)
-    environment = launching.environment(os.environ, world.folder)
-    intent = launching.intent(wanted, (0,), launching.free_port(()), environment, simulated=True)
+    environment = launch.build_environment(os.environ, world.folder)
+    intent = launch.build_intent(wanted, (0,), launch.find_free_port(()), environment, simulated=True)
     intent = replace(intent, asked_at=asked_at)
     folder.write("intent.json", intent)
     return intent
@@ -165,19 +165,19 @@ def test_a_zombie_counts_as_gone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = processes.find(child.pid)
     assert process is not None
-    assert process.lives
+    assert process.is_alive
     assert child.stdin is not None
     child.stdin.close()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert not process.lives
+    assert not process.is_alive
     child.wait()
 
 
 def test_a_pid_that_went_to_somebody_else_is_not_the_same_process() -> None:
     me = processes.find(os.getpid())
     assert me is not None
-    assert me.lives
-    assert not processes.Process(me.pid, me.started - 1).lives
+    assert me.is_alive
+    assert not processes.Process(me.pid, me.started - 1).is_alive
 
 
 def test_a_missing_program_is_said_by_its_exit_code(local: LocalWorld) -> None:
@@ -213,7 +213,7 @@ def test_only_the_engine_has_the_replicas_id_and_nobody_the_consoles_secrets(
     assert engine["CONSOLE_REPLICA_ID"] == wanted.replica_id
     assert engine["CONSOLE_REPLICA_DIR"] == str(local.folder / "a")
     assert "CONSOLE_REPLICA_ID" not in shim
-    assert {one["CONSOLE_DATA_DIR"] for one in (engine, shim)} == {os.environ["CONSOLE_DATA_DIR"]}
+    assert {environment["CONSOLE_DATA_DIR"] for environment in (engine, shim)} == {os.environ["CONSOLE_DATA_DIR"]}
     assert not {"CONSOLE_SECRET_KEY", "DATABASE_URL", "REDIS_URL"} & (engine.keys() | shim.keys())
 
 
@@ -229,7 +229,7 @@ def test_what_cannot_be_read_makes_the_listing_incomplete(local: LocalWorld) -> 
     broken.mkdir()
     (broken / "intent.json").write_text("{")
     seen = local.driver.observe()
-    assert ([one.name for one in seen.replicas], seen.complete) == (["a"], False)
+    assert ([replica.name for replica in seen.replicas], seen.complete) == (["a"], False)
     with pytest.raises(DriverError):
         local.driver.find("b")
     with pytest.raises(DriverError):

@@ -105,7 +105,9 @@ async def test_a_stream_has_one_chunk_for_each_token(simulator: Running, max_tok
         extra_headers={"x-request-id": f"stream-{max_tokens}"},
     )
     *chunks, last = [chunk async for chunk in stream]
-    assert [chunk.choices[0].delta.content for chunk in chunks] == [tokens.piece(place) for place in range(max_tokens)]
+    assert [chunk.choices[0].delta.content for chunk in chunks] == [
+        tokens.token_text(place) for place in range(max_tokens)
+    ]
     assert [chunk.choices[0].finish_reason for chunk in chunks] == [None] * (max_tokens - 1) + ["length"]
     assert last.usage is not None
     assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (PROMPT_TOKENS, max_tokens)
@@ -119,7 +121,7 @@ async def test_a_stream_has_one_chunk_for_each_token(simulator: Running, max_tok
 
 async def test_without_a_stream_the_answer_comes_whole(simulator: Running) -> None:
     answer = await simulator.client().chat.completions.create(model="chat", messages=CHAT, n=2)
-    assert [choice.message.content for choice in answer.choices] == [tokens.answer(64)] * 2
+    assert [choice.message.content for choice in answer.choices] == [tokens.generate(64)] * 2
     assert answer.system_fingerprint == "simulated"
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 128
@@ -198,7 +200,7 @@ async def test_an_adapter_answers_by_name_and_says_so(simulator: Running, model:
         model=model, messages=CHAT, max_tokens=20, extra_headers={"x-request-id": model}
     )
     said = answer.choices[0].message.content
-    assert said == tokens.answer(20, name)
+    assert said == tokens.generate(20, name)
     assert said.startswith(f"Simulated answer of adapter {name} ")
     assert (answer.model, answer.usage and answer.usage.completion_tokens) == (model, 20)
     assert (await until_noted(simulator, model))["model"] == model
@@ -221,7 +223,7 @@ async def test_embeddings_come_as_the_official_client_wants_them(
         extra_headers={"x-request-id": request_id},
         **encoding_format,
     )
-    assert answer.data[0].embedding == list(struct.unpack("<8f", embeddings.packed("first", dimensions=8)))
+    assert answer.data[0].embedding == list(struct.unpack("<8f", embeddings.compute_vector("first", dimensions=8)))
     assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (2, 2)
     entry = await until_noted(simulator, request_id)
     assert (entry["route"], entry["prompt_tokens"], entry["completion_tokens"]) == ("/v1/embeddings", 2, 0)

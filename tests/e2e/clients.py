@@ -146,7 +146,7 @@ class Background:
 
 
 class Callers:
-    """Clients that call one of `models` after another until they are told to end."""
+    """Clients that call one of `models` after another, which may change meanwhile, until they are told to end."""
 
     def __init__(self, base_url: str, key: str, models: list[str], *, tokens: int, count: int) -> None:
         self.seen: list[Seen] = []
@@ -159,6 +159,9 @@ class Callers:
     async def _call_on(self, turn: int) -> None:
         while not self._ended:
             models = list(self.models)
+            if not models:
+                await asyncio.sleep(0.05)
+                continue
             one = await call(self._api, models[turn % len(models)], self._tokens, stream=turn % 4 != 0)
             self.seen.append(one)
             turn += 1

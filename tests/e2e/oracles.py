@@ -19,7 +19,7 @@ from tests.e2e.stack import Stack, json_lines, until
 LIVE = ("REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY", "DRAINING", "STOPPING")
 OF_THE_SHIM = ("DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY")
 SECOND = timedelta(seconds=1)
-PASS_SECONDS = 6.0  # by when a pass has seen what a shim wrote
+PASS_SECONDS = 30.0  # by when a pass has seen what a shim wrote
 HEARTBEAT_SECONDS = 2.5  # the last heartbeat of a killed shim: one a second, and this machine is busy
 BACK_SECONDS = 40.0  # by when a killed process has its successor, at its longest pause between restarts
 AWAY = frozenset({"gateway", "up", "valkey"})
@@ -93,7 +93,7 @@ def no_orphan_and_no_ghost(stack: Stack) -> None:
         live.update(row.replica_id for row in rows(stack) if row.state in LIVE)
         return live == set(stack.engines().values())
 
-    until("processes and live rows are the same replicas", same, 40)
+    until("processes and live rows are the same replicas", same)
     assert live
 
 
@@ -140,7 +140,10 @@ def _broken_intervals(row: Row) -> Iterable[str]:
 def _wrong_stamps(stack: Stack, row: Row, killed_at: float | None) -> Iterable[str]:
     notes = json_lines(stack.folder / "clusters" / "local" / row.name / "shim.log")
     entered = {one["phase"]: datetime.fromisoformat(one["entered_at"]) for one in notes if one["what"] == "phase"}
-    starts = {name: start for name, start, _ in row.phases if name in OF_THE_SHIM}
+    starts: dict[str, datetime] = {}
+    for name, start, _ in row.phases:
+        if name in OF_THE_SHIM:
+            starts.setdefault(name, start)  # READY again: it was draining and has been taken back
     for name in starts.keys() | entered.keys():
         if name not in entered:
             yield f"{name} is nothing that the shim knows of"
@@ -169,7 +172,7 @@ def requests_are_counted_once(stack: Stack, seen: Sequence[Seen], kills: Sequenc
     assert len(journal) == len(stack.generated()), "an engine was given one request twice"
     begun = {one for one, entry in journal.items() if entry["outcome"] == "finished" or entry["completion_tokens"]}
     begun |= {one.request_id for one in seen if one.tokens}
-    until("every request is counted", lambda: begun <= ledger(stack).keys(), 60)
+    until("every request is counted", lambda: begun <= ledger(stack).keys())
     counted, killed = ledger(stack), {kill.replica_id for kill in kills}
     wrong = [
         f"{request_id}: {event}, journal {journal.get(request_id)}"
@@ -215,7 +218,7 @@ def _hours_are_the_sums(stack: Stack) -> None:
             sums[one.deployment_id] = (requests + 1, tokens_in + one.input_tokens, tokens_out + one.output_tokens)
         return sums == stack.usage()
 
-    until("the hourly sums are those of the events", same, 15)
+    until("the hourly sums are those of the events", same)
 
 
 def clients_were_told(seen: Sequence[Seen], kills: Sequence[Kill], tokens: int, may_be_gone: Iterable[str]) -> None:

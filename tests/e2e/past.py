@@ -15,7 +15,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from console.machine import datafolder, embedded, program
+from console.machine import embedded_servers, lock_and_secrets, process_spec
 from gateway import contract
 from tests.e2e.stack import Stack
 
@@ -33,7 +33,7 @@ ORDER BY c.relname, a.attname
 
 def move(stack: Stack, by: timedelta) -> None:
     """`stack` must not be running."""
-    secrets = datafolder.generated_secrets(stack.folder)
+    secrets = lock_and_secrets.get_or_create_secrets(stack.folder)
     with _postgresql(stack.folder, secrets) as connection:
         _move_rows(connection, by)
     with _valkey(stack.folder, secrets) as client:
@@ -44,31 +44,34 @@ def move(stack: Stack, by: timedelta) -> None:
 
 
 @contextmanager
-def _running(server: program.Program) -> Iterator[subprocess.Popen[bytes]]:
-    process = program.start(server)
+def _running(server: process_spec.ProcessSpec) -> Iterator[subprocess.Popen[bytes]]:
+    process = process_spec.start_process(server)
     yield process
     process.send_signal(server.stop_signal)
     process.wait(20)
 
 
 @contextmanager
-def _postgresql(folder: Path, secrets: datafolder.Secrets) -> Iterator[psycopg.Connection[Any]]:
+def _postgresql(folder: Path, secrets: lock_and_secrets.Secrets) -> Iterator[psycopg.Connection[Any]]:
     """As superuser, without triggers: what is append-only must move too."""
-    port = embedded.free_port()
-    files = embedded.postgresql_folder(folder, secrets.installation_id)
-    server = embedded.postgresql(files, port, secrets.superuser_password)
+    port = embedded_servers.find_free_port()
+    files = embedded_servers.choose_postgresql_folder(folder, secrets.installation_id)
+    server = embedded_servers.prepare_postgresql(files, port, secrets.superuser_password)
     assert server.stop_signal == signal.SIGINT
-    url = embedded.postgres_url(port, password=secrets.superuser_password, database="console")
+    url = embedded_servers.build_postgres_url(port, password=secrets.superuser_password, database="console")
     with _running(server), psycopg.connect(url) as connection:
         connection.execute("SET session_replication_role = replica")
         yield connection
 
 
 @contextmanager
-def _valkey(folder: Path, secrets: datafolder.Secrets) -> Iterator[redis.Redis]:
-    port = embedded.free_port()
-    server = embedded.valkey(folder / "valkey", port, secrets.valkey_password)
-    with _running(server), redis.Redis.from_url(embedded.redis_url(port, secrets.valkey_password)) as client:
+def _valkey(folder: Path, secrets: lock_and_secrets.Secrets) -> Iterator[redis.Redis]:
+    port = embedded_servers.find_free_port()
+    server = embedded_servers.prepare_valkey(folder / "valkey", port, secrets.valkey_password)
+    with (
+        _running(server),
+        redis.Redis.from_url(embedded_servers.build_redis_url(port, secrets.valkey_password)) as client,
+    ):
         yield client
 
 

@@ -17,14 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from console.machine.embedded import free_port
+from console.machine.embedded_servers import find_free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120  # ten on a machine of its own
+WAIT_SECONDS = 60.0  # for what takes a few; who promises less says so
 Found = TypeVar("Found")
 
 
-def until(what: str, look: Callable[[], Found], seconds: float = 30.0) -> Found:
+def until(what: str, look: Callable[[], Found], seconds: float = WAIT_SECONDS) -> Found:
     """The first true value of `look`; fails with `what` when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
@@ -44,7 +45,7 @@ class Stack:
         names = ("CONSOLE_PORT", "GATEWAY_PORT", "METRICS_PORT")
         unset = ("DATABASE_URL", "REDIS_URL", "CONSOLE_SECRET_KEY", "CONSOLE_REPLICA_ID")
         outside = {name: value for name, value in os.environ.items() if name not in unset}
-        ports = {name: str(free_port()) for name in names}
+        ports = {name: str(find_free_port()) for name in names}
         self.environment = {**outside, **ports, **settings, "CONSOLE_DATA_DIR": str(self.folder)}
         self.patience_seconds = 0.0
         self.process: subprocess.Popen[bytes] | None = None
@@ -92,7 +93,7 @@ class Stack:
         for pid in [*self.shims(), *self.engines()]:
             with contextlib.suppress(ProcessLookupError):  # an engine dies with its shim
                 os.kill(pid, signal.SIGKILL)
-        until("no replica is left", lambda: not self.engines() and not self.shims(), 10)
+        until("no replica is left", lambda: not self.engines() and not self.shims())
 
     # what it answers
 
@@ -153,7 +154,7 @@ class Stack:
         rows = self.ask("GET", f"/deployments/{name}/events?limit=200")["data"]
         return [row for row in rows if not kind or row["kind"] == kind]
 
-    def reaches(self, name: str, *statuses: str, seconds: float = 40.0) -> dict[str, Any]:
+    def reaches(self, name: str, *statuses: str, seconds: float = WAIT_SECONDS) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
             seen = self.deployment(name)
             return seen if seen["status"] in statuses else None

@@ -54,12 +54,12 @@ def _roll(stack: Stack, name: str, gpu: str, meanwhile: Callable[[], None]) -> l
     until("all streams have begun", lambda: all(one.first_at for one in seen[:BEFORE]), 20)
     stack.ask("PATCH", f"/deployments/{name}", {"engine": {"context_length": 4096}})
     works += background.begin_all(_later(api, one, index * EVERY_SECONDS) for index, one in enumerate(seen[BEFORE:]))
-    until("it rolls", lambda: stack.events(name, "rollout_started"), 10)
+    until("it rolls", lambda: stack.events(name, "rollout_started"))
     meanwhile()
     for work in works:
         work.result(120)
     background.close()
-    until("it has rolled", lambda: stack.events(name, "rollout_done"), 60)
+    until("it has rolled", lambda: stack.events(name, "rollout_done"))
     assert stack.reaches(name, "RUNNING")["replicas"] == {"desired": 2, "ready": 2, "total": 2}
     assert {row["revision"] for row in _replicas(stack, name) if row["state"] == "READY"} == {2}
     return seen

@@ -14,13 +14,13 @@ SETTINGS = {"SCALE_DOWN_DELAY_FLOOR_SECONDS": "3"}
 REQUESTS, SPREAD_SECONDS, TOKENS = 200, 2.0, 5
 ORDER_SECONDS = 1.0
 INITIALIZE_SECONDS = 10.0
+ASLEEP_SOON = {"enabled": True, "min_replicas": 0, "max_replicas": 1, "scale_down_delay_seconds": 3}
 
 
 @pytest.fixture(scope="module")
 def sleeper(stack):
     """The name of a deployment that sleeps after three quiet seconds and takes ten to wake."""
-    asleep_soon = {"enabled": True, "min_replicas": 0, "max_replicas": 1, "scale_down_delay_seconds": 3}
-    stack.deploy_with(asleep_soon, "sleeper", "h100-sxm-80gb", initialize_seconds=INITIALIZE_SECONDS)
+    stack.deploy_with(ASLEEP_SOON, "sleeper", "h100-sxm-80gb", initialize_seconds=INITIALIZE_SECONDS)
     return "sleeper"
 
 
@@ -46,11 +46,14 @@ def test_who_leaves_meanwhile_never_reaches_the_engine(stack, sleeper):
 
 
 def test_looking_at_what_may_be_called_wakes_nothing(stack, sleeper):
-    before = _asleep(stack, sleeper)
+    stack.deploy_with(ASLEEP_SOON, "called", "h200-141gb")
+    before, before_called = _asleep(stack, sleeper), _asleep(stack, "called")
     address, secret = stack.run["gateway_url"], stack.run["demo"]["api_keys"]["inference"]
     assert sleeper in [one["id"] for one in stack.call(f"{address}/v1/models", secret=secret)[1]["data"]]
     assert stack.call(f"{address}/v1/models/{sleeper}", secret=secret)[0] == 200
-    asyncio.run(asyncio.sleep(3))
+    api = client(f"{address}/v1", secret)
+    assert asyncio.run(call(api, "called", TOKENS)).ending is Ending.DONE
+    _woke_once(stack, "called", before_called)  # a call to the other one is noticed, and was made later
     assert stack.deployment(sleeper)["status"] == "SLEEPING"
     assert len(stack.events(sleeper, "woken")) == before
 

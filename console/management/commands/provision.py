@@ -1,4 +1,4 @@
-"""Bring the database to this release: migrations, rights, reference data, the local cluster, demo data."""
+"""`manage.py provision`: runs migrations, grants, reference data, the local cluster and demo data."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from console.machine import provision
+from console.machine import database_setup
 
 
 class Command(BaseCommand):
-    help = "Migrate, give the application's role its rights, and load what must be in the tables. Idempotent."
+    help = "Run migrations, grant privileges to the application's role, and load reference data. Idempotent."
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        provision.provision(settings.ENVIRONMENT, timezone.now())  # noqa: TID251 - the edge
+        database_setup.set_up_database(settings.ENVIRONMENT, timezone.now())  # noqa: TID251 - the edge

@@ -1,4 +1,4 @@
-"""Run the whole product on this machine until Ctrl-C."""
+"""`manage.py up`: runs the whole product on this machine until Ctrl-C."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from console.machine import up
-from console.machine.output import Output
+from console.machine.terminal_output import TerminalOutput
 
 
 class Command(BaseCommand):
@@ -14,4 +14,4 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        raise SystemExit(up.main(settings.ENVIRONMENT, Output()))
+        raise SystemExit(up.main(settings.ENVIRONMENT, TerminalOutput()))

@@ -1,8 +1,8 @@
-"""The local cluster: one OS process per replica, under a shim, all facts in one folder per replica.
+"""The local cluster: one process per replica, supervised by a shim, with all state in one folder per replica.
 
-The driver holds nothing in memory: another process, or the same after a restart, sees the same replicas. What is
-written into a folder is a promise, and whoever looks next keeps it: an intent without a shim gets one, a stop whose
-grace has passed is enforced, what a killed shim left behind is killed.
+The driver holds no state in memory: another process, or the same one after a restart, sees the same replicas. The files
+of a folder are intents, and every observation completes them: it starts a missing shim, enforces a stop whose grace
+period has passed, and kills what a killed shim left behind.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from deployments.drivers.base import (
     ReplicaChanged,
     ReplicaSpec,
 )
-from deployments.drivers.local import inventory, launching, logfile, processes, report
-from deployments.drivers.local.folder import Exit, Folder, Intent, State, Stop, Unreadable, now, sync_folder
+from deployments.drivers.local import gpu_inventory, launch, logfile, observation, processes
 from deployments.drivers.local.processes import Process
+from deployments.drivers.local.replica_folder import Exit, Folder, Intent, State, Stop, Unreadable, now, sync_folder
 from deployments.states import ReplicaState
 
-WATCH_SECONDS = 0.3
-UNSTARTED_SECONDS = 2.0
+WATCH_INTERVAL_SECONDS = 0.3
+SHIM_START_SECONDS = 2.0
 OVERDUE_SECONDS = 1.0
-NOBODY = Process(0, 0)
-KEPT_ACCOUNTS = 500
-RECORD = ("intent.json", "stop.json", "state.json", "engine.log", "engine.log.1", "shim.lock")  # the intent first
+NO_PROCESS = Process(0, 0)
+MAX_FORGOTTEN_FOLDERS = 500
+RECORD_FILES = ("intent.json", "stop.json", "state.json", "engine.log", "engine.log.1", "shim.lock")  # the intent first
 
 
 class LocalDriver:
-    """Replicas below `folder`. `declared`: GPUs by type id where the hardware has none."""
+    """Replicas below `folder`. `declared`: GPUs by type id, simulated if the hardware lacks them."""
 
     staleness_seconds = 0.0
 
@@ -49,13 +49,13 @@ class LocalDriver:
         self._root = folder
         self._declared = dict(declared)
         self._node = socket.gethostname()
-        self._environment = launching.environment(os.environ, folder.parent.parent)
+        self._environment = launch.build_environment(os.environ, folder.parent.parent)
 
     def observe(self) -> Observation:
         listed_at, complete, replicas = now(), True, []
-        for folder in self._folders():
+        for folder in self._list_folders():
             try:
-                seen = self._look(folder)
+                seen = self._observe(folder)
             except (Unreadable, OSError, DriverError):
                 complete = False
             else:
@@ -63,34 +63,34 @@ class LocalDriver:
         return Observation(tuple(replicas), listed_at, complete)
 
     def find(self, name: str) -> ObservedReplica | None:
-        with _files_of(name):
-            return self._look(self._folder(name))
+        with _file_errors(name):
+            return self._observe(self._folder(name))
 
     def watch(self) -> Iterator[ReplicaChanged]:
-        before = self._what_matters()
+        before = self._watched_state()
         while True:
-            time.sleep(WATCH_SECONDS)
-            after = self._what_matters()
+            time.sleep(WATCH_INTERVAL_SECONDS)
+            after = self._watched_state()
             changed = {(before | after)[name][0] for name in before | after if before.get(name) != after.get(name)}
             yield from map(ReplicaChanged, sorted(changed))
             before = after
 
     def start(self, spec: ReplicaSpec) -> None:
         folder = self._folder(spec.name)
-        with _files_of(spec.name), self._locked():
+        with _file_errors(spec.name), self._lock():
             if not folder.path.exists():
-                self._promise(folder, spec)
+                self._write_intent(folder, spec)
             elif folder.intent() is None:
                 raise DriverError(f"The replica {spec.name} has ended and was forgotten.", retryable=False)
-        with _files_of(spec.name):
-            self._keep_promise(folder)
+        with _file_errors(spec.name):
+            self._ensure_shim(folder)
 
     def stop(self, name: str, grace_seconds: float) -> None:
         folder = self._folder(name)
         seen = self.find(name)
         if seen is None or seen.exited:
             return
-        with _files_of(name):
+        with _file_errors(name):
             if folder.stop() is None:
                 folder.write("stop.json", Stop(now().isoformat(), grace_seconds))
             state = folder.state() or self._end_unstarted(folder)
@@ -102,15 +102,15 @@ class LocalDriver:
         seen = self.find(name)
         if seen is not None and seen.exited is None:
             raise DriverError(f"The replica {name} still runs; stop it first.", retryable=True)
-        with _files_of(name):
-            for part in RECORD:
+        with _file_errors(name):
+            for part in RECORD_FILES:
                 (folder.path / part).unlink(missing_ok=True)
-            self._keep_newest_accounts()
+            self._prune_forgotten()
 
-    def _keep_newest_accounts(self) -> None:
-        """The shim's log and the engine's own count of requests outlive the record, for whoever checks the ledger."""
-        forgotten = [one.path for one in self._folders() if not (one.path / RECORD[0]).exists()]
-        if len(forgotten) > KEPT_ACCOUNTS:
+    def _prune_forgotten(self) -> None:
+        """Limit the folders of forgotten replicas, whose logs of shim and requests remain to verify usage."""
+        forgotten = [folder.path for folder in self._list_folders() if not (folder.path / RECORD_FILES[0]).exists()]
+        if len(forgotten) > MAX_FORGOTTEN_FOLDERS:
             oldest = min(forgotten, key=lambda path: path.stat().st_mtime)
             shutil.rmtree(oldest, ignore_errors=True)
 
@@ -120,36 +120,36 @@ class LocalDriver:
             return seen is None or seen.exited is not None
 
         path = self._folder(name).log_path
-        with _files_of(name):
-            lines = logfile.follow(path, tail, has_ended) if follow else logfile.last(path, tail, since)
+        with _file_errors(name):
+            lines = logfile.follow(path, tail, has_ended) if follow else logfile.read_last(path, tail, since)
         return (LogLine(*logfile.split(line)) for line in lines)
 
     def capacity(self) -> Capacity:
-        gpus = self._inventory()
+        gpus = self._read_inventory()
         return Capacity(gpus.counts, gpus.simulated)
 
     def check(self) -> None:
         try:
-            with self._locked():
+            with self._lock():
                 pass
         except OSError as error:
             message = f"The folder of the local cluster, {self._root}, cannot be written: {error.strerror}."
             raise DriverError(message, retryable=False) from error
 
-    def _what_matters(self) -> dict[str, tuple[str, ReplicaState, bool, bool]]:
-        """What a watcher wants to hear of, by name: deployment, phase, health, end; not each heartbeat."""
+    def _watched_state(self) -> dict[str, tuple[str, ReplicaState, bool, bool]]:
+        """By replica name: the deployment, and what `watch` reports changes of, which excludes heartbeats."""
         return {
-            one.name: (one.deployment_id, one.state, one.healthy, one.exited is not None)
-            for one in self.observe().replicas
+            replica.name: (replica.deployment_id, replica.state, replica.healthy, replica.exited is not None)
+            for replica in self.observe().replicas
         }
 
-    def _inventory(self) -> inventory.Inventory:
-        return inventory.of(self._declared, inventory.found())
+    def _read_inventory(self) -> gpu_inventory.Inventory:
+        return gpu_inventory.combine(self._declared, gpu_inventory.detect())
 
     def _folder(self, name: str) -> Folder:
         return Folder(self._root / name)
 
-    def _folders(self) -> list[Folder]:
+    def _list_folders(self) -> list[Folder]:
         try:
             names = sorted(entry.name for entry in os.scandir(self._root) if not entry.name.startswith("."))
         except FileNotFoundError:
@@ -157,34 +157,34 @@ class LocalDriver:
         return [self._folder(name) for name in names]
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One at a time in this cluster, whichever process it is: ports and GPUs are handed out once."""
+    def _lock(self) -> Iterator[None]:
+        """Exclusive in this cluster, across processes: each port and GPU is assigned once."""
         self._root.mkdir(parents=True, exist_ok=True)
         with (self._root / ".lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _promise(self, folder: Folder, spec: ReplicaSpec) -> None:
-        """Make the replica's folder with its intent, whole or not at all."""
+    def _write_intent(self, folder: Folder, spec: ReplicaSpec) -> None:
+        """Create the replica's folder with its intent, atomically."""
         live = list(self._live_intents())
-        gpus = self._inventory()
+        gpus = self._read_inventory()
         if len(gpus.indices.get(spec.gpu_type, ())) < spec.gpu_count:
             raise DriverError(f"The cluster has no {spec.gpu_count} × {spec.gpu_type}.", retryable=False)
-        chosen = gpus.choose(spec.gpu_type, spec.gpu_count, {index for one in live for index in one.gpu_indices})
+        chosen = gpus.choose(spec.gpu_type, spec.gpu_count, {index for intent in live for index in intent.gpu_indices})
         if chosen is None:
             raise DriverError(f"No {spec.gpu_count} × {spec.gpu_type} are free now.", retryable=True)
-        port = launching.free_port({one.port for one in live})
+        port = launch.find_free_port({intent.port for intent in live})
         draft = Folder(self._root / f".draft-{spec.name}")
         shutil.rmtree(draft.path, ignore_errors=True)
         draft.path.mkdir()
-        promise = launching.intent(spec, chosen, port, self._environment, simulated=gpus.simulated)
-        draft.write("intent.json", promise)
+        intent = launch.build_intent(spec, chosen, port, self._environment, simulated=gpus.simulated)
+        draft.write("intent.json", intent)
         draft.path.rename(folder.path)
         sync_folder(self._root)
 
     def _live_intents(self) -> Iterator[Intent]:
-        """Of every replica that may still hold GPUs; one that cannot be read makes it impossible to say."""
-        for folder in self._folders():
+        """The intent of every replica that may still hold GPUs. Raises `DriverError` if one cannot be read."""
+        for folder in self._list_folders():
             try:
                 intent, state = folder.intent(), folder.state()
             except Unreadable as error:
@@ -192,30 +192,30 @@ class LocalDriver:
             if intent and not (state and state.exited):
                 yield intent
 
-    def _look(self, folder: Folder) -> ObservedReplica | None:
+    def _observe(self, folder: Folder) -> ObservedReplica | None:
         intent = folder.intent()
         if intent is None:
             return None
         state, stop = folder.state(), folder.stop()
         if state is None and folder.intent() is None:  # forgotten in between
             return None
-        if state is None and _is_past(intent.asked_at, UNSTARTED_SECONDS):
-            self._keep_promise(folder)
+        if state is None and _is_past(intent.asked_at, SHIM_START_SECONDS):
+            self._ensure_shim(folder)
             state = folder.state()
         if state and state.exited is None:
             if stop and _is_past(stop.asked_at, stop.grace_seconds + OVERDUE_SECONDS):
                 state.shim.signal(signal.SIGKILL)
-            if not state.shim.lives:
-                state = self._bury(folder, intent)
-        return report.observed(intent, state, self._node, folder)
+            if not state.shim.is_alive:
+                state = self._record_lost(folder, intent)
+        return observation.build(intent, state, self._node, folder)
 
-    def _keep_promise(self, folder: Folder) -> None:
-        """Start the shim of an intent that has none; the shim itself refuses to be the second."""
+    def _ensure_shim(self, folder: Folder) -> None:
+        """Start the shim of an intent that has none. A second shim in the same folder exits by itself."""
         if folder.state() is None:
-            launching.start_shim(folder, self._environment)
+            launch.start_shim(folder, self._environment)
 
     def _end_unstarted(self, folder: Folder) -> State | None:
-        """End a replica that has no shim yet, so that none can start any more; returns the state of one that has."""
+        """End a replica without a shim, so that none can start any more; returns the state if one has started."""
         lock = folder.try_lock()
         if lock is None:
             return None
@@ -223,26 +223,26 @@ class LocalDriver:
             if state := folder.state():
                 return state
             at = now().isoformat()
-            folder.write("state.json", State(NOBODY, at, {}, exited=Exit(at, None, "download")))
+            folder.write("state.json", State(NO_PROCESS, at, {}, exited=Exit(at, None, "download")))
             return None
         finally:
             os.close(lock)
 
-    def _bury(self, folder: Folder, intent: Intent) -> State | None:
-        """The shim is gone. What it left behind is killed; once nothing is left, the end is its last heartbeat."""
+    def _record_lost(self, folder: Folder, intent: Intent) -> State | None:
+        """The shim was killed: kill its processes; when none is left, record its last heartbeat as the exit."""
         state = folder.state()
         if state is None or state.exited or processes.kill_replica(intent.replica_id):
             return state
-        exited = Exit(state.heartbeat_at, None, report.step_of(state))
-        buried = State(**(vars(state) | {"healthy": False, "exited": exited}))
-        folder.write("state.json", buried)
+        exited = Exit(state.heartbeat_at, None, observation.current_step(state))
+        lost = State(**(vars(state) | {"healthy": False, "exited": exited}))
+        folder.write("state.json", lost)
         folder.note("lost", ended_at=exited.at)
-        return buried
+        return lost
 
 
 @contextmanager
-def _files_of(name: str) -> Iterator[None]:
-    """A full disk or a damaged file is the cluster's trouble with one replica, which may pass."""
+def _file_errors(name: str) -> Iterator[None]:
+    """Raise a full disk or a damaged file as a retryable `DriverError` of this replica."""
     try:
         yield
     except (Unreadable, OSError) as error:

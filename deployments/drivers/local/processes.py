@@ -1,6 +1,6 @@
-"""Processes of this machine: who they are, whether they live, which belong to a replica. Linux, standard library only.
+"""Processes of this machine, and which of them belong to a replica. Linux, standard library only.
 
-A process is its pid **and** its start time; a pid alone may have gone to somebody else. A zombie counts as gone.
+A process is identified by its pid and its start time, as pids are reused. A zombie counts as gone.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Process:
     started: int
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return find(self.pid) == self
 
     def signal(self, number: int) -> None:
-        """Send a signal; nothing happens when it is gone."""
-        if self.lives:
+        """Send a signal, unless it is gone."""
+        if self.is_alive:
             try:
                 os.kill(self.pid, number)
             except ProcessLookupError:
@@ -38,20 +38,20 @@ class Process:
 
 
 def find(pid: int) -> Process | None:
-    """The process that has this pid now; None when there is none or it is a zombie."""
+    """The process with this pid; None if there is none or it is a zombie."""
     try:
         stat = (PROC / str(pid) / "stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # the name in brackets may hold spaces; state is field 3
+    fields = stat.rpartition(")")[2].split()  # the name in brackets may contain spaces; the state is field 3
     return None if fields[0] in {"Z", "X"} else Process(pid, int(fields[19]))
 
 
-def of_replica(replica_id: str) -> Iterator[Process]:
-    """Every live process with this replica's id in its environment: its engine, its download, their children."""
-    mark = f"{REPLICA_VARIABLE}={replica_id}".encode()
+def find_by_replica(replica_id: str) -> Iterator[Process]:
+    """Every live process with this replica's id in its environment: the engine or download, and their children."""
+    variable = f"{REPLICA_VARIABLE}={replica_id}".encode()
     for entry in os.scandir(PROC):
-        if entry.name.isdecimal() and mark in _environment(entry.path).split(b"\0"):
+        if entry.name.isdecimal() and variable in _read_environment(entry.path).split(b"\0"):
             process = find(int(entry.name))
             if process:
                 yield process
@@ -59,32 +59,32 @@ def of_replica(replica_id: str) -> Iterator[Process]:
 
 def kill_replica(replica_id: str) -> bool:
     """SIGKILL to everything that belongs to a replica; returns whether anything was left to kill."""
-    found = list(of_replica(replica_id))
-    for process in found:
+    remaining = list(find_by_replica(replica_id))
+    for process in remaining:
         process.signal(signal.SIGKILL)
-    return bool(found)
+    return bool(remaining)
 
 
-def _environment(folder: str) -> bytes:
+def _read_environment(folder: str) -> bytes:
     try:
         with open(f"{folder}/environ", "rb") as file:
             return file.read()
-    except OSError:  # gone, or somebody else's
+    except OSError:  # gone, or owned by another user
         return b""
 
 
 def die_with_parent() -> Callable[[], None]:
-    """For a child before exec: the kernel kills it when the thread that forked it ends."""
+    """A preexec function: the kernel kills the child when the thread that forked it ends."""
     parent, prctl = os.getpid(), ctypes.CDLL(None, use_errno=True).prctl
 
-    def arrange() -> None:
+    def set_death_signal() -> None:
         prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 
-    return arrange
+    return set_death_signal
 
 
 def adopt_orphans() -> None:
-    """Children of our children become ours when their parent dies, so that they can be reaped."""
+    """Become the parent of orphaned descendants, so that they can be reaped."""
     ctypes.CDLL(None, use_errno=True).prctl(SET_CHILD_SUBREAPER, 1)

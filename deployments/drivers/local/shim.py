@@ -1,8 +1,8 @@
-"""The shim: one small process above each replica. `python -m deployments.drivers.local.shim FOLDER`.
+"""The shim: a small process that supervises one replica. `python -m deployments.drivers.local.shim FOLDER`.
 
-It runs what `intent.json` promises (the download step, then the engine), probes it, reaps it, and writes down every
-phase with its time. It lives in a session of its own, so nothing that starts or watches it takes it along; if it is
-killed itself, the kernel takes the engine. One shim ever runs in a folder. Standard library only: it starts fast.
+It runs the steps of `intent.json` (the download, then the engine), probes and reaps them, and records every phase with
+its time. It has its own session, so it survives the process that started it; if it is killed, the kernel kills the
+engine. Only one shim ever runs in a folder. Standard library only, to start fast.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from pathlib import Path
 from types import FrameType
 
 from deployments.drivers.local import processes
-from deployments.drivers.local.folder import Exit, Folder, Intent, State, Stop, now
+from deployments.drivers.local.health_probe import HealthProbe
 from deployments.drivers.local.logfile import LogWriter
-from deployments.drivers.local.probe import Probe
 from deployments.drivers.local.processes import Process
+from deployments.drivers.local.replica_folder import Exit, Folder, Intent, State, Stop, now
 
 HEARTBEAT_SECONDS = 1.0
 TICK_SECONDS = 0.25
 DEFAULT_GRACE_SECONDS = 5.0
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
-TOLD_PERCENT = 10
+LOGGED_PERCENT = 10
 REQUESTING_GPU, DOWNLOADING_MODEL = "REQUESTING_GPU", "DOWNLOADING_MODEL"
 ENGINE_INITIALIZING, READY = "ENGINE_INITIALIZING", "READY"
 
 
 class Shim:
-    """One replica's life, on one thread; only the probe has its own."""
+    """Supervises one replica on one thread; only the health probe has its own."""
 
     def __init__(self, folder: Folder, intent: Intent, me: Process) -> None:
         self.folder = folder
@@ -44,29 +44,29 @@ class Shim:
         self.state = State(me, now().isoformat(), {REQUESTING_GPU: intent.asked_at})
         self.log = LogWriter(folder.log_path, now)
         self.step = "download" if intent.download else "engine"
-        self.probe: Probe | None = None
+        self.probe: HealthProbe | None = None
         self._stop: Stop | None = None
         self._kill_at: float | None = None
         self._beat_at = 0.0
-        self._told = -1
+        self._logged = -1
         self._terminated = False
-        self._wakeup = _wakeup_pipe()
+        self._wakeup = _open_wakeup_pipe()
         signal.signal(signal.SIGTERM, self._terminate)
 
     def run(self) -> None:
-        """From the first phase to the exit record."""
+        """Run from the first phase to the exit record."""
         self._save()
         self.folder.note("started", pid=self.state.shim.pid)
         code: int | None = None
         for step, phase, command in self._steps():
-            if self._asked_to_stop():
+            if self._read_stop_request():
                 break
             self.step = step
             self._enter(phase)
             code = self._run_step(command)
             if code != 0:
                 break
-        self._clear()
+        self._kill_remaining()
         exited = Exit(max(now().isoformat(), *self.state.stamps.values()), code, self.step)
         self.folder.note("exited", code=code, step=self.step, exited_at=exited.at)
         self._save(healthy=False, exited=exited)
@@ -95,11 +95,11 @@ class Shim:
         self._save(program=processes.find(child.pid))
         self.folder.note("spawned", step=self.step, pid=child.pid)
         if self.step == "engine":
-            self.probe = Probe(self.intent.address, self.intent.health_path)
-        self._attend(child)
+            self.probe = HealthProbe(self.intent.address, self.intent.health_path)
+        self._supervise(child)
         if self.probe:
             self.probe.stop()
-        self._drain(child)
+        self._read_rest(child)
         return child.returncode
 
     def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes] | int:
@@ -119,8 +119,8 @@ class Shim:
             self.log.write(f"{command[0]}: {error.strerror}".encode())
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
-    def _attend(self, child: subprocess.Popen[bytes]) -> None:
-        """Everything that happens while a program runs: output, progress, health, heartbeat, stop."""
+    def _supervise(self, child: subprocess.Popen[bytes]) -> None:
+        """While a program runs: read its output, record progress and health, send heartbeats, handle stop requests."""
         assert child.stdout is not None
         os.set_blocking(child.stdout.fileno(), False)
         with selectors.DefaultSelector() as selector:
@@ -132,39 +132,39 @@ class Shim:
                         os.read(self._wakeup, 4096)
                     elif not self._read_output(child):
                         selector.unregister(child.stdout)
-                self._look_at_health()
-                self._look_at_stop(child)
+                self._check_health()
+                self._enforce_stop(child)
                 if time.monotonic() - self._beat_at >= HEARTBEAT_SECONDS:
                     self._save(durable=False)
 
     def _read_output(self, child: subprocess.Popen[bytes]) -> bool:
-        """Take what can be read now; False at the end of the output."""
+        """Read what is available; False at the end of the output."""
         assert child.stdout is not None
         try:
             data = os.read(child.stdout.fileno(), 65536)
         except BlockingIOError:
             return True
         for line in self.log.feed(data):
-            self._said(line)
+            self._handle_line(line)
         return bool(data)
 
-    def _drain(self, child: subprocess.Popen[bytes]) -> None:
-        """What was said before the end; children that hold the pipe open are not waited for."""
+    def _read_rest(self, child: subprocess.Popen[bytes]) -> None:
+        """Read the remaining output, without waiting for children that hold the pipe open."""
         assert child.stdout is not None
         with child.stdout as output, contextlib.suppress(BlockingIOError):
             while data := os.read(output.fileno(), 65536):
                 for line in self.log.feed(data):
-                    self._said(line)
+                    self._handle_line(line)
         for line in self.log.flush():
-            self._said(line)
+            self._handle_line(line)
 
-    def _said(self, line: bytes) -> None:
-        if self.step == "download" and line.startswith(b"{") and self._progress(line):
+    def _handle_line(self, line: bytes) -> None:
+        if self.step == "download" and line.startswith(b"{") and self._record_progress(line):
             return
         self.log.write(line)
 
-    def _progress(self, line: bytes) -> bool:
-        """Record a line of progress; one in TOLD_PERCENT is told in the log. False: it is something else."""
+    def _record_progress(self, line: bytes) -> bool:
+        """Record a progress line, and log every LOGGED_PERCENT; False if it is not a progress line."""
         try:
             data = json.loads(line)
             done, total = int(data["done"]), int(data["total"])
@@ -172,12 +172,12 @@ class Shim:
             return False
         self.state = replace(self.state, bytes_done=done, bytes_total=total)
         percent = 100 * done // total if total else 100
-        if percent // TOLD_PERCENT > self._told:
-            self._told = percent // TOLD_PERCENT
+        if percent // LOGGED_PERCENT > self._logged:
+            self._logged = percent // LOGGED_PERCENT
             self.log.write(f"Downloaded {done / 1e9:.2f} of {total / 1e9:.2f} GB ({percent} %)".encode())
         return True
 
-    def _look_at_health(self) -> None:
+    def _check_health(self) -> None:
         if self.probe is None:
             return
         healthy = self.probe.healthy
@@ -191,8 +191,8 @@ class Shim:
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._terminated = True
 
-    def _asked_to_stop(self) -> Stop | None:
-        """What the driver wrote down, or what a bare SIGTERM means."""
+    def _read_stop_request(self) -> Stop | None:
+        """The driver's request, or a default one after SIGTERM without a request."""
         stop = None if self._stop else self.folder.stop()
         if self._terminated and not (self._stop or stop):
             stop = Stop(now().isoformat(), DEFAULT_GRACE_SECONDS)
@@ -201,9 +201,9 @@ class Shim:
             self.folder.note("asked to stop", grace_seconds=stop.grace_seconds)
         return self._stop
 
-    def _look_at_stop(self, child: subprocess.Popen[bytes]) -> None:
-        """Terminate at the first look, kill when the grace is over."""
-        stop = self._asked_to_stop()
+    def _enforce_stop(self, child: subprocess.Popen[bytes]) -> None:
+        """Terminate on the first call, kill when the grace period is over."""
+        stop = self._read_stop_request()
         if stop is None:
             return
         if self._kill_at is None:
@@ -215,8 +215,8 @@ class Shim:
             child.kill()
             child.wait()
 
-    def _clear(self) -> None:
-        """Nothing of the replica may outlive it: kill and reap every process that it left behind."""
+    def _kill_remaining(self) -> None:
+        """Kill and reap every process that the replica left behind."""
         while processes.kill_replica(self.intent.replica_id):
             _reap()
             time.sleep(0.01)
@@ -229,8 +229,8 @@ def _reap() -> None:
             pass
 
 
-def _wakeup_pipe() -> int:
-    """A descriptor that becomes readable at SIGTERM and SIGCHLD, so that both are noticed at once."""
+def _open_wakeup_pipe() -> int:
+    """A descriptor that becomes readable at SIGTERM and SIGCHLD."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
@@ -241,7 +241,7 @@ def _wakeup_pipe() -> int:
 
 
 def main(path: str) -> int:
-    """Detach, then live as long as the replica; returns at once where a shim runs or has run."""
+    """Detach, then run as long as the replica; returns at once if a shim runs or has run in the folder."""
     if os.fork():
         os._exit(0)
     os.setsid()

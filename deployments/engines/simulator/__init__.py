@@ -1,5 +1,6 @@
-"""The simulator: a small program that speaks vLLM's HTTP API and needs no GPU.
+"""The simulator: a program with vLLM's HTTP API that needs no GPU.
 
-`engine` is how the console launches it; `tokens`, `requests` and `answers` are pure; `server`, `app`, `desk` and
-`journal` are the program, run by `python -m deployments.engines.simulator`.
+`engine` is how the console launches it. The program, `python -m deployments.engines.simulator`, consists of `server`
+(process), `http_api` (routes), `generator` (pace and concurrency), `metrics` and `request_log`, and of pure modules:
+`generation_requests` and `embeddings` on `request_json`, `responses`, `served_models`, `tokens`.
 """

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from deployments.engines.simulator.served import Adapter
+from deployments.engines.simulator.served_models import Adapter
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from deployments.engines.simulator.desk import Pace
+    from deployments.engines.simulator.generator import Pace
     from deployments.engines.simulator.server import Serving, serve
 
     serving = Serving(

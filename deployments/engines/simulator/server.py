@@ -1,4 +1,4 @@
-"""Runs the simulator under uvicorn: initializes for as long as told, then serves, with the fault it was given."""
+"""Runs the simulator under uvicorn: it initializes for the configured time, then serves, with the configured fault."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import NoReturn
 
 import uvicorn
 
-from deployments.engines.simulator.app import App
-from deployments.engines.simulator.desk import Desk, Pace
-from deployments.engines.simulator.gauges import Gauges
-from deployments.engines.simulator.journal import Journal, now, say
-from deployments.engines.simulator.served import Adapter, Served
+from deployments.engines.simulator.generator import Generator, Pace
+from deployments.engines.simulator.http_api import HttpApi
+from deployments.engines.simulator.metrics import Metrics
+from deployments.engines.simulator.request_log import RequestLog, log_line, now
+from deployments.engines.simulator.served_models import Adapter, ServedModels
 
 SERVE_FAULTS = ("initialize", "out_of_memory", "crash", "never_healthy")
 CRASH_SECONDS = 1.0
@@ -33,7 +33,7 @@ NO_MEMORY = (
 class Serving:
     """The options of `serve`. Seconds; `fail` is one of SERVE_FAULTS or None.
 
-    `grace_seconds`: how long what is in flight may go on after SIGTERM; `root`: where the model came from.
+    `grace_seconds`: how long requests in flight may continue after SIGTERM; `root`: the source of the model.
     """
 
     host: str
@@ -50,16 +50,16 @@ class Serving:
 
 
 def serve(serving: Serving, environment: Mapping[str, str]) -> None:
-    """Serve until SIGTERM: nobody new is let in then, and what is in flight ends or is cut off after the grace."""
-    # uvloop accepts one connection per turn of its loop: beside hundreds of streams newcomers would wait for seconds.
-    asyncio.run(_serve(serving, Journal(environment.get("CONSOLE_REPLICA_DIR"))))
+    """Serve until SIGTERM. Then no connection is accepted; requests in flight end or are cut off after the grace."""
+    # Not uvloop: it accepts one connection per loop iteration, so with hundreds of streams new ones wait for seconds.
+    asyncio.run(_serve(serving, RequestLog(environment.get("CONSOLE_REPLICA_DIR"))))
 
 
-async def _serve(serving: Serving, journal: Journal) -> None:
-    figures = Gauges(serving.served_names[0])
+async def _serve(serving: Serving, request_log: RequestLog) -> None:
+    metrics = Metrics(serving.served_names[0])
     created = int(now().timestamp())
-    served = Served(serving.served_names, serving.max_model_len, created, serving.adapters, serving.root)
-    app = App(served, Desk(serving.pace, figures, journal), figures)
+    served = ServedModels(serving.served_names, serving.max_model_len, created, serving.adapters, serving.root)
+    app = HttpApi(served, Generator(serving.pace, metrics, request_log), metrics)
     config = uvicorn.Config(
         app,
         host=serving.host,
@@ -71,16 +71,16 @@ async def _serve(serving: Serving, journal: Journal) -> None:
     )
     server = _Server(config, serving.grace_seconds)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
-    life = asyncio.ensure_future(_live(serving, app))
+    initialization = asyncio.ensure_future(_initialize(serving, app))
     await server.serve()
-    life.cancel()
-    await app.settle()
-    say("Stopped.")
+    initialization.cancel()
+    await app.abort_all()
+    log_line("Stopped.")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but SIGTERM is ours: what outlasts the grace is cut off as by a crash, never answered with an error, so
-    that whoever sent what had not begun may send it elsewhere; all of it is written down before the program ends."""
+    """uvicorn with its own SIGTERM handling: requests that outlast the grace are cut off as by a crash, not answered
+    with an error, so that a gateway may retry those that had not begun. All are logged before the program ends."""
 
     def __init__(self, config: uvicorn.Config, grace_seconds: float) -> None:
         super().__init__(config)
@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
         yield
 
     def stop(self) -> None:
-        say("Stopping.")
+        log_line("Stopping.")
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -100,19 +100,20 @@ class _Server(uvicorn.Server):
         cut_off.cancel()
 
     def _cut_off(self) -> None:
-        say(f"Cutting off {len(self.server_state.connections)} connections.", "WARNING")
+        log_line(f"Cutting off {len(self.server_state.connections)} connections.", "WARNING")
         for connection in list(self.server_state.connections):
             connection.transport.abort()
 
 
-async def _live(serving: Serving, app: App) -> None:
-    """Initialize, become ready, and fail where told to."""
+async def _initialize(serving: Serving, app: HttpApi) -> None:
+    """Initialize, become ready, and fail as configured."""
     names = ", ".join(serving.served_names)
-    say(f"Simulated engine for {names}: {serving.gpu_count} GPU(s), context length {serving.max_model_len} tokens.")
-    for one in serving.adapters:
-        say(f"Adapter {one.name} from {one.path} (simulated).")
+    sizes = f"{serving.gpu_count} GPU(s), context length {serving.max_model_len} tokens"
+    log_line(f"Simulated engine for {names}: {sizes}.")
+    for adapter in serving.adapters:
+        log_line(f"Adapter {adapter.name} from {adapter.path} (simulated).")
     for step in STEPS:
-        say(f"{step} (simulated) ...")
+        log_line(f"{step} (simulated) ...")
         await asyncio.sleep(serving.initialize_seconds / len(STEPS))
     match serving.fail:
         case "initialize":
@@ -120,10 +121,10 @@ async def _live(serving: Serving, app: App) -> None:
         case "out_of_memory":
             _die(NO_MEMORY)
         case "never_healthy":
-            say("Initialized, but the health probe keeps answering 503.", "WARNING")
+            log_line("Initialized, but the health probe keeps answering 503.", "WARNING")
             return
     app.ready.set()
-    say(f"Ready in {serving.initialize_seconds:g} s, serving on http://{serving.host}:{serving.port}")
+    log_line(f"Ready in {serving.initialize_seconds:g} s, serving on http://{serving.host}:{serving.port}")
     if serving.fail == "crash":
         await app.probed.wait()
         await asyncio.sleep(CRASH_SECONDS)
@@ -131,5 +132,5 @@ async def _live(serving: Serving, app: App) -> None:
 
 
 def _die(last_words: str) -> NoReturn:
-    say(last_words, "ERROR")
+    log_line(last_words, "ERROR")
     os._exit(1)

@@ -1,10 +1,9 @@
-"""How the simulator counts tokens and what it says, so that anybody can recompute it. Pure.
+"""How the simulator counts tokens, and the text that it generates, so that both can be recomputed. Pure.
 
 A text has ceil(UTF-8 bytes / 4) tokens. A chat prompt is the text `<|role|>\\ncontent\\n` of every message, then
 `<|assistant|>\\n`; the parts of type text of a content list are joined. A completion prompt is its text; a list of
-token ids has its length. Every output token is a piece of four ASCII characters, and an answer of n tokens is the
-first n pieces: `Simulated answer`, from an adapter ` of adapter NAME` filled up with spaces to whole pieces, then the
-rest, round and round.
+token ids has its length. Every output token has four ASCII characters, and an answer of n tokens is the first n of
+these: `Simulated answer`, for an adapter ` of adapter NAME` padded with spaces to whole tokens, then REST in a loop.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ def count(text: str) -> int:
 
 
 def chat_prompt(messages: Iterable[Mapping[str, Any]]) -> str:
-    """The text that the messages of a chat become."""
-    turns = (f"<|{one.get('role', '')}|>\n{content_text(one.get('content'))}\n" for one in messages)
+    """The prompt text of chat messages."""
+    turns = (f"<|{message.get('role', '')}|>\n{content_text(message.get('content'))}\n" for message in messages)
     return "".join(turns) + "<|assistant|>\n"
 
 
 def content_text(content: object) -> str:
-    """A message's content, a string, a list of parts or nothing, as text."""
+    """The text of a message's content, which is a string, a list of parts or nothing."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
@@ -51,17 +50,17 @@ def count_prompt(prompt: str | list[int]) -> int:
 
 @cache
 def opening(adapter: str = "") -> tuple[str, ...]:
-    """The first pieces of every answer; they name the adapter that gives it."""
-    said = f" of adapter {adapter}" if adapter else ""
-    return OPENING + tuple(said[start : start + 4].ljust(4) for start in range(0, len(said), 4))
+    """The first tokens of every answer, which name the adapter."""
+    suffix = f" of adapter {adapter}" if adapter else ""
+    return OPENING + tuple(suffix[start : start + 4].ljust(4) for start in range(0, len(suffix), 4))
 
 
-def piece(place: int, adapter: str = "") -> str:
-    """The output token at `place`, counted from 0."""
+def token_text(position: int, adapter: str = "") -> str:
+    """The output token at `position`, counted from 0."""
     first = opening(adapter)
-    return first[place] if place < len(first) else REST[(place - len(first)) % len(REST)]
+    return first[position] if position < len(first) else REST[(position - len(first)) % len(REST)]
 
 
-def answer(length: int, adapter: str = "") -> str:
+def generate(length: int, adapter: str = "") -> str:
     """The text of `length` output tokens."""
-    return "".join(piece(place, adapter) for place in range(length))
+    return "".join(token_text(position, adapter) for position in range(length))

@@ -1,7 +1,7 @@
-"""Turns hints of gateways and changes in clusters into work for the reconciler. One active copy at a time.
+"""Makes deployments due when a gateway asks for it or their cluster changes. One process is active at a time.
 
-Threads only collect ids; the main thread turns them into hints, several times a second. Everything here may be lost:
-the reconciler looks at every deployment by itself, only later.
+Threads collect ids; the main thread makes them due, several times a second. Any of this may be lost: the reconciler
+passes over every deployment regularly, only later.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,20 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 from django.utils import timezone
 
-from accounts.connections import redis_client
+from accounts.redis_client import redis_client
+from deployments.clusters import configured_drivers
 from deployments.drivers.base import Driver, DriverError
-from deployments.hints import hint
 from deployments.models import Cluster
-from deployments.reconciler.observe import configured_drivers
+from deployments.routing.wakeups import make_due
 from gateway import contract
 
 log = logging.getLogger(__name__)
 LOCK = 0x6D63_7761_7463_68  # "mcwatch"
-TAKE_TURNS_SECONDS, FLUSH_SECONDS, NEW_CLUSTERS_SECONDS, RETRY_SECONDS = 1.0, 0.1, 30.0, 2.0
+STANDBY_SECONDS, FLUSH_SECONDS, NEW_CLUSTERS_SECONDS, RETRY_SECONDS = 1.0, 0.1, 30.0, 2.0
 
 
 class Changes:
-    """Ids of deployments that somebody should look at; filled by threads, emptied by the main thread."""
+    """Ids of changed deployments; added by threads, taken by the main thread."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
@@ -57,27 +57,27 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stop.set())
         if ready := os.environ.get("CONSOLE_READY_FILE"):
             Path(ready).touch()
-        while not stop.is_set() and not _is_my_turn():
-            stop.wait(TAKE_TURNS_SECONDS)
+        while not stop.is_set() and not _become_active():
+            stop.wait(STANDBY_SECONDS)
         if not stop.is_set():
-            _follow("gateways", lambda: _gateway_hints(changes), stop)
-            _work(changes, stop)
+            _repeat("gateways", lambda: _read_gateway_hint(changes), stop)
+            _run(changes, stop)
 
 
-def _work(changes: Changes, stop: threading.Event) -> None:
+def _run(changes: Changes, stop: threading.Event) -> None:
     watched: set[str] = set()
-    rounds = 0
+    iteration = 0
     while not stop.is_set():
-        if rounds % round(NEW_CLUSTERS_SECONDS / FLUSH_SECONDS) == 0:
+        if iteration % round(NEW_CLUSTERS_SECONDS / FLUSH_SECONDS) == 0:
             _watch_new(watched, changes, stop)
         if ids := changes.take():
-            hint(_known(ids), timezone.now())  # noqa: TID251
-        rounds += 1
+            make_due((value for value in ids if _is_id(value)), timezone.now())  # noqa: TID251
+        iteration += 1
         stop.wait(FLUSH_SECONDS)
 
 
-def _is_my_turn() -> bool:
-    """The lock belongs to the connection: when this process dies, another one's turn comes."""
+def _become_active() -> bool:
+    """Take the lock if it is free. It belongs to the connection, so it is released when this process dies."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
         return bool(cursor.fetchone()[0])
@@ -88,10 +88,10 @@ def _watch_new(watched: set[str], changes: Changes, stop: threading.Event) -> No
     for cluster in Cluster.objects.exclude(name__in=watched):
         watched.add(cluster.name)
         driver = drivers(cluster)
-        _follow(f"cluster {cluster.name}", _cluster_changes(driver, changes), stop)
+        _repeat(f"cluster {cluster.name}", _follow_cluster(driver, changes), stop)
 
 
-def _cluster_changes(driver: Driver, changes: Changes) -> Callable[[], None]:
+def _follow_cluster(driver: Driver, changes: Changes) -> Callable[[], None]:
     def follow() -> None:
         for change in driver.watch():
             changes.add(change.deployment_id)
@@ -99,30 +99,30 @@ def _cluster_changes(driver: Driver, changes: Changes) -> Callable[[], None]:
     return follow
 
 
-def _gateway_hints(changes: Changes) -> None:
-    found = redis_client().brpop([contract.HINTS], timeout=1)
-    if not found:
+def _read_gateway_hint(changes: Changes) -> None:
+    item = redis_client().brpop([contract.HINTS], timeout=1)
+    if not item:
         return
     try:
-        changes.add(contract.Hint.from_json(found[1]).deployment_id)
+        changes.add(contract.Hint.from_json(item[1]).deployment_id)
     except (ValueError, TypeError):
-        log.warning("A hint that is none was passed over: %r", found[1][:200])
+        log.warning("An invalid hint was ignored: %r", item[1][:200])
 
 
-def _follow(name: str, step: Callable[[], None], stop: threading.Event) -> None:
-    """Repeat `step` in a thread of its own; a source that is away is asked again."""
+def _repeat(name: str, step: Callable[[], None], stop: threading.Event) -> None:
+    """Repeat `step` in its own thread, and retry when its source is unavailable."""
 
     def run() -> None:
         while not stop.is_set():
             try:
                 step()
             except (DriverError, redis.RedisError, OSError) as error:
-                log.warning("Changes of %s are not followed for now: %s", name, error)
+                log.warning("Changes of %s are not followed, tried again soon: %s", name, error)
                 stop.wait(RETRY_SECONDS)
 
     threading.Thread(target=run, name=name, daemon=True).start()
 
 
-def _known(ids: Iterable[str]) -> list[str]:
-    """Ids as they come from outside; what is no id is passed over."""
-    return [one for one in ids if len(one) == 36 and one.count("-") == 4]
+def _is_id(value: str) -> bool:
+    """Whether a value from outside is formatted as an id."""
+    return len(value) == 36 and value.count("-") == 4

@@ -1,10 +1,12 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser import chromium
 from tests.e2e.stack import Stack
+
+expect.set_options(timeout=90_000)  # for what takes a few seconds on a machine of its own
 
 
 @pytest.fixture(scope="session")

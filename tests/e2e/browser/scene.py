@@ -14,5 +14,5 @@ def prepare(stack: Stack) -> str:
         body = {"model": "support-chat", "max_tokens": size, "messages": [{"role": "user", "content": "Hello " * size}]}
         assert stack.call(f"{stack.run['gateway_url']}/v1/chat/completions", "POST", body, secret)[0] == 200
     stack.reaches("nightly-evaluation", "FAILED", seconds=90)
-    until("usage is counted", lambda: stack.usage().get(shown["id"], (0,))[0] == 3, 20)
+    until("usage is counted", lambda: stack.usage().get(shown["id"], (0,))[0] == 3)
     return str(shown["id"])

@@ -6,7 +6,7 @@ import openai
 import pytest
 from playwright.sync_api import expect
 
-from console.machine.programs import responds
+from console.machine.console_processes import is_responding
 from tests.e2e.stack import until
 
 pytestmark = pytest.mark.browser
@@ -25,7 +25,7 @@ def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(s
     address = page.url
     page.evaluate("window.sameDocument = true")
     status = page.locator("#header")
-    expect(status).to_contain_text(re.compile("running", re.I), timeout=60_000)
+    expect(status).to_contain_text(re.compile("running", re.I))
     assert page.url == address
     assert page.evaluate("window.sameDocument") is True, "the page was loaded anew"
     expect(page.locator("#replicas")).to_contain_text(re.compile("ready", re.I))
@@ -33,8 +33,8 @@ def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(s
 
     page.fill("#playground textarea, #playground input[type=text]", "Say hello")
     page.click("#playground button[type=submit]")
-    expect(page.locator("[data-said]")).to_contain_text("Simulated answer", timeout=20_000)
-    expect(page.locator("[data-figures]")).to_contain_text("out", timeout=20_000)
+    expect(page.locator("[data-said]")).to_contain_text("Simulated answer")
+    expect(page.locator("[data-figures]")).to_contain_text("out")
 
     page.click("nav >> text=API keys")
     page.fill("input[name=name]", "My program")
@@ -48,7 +48,7 @@ def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(s
     assert answer.choices[0].message.content.startswith("Simulated answer")
 
     deployment_id = stack.deployment("my-first")["id"]
-    until("both calls are counted", lambda: stack.usage().get(deployment_id, (0,))[0] == 2, 20)
+    until("both calls are counted", lambda: stack.usage().get(deployment_id, (0,))[0] == 2)
     page.goto("/usage/")
     expect(page.locator("table")).to_contain_text("my-first")
     requests = page.locator("tr:has-text('my-first') [data-label=Requests]")
@@ -57,7 +57,7 @@ def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(s
     page.goto(address)
     page.click("#open-terminate")
     page.click("dialog#terminate button[type=submit]")
-    expect(page.locator("#header")).to_contain_text(re.compile("terminated", re.I), timeout=30_000)
+    expect(page.locator("#header")).to_contain_text(re.compile("terminated", re.I))
     page.click("#open-delete")
     page.click("dialog#delete button[type=submit]")
     expect(page.locator("h1")).to_have_text("Deployments")
@@ -70,16 +70,15 @@ def test_the_list_follows_what_others_do_and_is_correct_after_the_socket_was_awa
     page = visitor.sign_in()
     stack.deploy("made-by-a-program")
     row = page.locator("tr:has-text('made-by-a-program')")
-    expect(row).to_contain_text(re.compile("running", re.I), timeout=30_000)
+    expect(row).to_contain_text(re.compile("running", re.I))
     pid = stack.kill_process("web")
-    until("web runs again", lambda: stack.read_run_file()["processes"].get("web", pid) != pid, 20)
+    until("web runs again", lambda: stack.read_run_file()["processes"].get("web", pid) != pid)
     until(
         "web answers",
-        lambda: responds("127.0.0.1", int(stack.environment["CONSOLE_PORT"]), "/accounts/login/", below=300),
-        20,
+        lambda: is_responding("127.0.0.1", int(stack.environment["CONSOLE_PORT"]), "/accounts/login/", below=300),
     )
     assert stack.api("POST", "/deployments/made-by-a-program/terminate")[0] == 202
-    expect(row).to_contain_text(re.compile("terminat", re.I), timeout=40_000)
+    expect(row).to_contain_text(re.compile("terminat", re.I))
     visitor.problems[:] = [one for one in visitor.problems if "WebSocket" not in one and "ERR_CONNECTION" not in one]
 
 

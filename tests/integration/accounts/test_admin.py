@@ -1,4 +1,4 @@
-"""What support staff changes in Django admin reaches the gateways at once, and who leaves loses the keys."""
+"""Changes in Django admin are published to the gateways at once; removed members lose their keys."""
 
 from datetime import UTC, datetime
 
@@ -52,20 +52,22 @@ def key(organization, ada) -> ApiKey:
     )[0]
 
 
-def published(store, key) -> contract.KeyRecord | None:
-    found = store.hget(contract.KEYS, key.key_hash)
-    return contract.KeyRecord.from_json(found) if found else None
+def read_published_key(store, key) -> contract.KeyRecord | None:
+    record = store.hget(contract.KEYS, key.key_hash)
+    return contract.KeyRecord.from_json(record) if record else None
 
 
 def save_user(staff, user, **changes):
-    """The form as it is shown, with changes; a box that is not ticked is not sent."""
+    """Submit the change form with `changes`; browsers do not send unticked checkboxes, so None omits a field."""
     form = {"email": user.email, "name": user.name, "is_active": "on"} | changes
-    answer = staff.post(f"/admin/accounts/user/{user.pk}/change/", {k: v for k, v in form.items() if v is not None})
+    answer = staff.post(
+        f"/admin/accounts/user/{user.pk}/change/", {name: value for name, value in form.items() if value is not None}
+    )
     assert answer.status_code == 302
 
 
 def save_members(staff, organization, *rows):
-    """Rows of (membership or None, user, role, whether to delete it)."""
+    """Submit the membership rows: (membership or None, user, role, whether to delete the row)."""
     prefix = "memberships"
     form = {
         "name": organization.name,
@@ -85,66 +87,66 @@ def save_members(staff, organization, *rows):
     assert answer.status_code == 302, answer.context["errors"]
 
 
-def test_a_deactivated_person_loses_all_keys_for_good(staff, ada, key, store):
+def test_deactivating_a_user_revokes_all_keys_permanently(staff, ada, key, store):
     save_user(staff, ada, is_active=None)
     key.refresh_from_db()
-    assert (key.revoked_at is not None, published(store, key)) == (True, None)
+    assert (key.revoked_at is not None, read_published_key(store, key)) == (True, None)
     save_user(staff, ada)
-    assert published(store, key) is None
+    assert read_published_key(store, key) is None
 
 
-def test_an_operator_more_or_less_is_known_at_once(staff, ada, organization, key, store):
+def test_a_change_of_the_operator_flag_is_published_at_once(staff, ada, organization, key, store):
     Membership.objects.all().delete()
     save_user(staff, ada, is_operator="on")
-    assert published(store, key).scopes == ["inference", "manage"]
+    assert read_published_key(store, key).scopes == ["inference", "manage"]
     save_user(staff, ada)
-    assert published(store, key) is None
+    assert read_published_key(store, key) is None
 
 
-def test_another_name_revokes_nothing(staff, ada, key, store):
+def test_renaming_a_user_revokes_no_key(staff, ada, key, store):
     save_user(staff, ada, name="Ada")
     key.refresh_from_db()
-    assert (key.revoked_at, published(store, key) is not None) == (None, True)
+    assert (key.revoked_at, read_published_key(store, key) is not None) == (None, True)
 
 
-def test_a_new_person_has_no_password_yet(staff):
+def test_a_new_user_has_no_usable_password(staff):
     answer = staff.post("/admin/accounts/user/add/", {"email": "new@example.com", "name": "", "is_active": "on"})
     assert answer.status_code == 302
     assert not User.objects.get(email="new@example.com").has_usable_password()
 
 
-def test_a_changed_role_cuts_the_keys_at_once(staff, ada, organization, key, store):
+def test_a_changed_role_limits_the_keys_at_once(staff, ada, organization, key, store):
     membership = Membership.objects.get()
     save_members(staff, organization, (membership, ada, "viewer", False))
-    assert published(store, key).scopes == ["manage"]
+    assert read_published_key(store, key).scopes == ["manage"]
     save_members(staff, organization, (membership, ada, "owner", False))
-    assert published(store, key).scopes == ["inference", "manage"]
+    assert read_published_key(store, key).scopes == ["inference", "manage"]
 
 
-def test_who_is_removed_loses_the_keys_of_that_organization(staff, ada, organization, key, store):
+def test_a_removed_member_loses_the_keys_of_that_organization(staff, ada, organization, key, store):
     save_members(staff, organization, (Membership.objects.get(), ada, "member", True))
     key.refresh_from_db()
-    assert (key.revoked_at is not None, published(store, key)) == (True, None)
+    assert (key.revoked_at is not None, read_published_key(store, key)) == (True, None)
     assert not Membership.objects.exists()
 
 
-def test_exchanging_the_person_of_a_row_is_one_who_leaves_and_one_who_comes(staff, ada, organization, key, store):
+def test_replacing_the_user_of_a_row_removes_one_member_and_adds_another(staff, ada, organization, key, store):
     grace = User.objects.create_user("grace@example.com", "correct horse battery")
     save_members(staff, organization, (Membership.objects.get(), grace, "admin", False))
     key.refresh_from_db()
     assert key.revoked_at is not None
-    assert [(one.user, one.role) for one in Membership.objects.all()] == [(grace, "admin")]
+    assert [(membership.user, membership.role) for membership in Membership.objects.all()] == [(grace, "admin")]
 
 
-def test_a_new_member_comes_with_a_role(staff, organization, store):
+def test_a_new_member_gets_the_chosen_role(staff, organization, store):
     grace = User.objects.create_user("grace@example.com", "correct horse battery")
     save_members(staff, organization, (None, grace, "viewer", False))
-    assert [(one.user, one.role) for one in Membership.objects.all()] == [(grace, "viewer")]
+    assert [(membership.user, membership.role) for membership in Membership.objects.all()] == [(grace, "viewer")]
 
 
 @pytest.mark.parametrize("kind", ["user", "organization"])
-def test_who_ever_had_keys_is_not_deleted(staff, ada, organization, key, store, kind):
+def test_a_user_or_organization_with_keys_cannot_be_deleted(staff, ada, organization, key, store, kind):
     row = ada if kind == "user" else organization
     answer = staff.post(f"/admin/accounts/{kind}/{row.pk}/delete/", {"post": "yes"})
     assert answer.status_code == 403
-    assert published(store, key) is not None
+    assert read_published_key(store, key) is not None

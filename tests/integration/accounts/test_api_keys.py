@@ -1,11 +1,11 @@
-"""Keys from creation to revocation, with the records that the gateways read."""
+"""API keys from creation to revocation, and the records published to the gateways."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
-from accounts import publish, queries, services
+from accounts import key_publication, queries, services
 from accounts.models import ApiKey, Organization, User
 from accounts.roles import Role
 from gateway import contract
@@ -31,7 +31,7 @@ def user(organization: Organization, store: redis.Redis) -> User:
     return user
 
 
-def make(organization: Organization, user: User, **changes: object) -> tuple[ApiKey, str]:
+def create_key(organization: Organization, user: User, **changes: object) -> tuple[ApiKey, str]:
     values = {
         "name": "ci",
         "scopes": ["inference"],
@@ -42,14 +42,14 @@ def make(organization: Organization, user: User, **changes: object) -> tuple[Api
     return services.create_key(organization=organization, user=user, **values)
 
 
-def published(store: redis.Redis) -> dict[str, contract.KeyRecord]:
+def read_published_keys(store: redis.Redis) -> dict[str, contract.KeyRecord]:
     rows = store.hgetall(contract.KEYS).items()
     return {name.decode(): contract.KeyRecord.from_json(text) for name, text in rows}
 
 
 def test_a_new_key_is_found_by_its_secret_and_only_its_hash_is_stored(organization, user):
-    key, secret = make(organization, user)
-    assert queries.key_of_secret(secret, NOW) == key
+    key, secret = create_key(organization, user)
+    assert queries.find_usable_key(secret, NOW) == key
     stored = ApiKey.objects.values_list().get(pk=key.pk)
     assert not any(secret in str(value) for value in stored)
     assert secret.startswith(key.prefix)
@@ -57,21 +57,21 @@ def test_a_new_key_is_found_by_its_secret_and_only_its_hash_is_stored(organizati
 
 def test_a_new_key_reaches_the_gateways_at_once(organization, user, store):
     generation = int(store.get(contract.GENERATION) or 0)
-    key, secret = make(organization, user)
-    assert published(store)[contract.key_hash(secret)].key_id == str(key.id)
+    key, secret = create_key(organization, user)
+    assert read_published_keys(store)[contract.key_hash(secret)].key_id == str(key.id)
     assert int(store.get(contract.GENERATION)) > generation
 
 
-def test_a_revoked_key_leaves_the_gateways_at_once_and_opens_nothing(organization, user, store):
-    key, secret = make(organization, user)
+def test_a_revoked_key_is_withdrawn_from_the_gateways_at_once_and_unusable(organization, user, store):
+    key, secret = create_key(organization, user)
     services.revoke_key(key, NOW)
-    assert contract.key_hash(secret) not in published(store)
-    assert queries.key_of_secret(secret, NOW) is None
+    assert contract.key_hash(secret) not in read_published_keys(store)
+    assert queries.find_usable_key(secret, NOW) is None
 
 
-def test_a_listing_read_before_a_revocation_cannot_bring_the_key_back(organization, user, store, monkeypatch):
-    key, secret = make(organization, user)
-    rows = queries.usable_keys
+def test_a_listing_read_before_a_revocation_does_not_restore_the_key(organization, user, store, monkeypatch):
+    key, secret = create_key(organization, user)
+    rows = queries.list_usable_keys
     calls = []
 
     def revoke_while_reading(now):
@@ -81,45 +81,47 @@ def test_a_listing_read_before_a_revocation_cannot_bring_the_key_back(organizati
             services.revoke_key(key, NOW)
         return listed
 
-    monkeypatch.setattr(publish, "usable_keys", revoke_while_reading)
-    publish.publish_keys(NOW)
-    assert contract.key_hash(secret) not in published(store)
+    monkeypatch.setattr(key_publication, "list_usable_keys", revoke_while_reading)
+    key_publication.publish_keys(NOW)
+    assert contract.key_hash(secret) not in read_published_keys(store)
 
 
-def test_a_key_expires_at_its_moment(organization, user):
-    _, secret = make(organization, user, expires_at=NOW + timedelta(hours=1))
-    assert queries.key_of_secret(secret, NOW + timedelta(minutes=59))
-    assert queries.key_of_secret(secret, NOW + timedelta(hours=1)) is None
+def test_a_key_is_unusable_from_its_expiry_time_on(organization, user):
+    _, secret = create_key(organization, user, expires_at=NOW + timedelta(hours=1))
+    assert queries.find_usable_key(secret, NOW + timedelta(minutes=59))
+    assert queries.find_usable_key(secret, NOW + timedelta(hours=1)) is None
 
 
-def test_leaving_the_organization_revokes_the_persons_keys(organization, user, store):
-    _, secret = make(organization, user)
+def test_leaving_the_organization_revokes_the_users_keys(organization, user, store):
+    _, secret = create_key(organization, user)
     services.remove_member(organization=organization, user=user, now=NOW)
-    assert queries.key_of_secret(secret, NOW) is None
-    assert published(store) == {}
+    assert queries.find_usable_key(secret, NOW) is None
+    assert read_published_keys(store) == {}
 
 
-def test_a_viewers_key_may_not_call(organization, user, store):
-    _, secret = make(organization, user, scopes=["inference", "read"])
+def test_the_key_of_a_viewer_has_no_inference_scope(organization, user, store):
+    _, secret = create_key(organization, user, scopes=["inference", "read"])
     services.set_role(organization=organization, user=user, role=Role.VIEWER)
-    assert published(store)[contract.key_hash(secret)].scopes == ["read"]
+    assert read_published_keys(store)[contract.key_hash(secret)].scopes == ["read"]
 
 
-def test_a_disabled_users_key_opens_nothing(organization, user):
-    _, secret = make(organization, user)
+def test_the_key_of_an_inactive_user_is_unusable(organization, user):
+    _, secret = create_key(organization, user)
     User.objects.filter(pk=user.pk).update(is_active=False)
-    assert queries.key_of_secret(secret, NOW) is None
+    assert queries.find_usable_key(secret, NOW) is None
 
 
 def test_playground_keys_live_five_minutes_and_are_not_listed(organization, user):
-    secret = services.mint_playground_key(organization=organization, user=user, deployment_id=organization.id, now=NOW)
-    assert queries.key_of_secret(secret, NOW + timedelta(seconds=299))
-    assert queries.key_of_secret(secret, NOW + timedelta(seconds=300)) is None
-    assert not queries.api_keys([organization.id]).exists()
-    assert services.forget_old_playground_keys(NOW + timedelta(days=2)) == 1
+    secret = services.create_playground_key(
+        organization=organization, user=user, deployment_id=organization.id, now=NOW
+    )
+    assert queries.find_usable_key(secret, NOW + timedelta(seconds=299))
+    assert queries.find_usable_key(secret, NOW + timedelta(seconds=300)) is None
+    assert not queries.list_api_keys([organization.id]).exists()
+    assert services.delete_expired_playground_keys(NOW + timedelta(days=2)) == 1
 
 
-def test_a_misspelt_secret_costs_no_query(organization, user, django_assert_num_queries):
-    _, secret = make(organization, user)
+def test_a_mistyped_secret_causes_no_query(organization, user, django_assert_num_queries):
+    _, secret = create_key(organization, user)
     with django_assert_num_queries(0):
-        assert queries.key_of_secret(secret[:-1] + ("a" if secret[-1] != "a" else "b"), NOW) is None
+        assert queries.find_usable_key(secret[:-1] + ("a" if secret[-1] != "a" else "b"), NOW) is None

@@ -1,67 +1,108 @@
 """The OpenAPI document and its readable page."""
 
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 
 from console.api.problems import KINDS
-from console.api.routes import OPERATIONS
-from deployments.models import ClusterGpu
+from console.api.reference_page import document_text
+from tests.integration.api import world
+from tests.integration.api.conformance import DOCUMENT
+from tests.integration.api.world import OPERATIONS
 
-pytestmark = pytest.mark.django_db
-
-
-def document():
-    return Client().get("/api/v1/openapi.json").json()
-
-
-def test_every_operation_is_described(cluster):
-    found = document()
-    described = {(method.upper(), path) for path, methods in found["paths"].items() for method in methods}
-    assert described == {(one.method, one.path) for one in OPERATIONS}
-    assert (found["openapi"], found["security"]) == ("3.1.0", [{"api_key": []}])
-    for methods in found["paths"].values():
-        for operation in methods.values():
-            assert {"401", "403", "422"} <= set(operation["responses"])
+COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
+ALWAYS = {"401", "403", "404", "422", "500"}
 
 
-def test_every_reference_leads_somewhere(cluster):
-    found = document()
-    names = set(re.findall(r"#/components/schemas/(\w+)", Client().get("/api/v1/openapi.json").content.decode()))
-    assert names <= set(found["components"]["schemas"])
+def described():
+    """(method, path) and the description of each operation."""
+    return [(method, path, found) for path, methods in DOCUMENT["paths"].items() for method, found in methods.items()]
 
 
-def test_the_body_of_a_deployment_names_what_may_be_chosen_now(cluster):
-    variants = document()["components"]["schemas"]["DeploymentBody"]["anyOf"]
-    by_model = {variant["properties"]["model"]["properties"]["id"]["enum"][0]: variant for variant in variants}
-    assert set(by_model) == {"small", "wide"}
-    assert by_model["wide"]["properties"]["engine"]["properties"]["context_length"]["maximum"] == 32768
-    gpu = by_model["small"]["properties"]["gpu"]["anyOf"]
-    assert gpu[0]["properties"]["type"]["enum"] == ["l40s-48gb"]
-    assert gpu[0]["properties"]["count"]["maximum"] == 8
+def test_the_committed_document_is_current():
+    assert COMMITTED.read_text() == document_text(), "run: make docs"
 
 
-def test_the_schema_of_a_patch_has_what_may_change_and_not_what_never_does(cluster):
-    found = document()["components"]["schemas"]["DeploymentPatch"]["properties"]
-    assert set(found) == {"model", "description", "engine", "gpu", "adapters", "autoscaling", "labels"}
-    assert set(found["gpu"]["properties"]) == {"count"}
-    assert found["model"]["properties"]["id"]["enum"] == ["small", "wide"]
-    assert found["engine"]["properties"]["context_length"]["maximum"] == 32768
+@pytest.mark.django_db
+def test_the_document_is_constant():
+    """Whatever there is to choose, whatever is set, and whoever asks."""
+    first = Client().get("/api/v1/openapi.json")
+    world.make_model("small", 8192)
+    world.make_cluster()
+    with override_settings(SCALE_DOWN_DELAY_FLOOR_SECONDS=1):
+        second = Client().get("/api/v1/openapi.json", headers={"host": "localhost:9"})
+    assert first.content == second.content == COMMITTED.read_bytes()
+    assert first["Content-Type"] == "application/json"
+    assert DOCUMENT["openapi"] == "3.1.0"
 
 
-def test_if_match_and_etag_are_described(cluster):
-    edit = document()["paths"]["/deployments/{id}"]["patch"]
-    assert "If-Match" in edit["description"]
+def test_every_operation_says_its_scope_and_how_it_refuses():
+    for method, path, operation in described():
+        assert operation["security"] == [{"api_key": ["read" if method == "get" else "manage"]}], path
+        assert set(operation["responses"]) >= ALWAYS
+        assert operation["summary"]
+
+
+def test_every_post_takes_an_idempotency_key_and_nothing_else_does():
+    for method, path, operation in described():
+        headers = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"}
+        assert ("Idempotency-Key" in headers) == (method == "post"), path
+        assert ("409" in operation["responses"]) or method not in ("post", "patch"), path
+
+
+def test_every_answer_names_its_headers():
+    for _, path, operation in described():
+        for status, response in operation["responses"].items():
+            assert "x-request-id" in response["headers"], (path, status)
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used():
+    names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(DOCUMENT)))
+    assert names == set(DOCUMENT["components"]["schemas"])
+
+
+def test_the_body_of_a_deployment_allows_what_the_api_accepts():
+    properties = DOCUMENT["components"]["schemas"]["NewDeployment"]["properties"]
+    assert set(properties) == {
+        "name", "description", "endpoint", "model", "engine", "gpu", "adapters", "autoscaling", "labels",
+    }  # fmt: skip
+    ranged, fixed = (variant["properties"] for variant in properties["autoscaling"]["anyOf"])
+    assert (ranged["max_replicas"]["minimum"], fixed["replicas"]["minimum"]) == (1, 1)
+    assert properties["model"]["properties"]["id"]["type"] == "string"
+
+
+def test_a_patch_may_take_back_what_has_a_default():
+    properties = DOCUMENT["components"]["schemas"]["DeploymentPatch"]["properties"]
+    null = {"type": "null"}
+    assert null in properties["labels"]["anyOf"]
+    assert null in properties["gpu"]["properties"]["count"]["anyOf"]
+    assert "anyOf" not in properties["gpu"]
+    assert "anyOf" not in properties["name"]
+
+
+def test_an_edit_takes_if_match_and_two_media_types_and_answers_with_an_etag():
+    edit = DOCUMENT["paths"]["/deployments/{id}"]["patch"]
+    assert "If-Match" in {parameter["name"] for parameter in edit["parameters"]}
     assert "ETag" in edit["responses"]["200"]["headers"]
-    assert {"409", "412", "415", "422"} <= set(edit["responses"])
+    assert {"400", "409", "412", "413", "415"} <= set(edit["responses"])
     assert set(edit["requestBody"]["content"]) == {"application/json", "application/merge-patch+json"}
 
 
-def test_without_gpus_nothing_can_be_deployed(cluster):
-    ClusterGpu.objects.all().delete()
-    assert document()["components"]["schemas"]["DeploymentBody"]["not"] == {}
+def test_streams_and_cursors_are_described():
+    for path in ("/deployments/{id}/events", "/deployments/{id}/logs"):
+        assert "text/event-stream" in DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]
+    cursors = [
+        parameter["schema"]
+        for *_, found in described()
+        for parameter in found["parameters"]
+        if parameter["name"] == "cursor"
+    ]
+    assert len(cursors) >= 9
+    assert all(cursor["pattern"].startswith("^") for cursor in cursors)
 
 
 class Page(HTMLParser):
@@ -79,7 +120,8 @@ class Page(HTMLParser):
             self.inline.append(tag)
 
 
-def test_the_readable_page_needs_no_key_and_nothing_from_elsewhere(cluster):
+@pytest.mark.django_db
+def test_the_readable_page_needs_no_key_and_nothing_from_elsewhere():
     answer = Client().get("/api/v1/docs")
     page = Page(answer.content.decode())
     assert answer.status_code == 200
@@ -88,4 +130,11 @@ def test_the_readable_page_needs_no_key_and_nothing_from_elsewhere(cluster):
     assert not [link for link in page.links if "//" in link]
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
-    assert set(KINDS) | {one.id for one in OPERATIONS} <= set(page.ids)
+    assert set(KINDS) | {operation.id for operation in OPERATIONS} <= set(page.ids)
+    assert "autoscaling.max_replicas" in answer.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("route", ["openapi-json", "docs/", "schema", ""])
+def test_the_library_s_own_pages_are_not_there(route):
+    assert Client().get(f"/api/v1/{route}").status_code == 404

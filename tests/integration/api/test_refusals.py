@@ -10,10 +10,10 @@ from django.utils import timezone
 from accounts import services as accounts
 from accounts.roles import Role
 from console import urls
+from console.api import deployments
 from console.api.problems import CONTENT_TYPE, KINDS
-from console.api.routes import OPERATIONS
 from tests.integration.api import world
-from tests.integration.api.world import BODY, Api
+from tests.integration.api.world import BODY, OPERATIONS, Api
 
 pytestmark = pytest.mark.django_db
 
@@ -30,14 +30,10 @@ def is_problem(answer, status, kind):
     return True
 
 
-def address(operation):
-    return operation.path.replace("{id}", "chat")
-
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_no_operation_works_without_a_usable_key(northwind, operation):
     for header in (None, "", "Bearer", "Basic abc", "Bearer mc_wrong", f"Bearer {'mc_' + 'a' * 36}"):
-        answer = Api(None)(operation.method, address(operation), **({"Authorization": header} if header else {}))
+        answer = Api(None)(operation.method, operation.address, **({"Authorization": header} if header else {}))
         assert is_problem(answer, 401, "unauthenticated")
         assert answer["WWW-Authenticate"].startswith('Bearer realm="Models Console"')
 
@@ -56,12 +52,12 @@ def test_expired_and_revoked_keys_and_those_of_former_members_are_refused(northw
     assert is_problem(former.get("/deployments"), 401, "unauthenticated")
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.id)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 @pytest.mark.parametrize("scope", ["inference", "read", "manage"])
 def test_a_key_reaches_what_its_scope_allows(northwind, scope, operation):
     """`manage` reaches all, `read` what is a GET, `inference` nothing here."""
     _, secret = world.make_key(northwind.organization, northwind.people["admin"], scope)
-    answer = Api(secret)(operation.method, address(operation))
+    answer = Api(secret)(operation.method, operation.address)
     if scope == "manage" or (scope == "read" and operation.method == "GET"):
         assert answer.status_code not in (401, 403)
     else:
@@ -80,11 +76,13 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.id in WRITES], ids=lambda one: one.id)
+@pytest.mark.parametrize(
+    "operation", [one for one in OPERATIONS if one.id in WRITES], ids=lambda operation: operation.id
+)
 @pytest.mark.parametrize("role", list(Role))
 def test_a_key_may_do_what_the_role_of_its_user_allows(northwind, deployed, role, operation):
-    body = {} if operation.body else None
-    answer = Api(northwind.secrets[role])(operation.method, address(operation), body)
+    body = {} if operation.has_body else None
+    answer = Api(northwind.secrets[role])(operation.method, operation.address, body)
     if role in WRITES[operation.id]:
         assert answer.status_code in (200, 202, 409, 422)
     else:
@@ -138,16 +136,48 @@ def test_options_and_head_say_what_get_would(api, deployed):
     ["", "{", '{"name": NaN}', "[" * 100_000, b"\xff", '{"a": ' + "1" * 5000 + "}", "{}x"],
     ids=["empty", "cut", "NaN", "deep", "not UTF-8", "endless number", "trailing"],
 )
-def test_malformed_json_says_where(api, body):
-    answer = api("POST", "/deployments", body)
+@pytest.mark.parametrize("route", ["/deployments", "/api-keys"])
+def test_malformed_json_says_where(api, route, body):
+    answer = api("POST", route, body)
     assert is_problem(answer, 400, "malformed")
 
 
-def test_a_body_of_another_type_or_size_is_refused(api):
-    form = api("POST", "/deployments", "name=chat", content_type="application/x-www-form-urlencoded")
-    assert is_problem(form, 415, "unsupported-media-type")
+@pytest.mark.parametrize("route", ["/deployments", "/api-keys", "/deployments/chat/rollback"])
+def test_a_body_of_another_type_or_size_is_refused(api, route):
+    for content_type in ("application/x-www-form-urlencoded", "application/merge-patch+json", "text/plain", ""):
+        form = api("POST", route, "name=chat", content_type=content_type)
+        assert is_problem(form, 415, "unsupported-media-type")
     for size in (2**20, 2**22):
-        assert is_problem(api("POST", "/deployments", " " * size + "{}"), 413, "too-large")
+        assert is_problem(api("POST", route, " " * size + "{}"), 413, "too-large")
+
+
+@pytest.mark.parametrize("route", ["/deployments/chat/rollback", "/deployments/chat/terminate"])
+@pytest.mark.parametrize("body", ["[]", "null", "1", '"text"', "true"])
+def test_an_action_takes_an_object_or_nothing(api, deployed, route, body):
+    answer = api("POST", route, body)
+    assert is_problem(answer, 422, "invalid-input")
+    assert [(error["field"], error["code"]) for error in answer.json()["errors"]] == [("", "wrong_type")]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        ("true", "wrong_type"),
+        ('"1"', "wrong_type"),
+        ("1.5", "wrong_type"),
+        ("1e999", "wrong_type"),
+        ("0", "below_minimum"),
+        ("2147483648", "above_maximum"),
+    ],
+)
+def test_only_a_whole_number_is_one(api, deployed, number, code):
+    answer = api("POST", "/deployments/chat/rollback", '{"revision": ' + number + "}")
+    assert is_problem(answer, 422, "invalid-input")
+    assert [error["code"] for error in answer.json()["errors"]] == [code]
+
+
+def test_a_whole_number_may_have_a_fraction_of_zero(api, deployed):
+    assert is_problem(api("POST", "/deployments/chat/rollback", '{"revision": 1.0}'), 409, "not-now")
 
 
 def test_a_charset_beside_the_media_type_is_fine(api):
@@ -161,6 +191,11 @@ def test_a_charset_beside_the_media_type_is_fine(api):
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=ten", "limit"),
+        ("limit=", "limit"),
+        ("limit=%205", "limit"),
+        ("limit=%2B5", "limit"),
+        ("limit=5_0", "limit"),
+        ("limit=5.0", "limit"),
         ("limit=1&limit=2", "limit"),
         ("cursor=abc", "cursor"),
         ("cursor=", "cursor"),
@@ -175,8 +210,19 @@ def test_bad_parameters_are_named(api, query, field):
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-def test_unknown_parameters_are_ignored(api, deployed):
-    assert len(api.get("/deployments?utm_source=x").json()["data"]) == 1
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_unknown_and_repeated_parameters_are_refused_and_nothing_is_done(api, deployed, operation):
+    body = {} if operation.has_body and operation.id != "create_api_key" else None
+    if operation.id == "create_api_key":
+        body = {"name": "ci", "scopes": ["read"]}
+    query = "utm_source=x&organization=northwind&organization=northwind"
+    answer = api(operation.method, f"{operation.address}?{query}", body)
+    assert is_problem(answer, 422, "invalid-input")
+    assert [(error["field"], error["code"]) for error in answer.json()["errors"]] == [
+        ("utm_source", "unknown_parameter"),
+        ("organization", "invalid_parameter"),
+    ]
+    assert api.get("/deployments/chat").json() == deployed
 
 
 def test_another_organization_cannot_be_chosen(api, contoso):
@@ -185,7 +231,7 @@ def test_another_organization_cannot_be_chosen(api, contoso):
     assert api.get("/deployments?organization=northwind").status_code == 200
 
 
-def fail(request):
+def fail(*args, **values):
     raise RuntimeError("secret detail")
 
 
@@ -199,6 +245,16 @@ def test_an_error_of_ours_shows_nothing_of_its_cause(settings, debug):
         answer = Client(raise_request_exception=False).get("/api/v1/failure")
     assert is_problem(answer, 500, "internal")
     assert b"secret detail" not in answer.content
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_in_an_operation_shows_nothing_of_its_cause(api, deployed, monkeypatch, debug):
+    monkeypatch.setattr(deployments.services, "terminate", fail)
+    with override_settings(DEBUG=debug):
+        for headers in ({}, {"Idempotency-Key": "k1"}):
+            answer = api.post("/deployments/chat/terminate", **headers)
+            assert is_problem(answer, 500, "internal")
+            assert b"secret detail" not in answer.content
 
 
 def test_a_refused_host_is_a_problem_too():

@@ -7,7 +7,7 @@ import pytest
 import redis
 from django.utils import timezone
 
-from billing import ingest
+from billing.usage_ingestion import ingest_batch
 from gateway import contract
 from tests.integration.api.world import Api
 
@@ -55,7 +55,7 @@ def counted(redis_url, northwind, contoso, deployed):
     now = timezone.now()
     for tenant in (northwind, northwind, contoso):
         send(redis_url, tenant, deployed["id"], now - timedelta(seconds=5))
-    ingest.ingest()
+    ingest_batch()
     return now
 
 

@@ -16,6 +16,8 @@ from accounts.models import ApiKey, Organization, User
 from accounts.roles import Role
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica, ReplicaPhase
 from deployments.states import DeploymentStatus, ReplicaState
+from tests.integration.api import conformance
+from tests.integration.api.conformance import DOCUMENT
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BODY: dict[str, Any] = {"name": "chat", "model": {"source": "catalog", "id": "small"}}
@@ -32,8 +34,29 @@ class Tenant:
     key_ids: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path, as the OpenAPI document has it."""
+
+    id: str
+    method: str
+    path: str
+    has_body: bool
+
+    @property
+    def address(self) -> str:
+        return self.path.replace("{id}", "chat")
+
+
+OPERATIONS = [
+    Operation(operation["operationId"], method.upper(), path, "requestBody" in operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+]
+
+
 class Api:
-    """Calls the API with one key; answers are Django's, with `.json()`."""
+    """Calls the API with one key; answers are Django's, with `.json()`, and conform to the OpenAPI document."""
 
     def __init__(self, secret: str | None) -> None:
         self.client = Client(raise_request_exception=False)
@@ -43,7 +66,9 @@ class Api:
         content = "" if body is None else body if isinstance(body, str | bytes) else json.dumps(body)
         content_type = headers.pop("content_type", "application/json")
         address = path if path.startswith("/api/") else f"/api/v1{path}"
-        return self.client.generic(method, address, content, content_type, headers=self.headers | headers)
+        answer = self.client.generic(method, address, content, content_type, headers=self.headers | headers)
+        conformance.check(method, address, answer)
+        return answer
 
     def get(self, path: str, **headers: str) -> Any:
         return self("GET", path, **headers)

@@ -8,10 +8,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from console.api import event_stream
-from console.live import feeds, logtail
+from console.api import events as event_stream
+from console.live import shared_renders
+from console.streaming import log_stream
 
-POOLS = (feeds.THREADS, logtail.THREADS, event_stream.THREADS)
+POOLS = (shared_renders.THREADS, log_stream.THREADS, event_stream.THREADS)
 THREADS_OF_EACH = 4
 
 

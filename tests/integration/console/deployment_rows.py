@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from accounts.models import Organization, User
 from accounts.roles import Role
 from accounts.services import create_organization, set_role
+from deployments.config.options import ModelRef
+from deployments.config.spec import RevisionSpec
+from deployments.engines.simulator.engine import SimulatorSettings
 from deployments.models import (
     Cluster,
     ClusterGpu,
@@ -20,7 +22,6 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
-from deployments.specs import EngineSettings, ModelRef, RevisionSpec, SimulatorSettings
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 
 GIB = 2**30
@@ -65,8 +66,14 @@ def deployment(
         **{"status_since": now, "pending_since": None, **fields},
     )
     spec = RevisionSpec(
-        model=ModelRef("catalog", "llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", 15 * GIB, 131072),
-        engine=EngineSettings("simulator", 8192, 16, True, SimulatorSettings()),
+        model=ModelRef(
+            source="catalog",
+            id="llama-3.1-8b-instruct",
+            repository="meta-llama/Llama-3.1-8B-Instruct",
+            weight_bytes=15 * GIB,
+            context_length=131072,
+        ),
+        engine=SimulatorSettings(context_length=8192),
         gpu_count=1,
     )
     made.revision = Revision.objects.create(
@@ -114,7 +121,7 @@ def revision(of: Deployment, now: datetime, max_concurrency: int = 32, **fields:
     """The next revision, and the one that is wanted from now on."""
     assert of.revision
     old = RevisionSpec.from_json(of.revision.spec)
-    spec = replace(old, engine=replace(old.engine, max_concurrency=max_concurrency))
+    spec = old.model_copy(update={"engine": old.engine.model_copy(update={"max_concurrency": max_concurrency})})
     number = of.revisions.count() + 1
     made = Revision.objects.create(
         organization=of.organization, deployment=of, number=number, spec=spec.to_json(), spec_hash=spec.spec_hash,

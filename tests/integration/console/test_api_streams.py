@@ -15,9 +15,10 @@ from channels.layers import get_channel_layer
 from django.test import AsyncClient
 
 from accounts.models import ApiKey
-from console.api import event_stream
-from deployments import events, kept_log, publish
+from console.api import events as event_stream
+from deployments import events, notifications
 from deployments.drivers.base import LogLine
+from deployments.logs import stored
 from deployments.models import Cluster, Deployment, DeploymentEvent, Replica
 from deployments.states import ReplicaState
 from tests.integration.api import world
@@ -42,7 +43,7 @@ def make() -> tuple[Deployment, Replica, str]:
 
 
 def kept(*texts: str) -> str:
-    return kept_log.pack([LogLine(NOW + timedelta(seconds=n), text) for n, text in enumerate(texts)], 2**18)
+    return stored.pack([LogLine(NOW + timedelta(seconds=n), text) for n, text in enumerate(texts)], 2**18)
 
 
 async def told(secret: str, path: str, **headers: str) -> AsyncIterator[tuple[str, str, Any]]:
@@ -73,7 +74,7 @@ def write(row: Deployment, *, hint: bool = True) -> int:
     event = events.terminate_requested(row, None, NOW)
     event.save()
     if hint:
-        publish.ui_changed([row])
+        notifications.notify_pages([row])
     return int(event.pk)
 
 

@@ -16,15 +16,17 @@ from accounts.models import Organization, User
 from accounts.roles import Role
 from accounts.services import remove_member
 from console.asgi import application
-from console.live.feeds import FEEDS
-from deployments import publish, services
+from console.live.shared_renders import SHARED_PAGES
+from deployments import notifications, services
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections_given_back")]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 database = database_sync_to_async
+WAIT_SECONDS = 60  # for what takes a fraction of one
 
 
 @database
@@ -49,21 +51,21 @@ def socket(path: str, session: str, origin: str = "http://127.0.0.1:8000") -> We
 @asynccontextmanager
 async def opened(path: str, user: User) -> AsyncIterator[WebsocketCommunicator]:
     line = socket(path, await session_of(user))
-    assert (await line.connect(timeout=5))[0]
+    assert (await line.connect(timeout=WAIT_SECONDS))[0]
     yield line
-    await line.disconnect()
+    await line.disconnect(timeout=WAIT_SECONDS)
 
 
-async def heard(line: WebsocketCommunicator, text: str, seconds: float = 5) -> str:
+async def heard(line: WebsocketCommunicator, text: str, seconds: float = WAIT_SECONDS) -> str:
     """The first message that holds `text`."""
     async with asyncio.timeout(seconds):
         while True:
-            message: str = await line.receive_from(timeout=seconds)
+            message = squeeze(await line.receive_from(timeout=seconds))
             if text in message:
                 return message
 
 
-async def closed(line: WebsocketCommunicator, seconds: float = 5) -> int:
+async def closed(line: WebsocketCommunicator, seconds: float = WAIT_SECONDS) -> int:
     async with asyncio.timeout(seconds):
         while True:
             output: dict[str, Any] = await line.receive_output(timeout=seconds)
@@ -75,7 +77,7 @@ async def test_a_page_gets_everything_when_it_connects_and_what_changed_after_a_
     _, user, deployment = await northwind()
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         first = await heard(line, 'id="header"')
-        for name in ("now", "readouts", "starting", "replicas", "timeline", "engine", "effects"):
+        for name in ("status-banner", "readouts", "startup", "replicas", "timeline", "engine", "terminate-effects"):
             assert f'id="{name}" ' in first.replace(">", " >")
         assert 'data-status="RUNNING"' in first
         await database(services.terminate)(deployment, by=user, now=timezone.now())
@@ -93,7 +95,7 @@ async def test_who_may_not_deploy_is_sent_nothing_of_the_dialogs_its_page_lacks(
     owner, _, deployment = await northwind()
     viewer = await database(rows.person)("vera@example.com", owner, Role.VIEWER)
     async with opened(f"/ws/deployments/{deployment.pk}/", viewer) as line:
-        assert 'id="effects"' not in await heard(line, 'id="header"')
+        assert 'id="terminate-effects"' not in await heard(line, 'id="header"')
 
 
 async def test_what_is_pushed_holds_no_token_and_no_form():
@@ -112,10 +114,10 @@ async def test_the_settings_get_new_revisions_and_changes_and_nothing_of_other_p
     _, user, deployment = await northwind()
     async with opened(f"/ws/deployments/{deployment.pk}/?page=settings", user) as line:
         first = await heard(line, 'id="revisions"')
-        assert 'id="changes"' in first
+        assert 'id="change-log"' in first
         assert 'id="timeline"' not in first
         await database(services.terminate)(deployment, by=user, now=timezone.now())
-        assert "asked to terminate" in await heard(line, 'id="changes"')
+        assert "asked to terminate" in await heard(line, 'id="change-log"')
 
 
 async def test_the_events_page_gets_new_events_of_its_kind_only():
@@ -124,7 +126,7 @@ async def test_the_events_page_gets_new_events_of_its_kind_only():
         await heard(line, 'id="events"')
         await database(rows.event)(deployment, timezone.now(), "replica_ready", "r-1234 ready")
         await database(rows.event)(deployment, timezone.now(), "scaled", "Scales from 1 replica to 2")
-        await database(publish.ui_changed)([deployment])
+        await database(notifications.notify_pages)([deployment])
         pushed = await heard(line, "Scales from 1 replica to 2")
         assert "r-1234 ready" not in pushed
 
@@ -132,9 +134,9 @@ async def test_the_events_page_gets_new_events_of_its_kind_only():
 async def test_what_somebody_does_is_told_while_it_happens():
     _, user, deployment = await northwind(DeploymentStatus.FAILED)
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
-        assert 'form="retry-form"' in await heard(line, 'id="now"')
+        assert 'form="retry-form"' in await heard(line, 'id="status-banner"')
         await database(services.retry)(deployment, by=user, now=timezone.now())
-        assert "Waiting for" in await heard(line, 'id="now"')
+        assert "Waiting for" in await heard(line, 'id="status-banner"')
 
 
 async def test_the_count_beside_the_list_moves_with_it():
@@ -142,7 +144,7 @@ async def test_the_count_beside_the_list_moves_with_it():
     async with opened("/ws/deployments/", user) as line:
         assert ">1</span>" in await heard(line, 'id="deployment-count"')
         made = await database(rows.in_status)(owner, DeploymentStatus.PENDING, timezone.now())
-        await database(publish.ui_changed)([made])
+        await database(notifications.notify_pages)([made])
         assert 'id="deployment-count" hx-swap-oob="true">2</span>' in await heard(line, 'id="deployment-count"')
 
 
@@ -151,7 +153,7 @@ async def test_only_fragments_that_changed_are_sent():
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         await heard(line, 'id="header"')
         await database(rows.event)(deployment, timezone.now(), "pending", "Something happened")
-        await database(publish.ui_changed)([deployment])
+        await database(notifications.notify_pages)([deployment])
         pushed = await heard(line, "Something happened")
         assert 'id="timeline"' in pushed
         assert 'id="header"' not in pushed
@@ -164,10 +166,10 @@ async def test_a_hundred_hints_are_a_few_messages():
         await heard(line, 'id="header"')
         for number in range(100):
             await database(rows.event)(deployment, timezone.now(), "pending", f"Event {number}.")
-            await database(publish.ui_changed)([deployment])
+            await database(notifications.notify_pages)([deployment])
         messages = 0
-        async with asyncio.timeout(10):
-            while "Event 99." not in await line.receive_from(timeout=5):
+        async with asyncio.timeout(WAIT_SECONDS):
+            while "Event 99." not in await line.receive_from(timeout=WAIT_SECONDS):
                 messages += 1
         assert messages < 25
 
@@ -176,42 +178,44 @@ async def test_figures_tick_by_themselves_while_something_starts():
     _, user, deployment = await northwind(DeploymentStatus.DEPLOYING)
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         await heard(line, 'id="header"')
-        ticked = await heard(line, 'id="starting"', seconds=3)
+        ticked = await heard(line, 'id="startup"', seconds=3)
         assert "elapsed" in ticked
         assert 'id="header"' not in ticked
 
 
-async def test_viewers_with_equal_rights_share_one_feed_and_it_ends_with_the_last():
+async def test_viewers_with_equal_rights_share_one_render_and_it_ends_with_the_last():
     owner, user, deployment = await northwind()
     other = await database(rows.person)("ilse@example.com", owner)
     path = f"/ws/deployments/{deployment.pk}/"
     async with opened(path, user) as one, opened(path, other) as two:
         await heard(one, 'id="header"')
         await heard(two, 'id="header"')
-        assert len(FEEDS) == 1
-    assert len(FEEDS) == 0
+        assert len(SHARED_PAGES) == 1
+    assert len(SHARED_PAGES) == 0
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null"])
 async def test_another_sites_page_is_refused(origin):
     _, user, deployment = await northwind()
     line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user), origin)
-    assert not (await line.connect(timeout=5))[0]
+    assert not (await line.connect(timeout=WAIT_SECONDS))[0]
 
 
 async def test_an_anonymous_visitor_is_refused():
     _, _, deployment = await northwind()
     for path in (f"/ws/deployments/{deployment.pk}/", "/ws/deployments/"):
-        assert not (await socket(path, "nobody").connect(timeout=5))[0]
+        assert not (await socket(path, "nobody").connect(timeout=WAIT_SECONDS))[0]
 
 
 async def test_another_organizations_deployment_is_refused_and_never_in_the_list():
     _, _, deployment = await northwind()
     stranger = await database(lambda: rows.person("eve@example.com", rows.organization("brightline")))()
-    assert not (await socket(f"/ws/deployments/{deployment.pk}/", await session_of(stranger)).connect(timeout=5))[0]
+    assert not (
+        await socket(f"/ws/deployments/{deployment.pk}/", await session_of(stranger)).connect(timeout=WAIT_SECONDS)
+    )[0]
     async with opened("/ws/deployments/", stranger) as line:
         assert deployment.name not in await heard(line, 'id="list"')
-        await database(publish.ui_changed)([deployment])
+        await database(notifications.notify_pages)([deployment])
         assert await line.receive_nothing(timeout=1)
 
 
@@ -219,21 +223,59 @@ async def test_the_socket_ends_with_the_session():
     _, user, deployment = await northwind()
     session = await session_of(user)
     line = socket(f"/ws/deployments/{deployment.pk}/", session)
-    assert (await line.connect(timeout=5))[0]
+    assert (await line.connect(timeout=WAIT_SECONDS))[0]
     await heard(line, 'id="header"')
     store = import_module(settings.SESSION_ENGINE).SessionStore(session)
     await database(store.flush)()
-    await database(publish.ui_changed)([deployment])
+    await database(notifications.notify_pages)([deployment])
     assert await closed(line) == 4403
 
 
 async def test_the_socket_ends_when_the_person_leaves_the_organization():
     owner, user, deployment = await northwind()
     line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user))
-    assert (await line.connect(timeout=5))[0]
+    assert (await line.connect(timeout=WAIT_SECONDS))[0]
     await heard(line, 'id="header"')
     await database(remove_member)(organization=owner, user=user, now=timezone.now())
     await database(services.terminate)(deployment, by=None, now=timezone.now())
+    assert await closed(line) == 4403
+
+
+async def test_a_page_is_told_that_its_deployment_was_deleted_and_ends():
+    _, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user))
+    assert (await line.connect(timeout=WAIT_SECONDS))[0]
+    await heard(line, 'id="header"')
+    await database(services.delete)(deployment, by=user, now=timezone.now())
+    assert f"{deployment.name} was deleted" in await heard(line, 'id="deleted"')
+    assert await closed(line) == 4410
+
+
+async def test_a_page_that_was_away_while_its_deployment_was_deleted_is_told_when_it_connects():
+    _, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    await database(services.delete)(deployment, by=user, now=timezone.now())
+    line = socket(f"/ws/deployments/{deployment.pk}/?page=settings", await session_of(user))
+    assert (await line.connect(timeout=WAIT_SECONDS))[0]
+    assert f"{deployment.name} was deleted" in await line.receive_from(timeout=WAIT_SECONDS)
+    assert await closed(line) == 4410
+
+
+async def test_a_stranger_is_not_told_of_a_deletion():
+    _, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    stranger = await database(lambda: rows.person("eve@example.com", rows.organization("brightline")))()
+    await database(services.delete)(deployment, by=user, now=timezone.now())
+    assert not (
+        await socket(f"/ws/deployments/{deployment.pk}/", await session_of(stranger)).connect(timeout=WAIT_SECONDS)
+    )[0]
+
+
+async def test_who_left_the_organization_before_the_deletion_is_not_told_of_it():
+    owner, user, deployment = await northwind(DeploymentStatus.TERMINATED)
+    line = socket(f"/ws/deployments/{deployment.pk}/", await session_of(user))
+    assert (await line.connect(timeout=WAIT_SECONDS))[0]
+    await heard(line, 'id="header"')
+    await database(remove_member)(organization=owner, user=user, now=timezone.now())
+    await database(services.delete)(deployment, by=None, now=timezone.now())
     assert await closed(line) == 4403
 
 
@@ -243,7 +285,7 @@ async def test_the_list_gets_new_deployments_row_by_row_changes_and_loses_delete
         await heard(line, f'id="row-{first.pk}"')
         now: datetime = timezone.now()
         second = await database(rows.in_status)(owner, DeploymentStatus.PENDING, now)
-        await database(publish.ui_changed)([second])
+        await database(notifications.notify_pages)([second])
         assert f'id="row-{second.pk}"' in await heard(line, 'id="list"')
         await database(services.terminate)(second, by=user, now=now)
         changed = await heard(line, f'id="row-{second.pk}"')

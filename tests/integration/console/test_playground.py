@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, User
 from accounts.roles import Role
-from console.live.playground import KEYS
+from console.playground.gateway_client import KEYS
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus
 from gateway.contract import key_hash
 from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections_given_back")]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -106,7 +107,7 @@ async def test_the_answer_is_streamed_with_its_figures_and_called_as_the_person(
 async def test_without_script_the_whole_answer_comes_as_a_page(gateway):
     async with asking() as (client, deployment, _):
         response = await ask(client, deployment)
-        text = response.content.decode()
+        text = squeeze(response)
         assert "Simulated answer" in text
         assert "7 in, 2 out" in text
         assert "Hello &lt;b&gt;" in text
@@ -154,7 +155,7 @@ async def test_bad_input_is_said_at_its_field(gateway, body, words):
     async with asking() as (client, deployment, _):
         path = f"/deployments/{deployment.pk}/playground/"
         page = await client.post(path, body)
-        assert (page.status_code, words in page.content.decode()) == (422, True)
+        assert (page.status_code, words in squeeze(page)) == (422, True)
         streamed = await client.post(path, body, headers=SSE)
         assert (streamed.status_code, words in streamed.json()["words"]) == (422, True)
         assert gateway.seen == []

@@ -9,12 +9,15 @@ import redis
 from accounts import services as accounts
 from accounts.models import Organization, User
 from accounts.roles import Role
-from deployments import bodies, queries, services, specs
+from deployments import queries, services
+from deployments.config.normalize import merge
+from deployments.config.options import EndpointOption, Options
+from deployments.config.parsing import parse
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica
-from deployments.reconciler import passes
-from deployments.reconciler.calls import Failpoint
+from deployments.reconciler import worker
+from deployments.reconciler.execute import Failpoint
 from deployments.states import ReplicaState
-from tests.integration.deployments.cluster import ScriptedCluster
+from tests.integration.deployments.scripted_cluster import ScriptedCluster
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -79,9 +82,9 @@ def model(transactional_db: None) -> CatalogModel:
 
 
 @pytest.fixture
-def options(cluster: Cluster, model: CatalogModel) -> specs.Options:
-    endpoint = specs.EndpointOption("default", True, {"l40s-48gb": 8, "h100-sxm-80gb": 2})
-    return specs.Options(
+def options(cluster: Cluster, model: CatalogModel) -> Options:
+    endpoint = EndpointOption("default", True, {"l40s-48gb": 8, "h100-sxm-80gb": 2})
+    return Options(
         {"small": queries.model_ref(model)},
         {"default": endpoint},
         {"l40s-48gb": 44.7, "h100-sxm-80gb": 74.5},
@@ -92,7 +95,7 @@ def options(cluster: Cluster, model: CatalogModel) -> specs.Options:
 class Console:
     """A console on a scripted cluster: people press buttons, time passes, the reconciler runs."""
 
-    def __init__(self, organization: Organization, user: User, options: specs.Options) -> None:
+    def __init__(self, organization: Organization, user: User, options: Options) -> None:
         self.organization, self.user, self.options = organization, user, options
         self.cluster = ScriptedCluster(NOW)
 
@@ -107,7 +110,7 @@ class Console:
             "gpu": {"type": gpu, "count": count},
             "autoscaling": {"enabled": False, "replicas": replicas},
         }
-        spec = specs.parse(body, self.options)
+        spec = parse(body, self.options)
         return services.create_deployment(
             organization=self.organization, spec=spec, body=body, by=self.user, now=self.now
         )[0]
@@ -116,24 +119,24 @@ class Console:
         """A deployment that scales, after 300 s without need downwards or to sleep."""
         body = {"name": name, "model": {"source": "catalog", "id": "small"}, **rest}
         body["autoscaling"] = {"min_replicas": least, "max_replicas": most}
-        spec = specs.parse(body, self.options)
+        spec = parse(body, self.options)
         return services.create_deployment(
             organization=self.organization, spec=spec, body=body, by=self.user, now=self.now
         )[0]
 
     def edit(self, deployment: Deployment, **changes: object) -> None:
         deployment.refresh_from_db()
-        body = bodies.merged(bodies.body_of(queries.spec_of(deployment)), changes)
-        spec = specs.parse(body, self.options)
+        body = merge(queries.spec_of(deployment).to_json(), changes)
+        spec = parse(body, self.options)
         services.edit(deployment, spec=spec, expected_version=None, by=self.user, now=self.now)
 
     def terminate(self, deployment: Deployment) -> None:
         services.terminate(deployment, by=self.user, now=self.now)
 
-    def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = passes.nothing) -> None:
+    def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = worker.no_failpoint) -> None:
         for _ in range(times):
             self.cluster.pass_time(seconds)
-            passes.reconcile(self.now, lambda _: self.cluster, failpoint)
+            worker.reconcile(self.now, lambda _: self.cluster, failpoint)
 
     def run_all(self, deployment: Deployment) -> list[Replica]:
         """Until it is ready."""
@@ -148,5 +151,5 @@ class Console:
 
 
 @pytest.fixture
-def console(organization: Organization, user: User, options: specs.Options) -> Console:
+def console(organization: Organization, user: User, options: Options) -> Console:
     return Console(organization, user, options)

@@ -9,11 +9,11 @@ import pytest
 
 from deployments.drivers.base import DriverError
 from deployments.models import Deployment, Replica
-from deployments.reconciler import passes
+from deployments.reconciler import worker
 from deployments.states import ENDED, LIVE, DeploymentStatus, ReplicaState
 from gateway import contract
-from tests.integration.deployments.kills import FAILPOINTS, Killed, dies_at
-from tests.integration.deployments.looks import a_gateway_is_alive, a_request_arrives, requests_run, requests_wait
+from tests.integration.deployments.failpoints import FAILPOINTS, Killed, dies_at
+from tests.integration.deployments.readings import a_gateway_is_alive, a_request_arrives, requests_run, requests_wait
 
 pytestmark = pytest.mark.django_db(transaction=True)
 R, S = ReplicaState, DeploymentStatus
@@ -30,21 +30,21 @@ def people(console, chance):
         console.create_range(chance.randint(0, 1), chance.randint(2, 3), name)
     elif wish == 2:
         console.terminate(chance.choice(deployments))
-    elif not (one := chance.choice(deployments)).terminate_requested_at:
-        console.edit(one, engine={"context_length": chance.choice([1024, 2048, 8192])})
+    elif not (chosen := chance.choice(deployments)).terminate_requested_at:
+        console.edit(chosen, engine={"context_length": chance.choice([1024, 2048, 8192])})
 
 
 def callers(store, chance):
     """Requests wait, run or leave; now and then Redis restarts empty."""
-    for one in Deployment.objects.all():
+    for deployment in Deployment.objects.all():
         match chance.randrange(6):
             case 0:
-                a_request_arrives(store, one)
-                requests_wait(store, one, chance.randint(1, 60), seconds=chance.choice([0, 5]))
+                a_request_arrives(store, deployment)
+                requests_wait(store, deployment, chance.randint(1, 60), seconds=chance.choice([0, 5]))
             case 1:
-                store.delete(contract.load_key(str(one.pk)), contract.slots_key(str(one.pk)))
-            case 2 if replica := one.replicas.filter(state=R.READY).first():
-                requests_run(store, one, replica, chance.randint(0, 16))
+                store.delete(contract.load_key(str(deployment.pk)), contract.slots_key(str(deployment.pk)))
+            case 2 if replica := deployment.replicas.filter(state=R.READY).first():
+                requests_run(store, deployment, replica, chance.randint(0, 16))
     if chance.random() < 0.05:
         store.flushdb()
     a_gateway_is_alive(store)
@@ -71,16 +71,16 @@ def misfortune(console, chance):
 
 
 def heal(console, cluster, store):
-    for one in Deployment.objects.all():
-        store.delete(contract.load_key(str(one.pk)), contract.slots_key(str(one.pk)))
+    for deployment in Deployment.objects.all():
+        store.delete(contract.load_key(str(deployment.pk)), contract.slots_key(str(deployment.pk)))
     console.cluster.start_error, console.cluster.stop_works = None, True
     for _ in range(45):
         a_gateway_is_alive(store)
         console.tick(6)
-        running = [name for name, one in console.cluster.replicas.items() if one.exited is None]
+        running = [name for name, seen in console.cluster.replicas.items() if seen.exited is None]
         if running:
             console.cluster.reach(R.READY, *running)
-        passes.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+        worker.sweep_cluster(cluster, lambda _: console.cluster, console.now)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -89,12 +89,12 @@ def test_whatever_happens_nothing_is_orphaned_and_the_history_holds(console, clu
     for _ in range(STEPS):
         chance.choice([lambda: people(console, chance), lambda: misfortune(console, chance)])()
         callers(store, chance)
-        failpoint = dies_at(chance.choice(FAILPOINTS)) if chance.random() < 0.3 else passes.nothing
+        failpoint = dies_at(chance.choice(FAILPOINTS)) if chance.random() < 0.3 else worker.no_failpoint
         try:
             console.tick(chance.choice([0.5, 1, 5, 31]), failpoint=failpoint)
         except Killed:
             console.cluster.pass_time(chance.choice([0, 31]))
-        used = sum(one.gpu_count for one in Replica.objects.filter(state__in=LIVE, gpu_type="l40s-48gb"))
+        used = sum(replica.gpu_count for replica in Replica.objects.filter(state__in=LIVE, gpu_type="l40s-48gb"))
         assert used <= 8
     heal(console, cluster, store)
     live = Replica.objects.filter(state__in=LIVE).order_by("name")
@@ -110,8 +110,8 @@ def test_whatever_happens_nothing_is_orphaned_and_the_history_holds(console, clu
             assert deployment.status in (S.RUNNING, S.FAILED, S.PENDING, S.SCALING, S.SLEEPING)
     for replica in Replica.objects.prefetch_related("phases"):
         phases = list(replica.phases.all())
-        assert all(one.ended_at == later.started_at for one, later in pairwise(phases))
-        assert all(one.ended_at is None or one.started_at < one.ended_at for one in phases)
+        assert all(earlier.ended_at == later.started_at for earlier, later in pairwise(phases))
+        assert all(phase.ended_at is None or phase.started_at < phase.ended_at for phase in phases)
         assert (replica.released_at is not None) == (replica.state in ENDED)
         assert replica.released_at is None or replica.released_at >= replica.created_at
         if replica.released_at and phases:

@@ -7,9 +7,13 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from deployments import bodies, queries, services, specs
+from deployments import queries, services
+from deployments.config.configuration import Gpu, Range
+from deployments.config.normalize import merge
+from deployments.config.parsing import parse
+from deployments.config.spec import RevisionSpec
 from deployments.models import Deployment, DeploymentEvent, Replica
-from deployments.specs import Autoscaling
+from deployments.schema.errors import InvalidConfiguration
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract
 
@@ -22,7 +26,7 @@ S = DeploymentStatus
 @pytest.fixture
 def deployment(options, organization, user, now):
     return services.create_deployment(
-        organization=organization, spec=specs.parse(BODY, options), body=BODY, by=user, now=now
+        organization=organization, spec=parse(BODY, options), body=BODY, by=user, now=now
     )[0]
 
 
@@ -37,7 +41,7 @@ def patch(deployment, options, user, later):
 
     def patch(changes, version=None, at=later):
         in_force = queries.spec_of(Deployment.objects.get(pk=deployment.pk))
-        spec = specs.parse(bodies.merged(bodies.body_of(in_force), changes), options, in_force)
+        spec = parse(merge(in_force.to_json(), changes), options, in_force)
         return services.edit(deployment, spec=spec, expected_version=version, by=user, now=at)
 
     return patch
@@ -83,7 +87,7 @@ def test_what_needs_a_restart_is_a_new_revision(deployment, patch, user, later, 
     assert (edited.revision.number, row.revision_id, row.version) == (2, edited.revision.pk, 2)
     assert (row.updated_at, row.tried_since, row.next_due_at) == (later, later, later)
     assert (edited.revision.created_by, edited.revision.restores) == (user, None)
-    assert specs.RevisionSpec.from_json(edited.revision.spec).engine.context_length == 4096
+    assert RevisionSpec.from_json(edited.revision.spec).engine.context_length == 4096
     event = events(deployment)[-1]
     assert (event.kind, event.actor, event.at) == ("edited", user.email, later)
     assert event.summary == f"Revision 2: {user.email} changed engine.context_length 8192 → 4096"
@@ -100,13 +104,13 @@ def test_everything_else_acts_at_once_and_restarts_nothing(deployment, patch):
     row = now_of(deployment)
     assert (edited.revision, row.revision.number, row.version, row.tried_since) == (None, 1, 2, None)
     assert (row.description, row.labels, row.desired_replicas) == ("new", {"a": "b"}, 2)
-    assert queries.autoscaling_of(row) == Autoscaling(True, 2, 4)
+    assert queries.autoscaling_of(row) == Range(min_replicas=2, max_replicas=4, scale_down_delay_seconds=300)
     assert events(deployment)[-1].data["revision"] is None
 
 
 def test_an_edit_that_changes_nothing_leaves_no_trace(deployment, patch):
     before = now_of(deployment)
-    edited = patch(bodies.body_of(queries.spec_of(before)), version=1)
+    edited = patch(queries.spec_of(before).to_json(), version=1)
     assert (edited.revision, edited.changes) == (None, ())
     after = now_of(deployment)
     assert (after.version, after.updated_at, after.next_due_at) == (1, before.updated_at, before.next_due_at)
@@ -156,11 +160,17 @@ def test_what_sleeps_goes_on_sleeping_until_the_reconciler_wakes_it(deployment, 
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"name": "other"}, "name"), ({"endpoint": "other"}, "endpoint"), ({"gpu_type": "h100-sxm-80gb"}, "gpu.type")],
+    [
+        ({"name": "other"}, "name"),
+        ({"endpoint": "other"}, "endpoint"),
+        ({"gpu": Gpu(type="h100-sxm-80gb", count=1)}, "gpu.type"),
+    ],
 )
 def test_what_never_changes_is_refused_with_the_way_out(deployment, user, later, change, field):
-    spec = replace(queries.spec_of(deployment), description="new", **change)
-    with pytest.raises(services.Immutable, match="Clone") as caught:
+    current = queries.spec_of(deployment)
+    configuration = current.configuration.model_copy(update={"description": "new", **change})
+    spec = replace(current, configuration=configuration)
+    with pytest.raises(InvalidConfiguration, match="Clone") as caught:
         services.edit(deployment, spec=spec, expected_version=None, by=user, now=later)
     assert [(error.field, error.code) for error in caught.value.errors] == [(field, "immutable")]
     assert now_of(deployment).version == 1
@@ -225,7 +235,7 @@ def test_a_roll_back_is_a_new_revision_with_the_old_configuration(deployment, pa
     assert (row.description, row.status, row.tried_since) == ("kept", S.PENDING, later)
     event = events(deployment)[-1]
     assert (event.kind, event.data["restores"], event.data["revision"]) == ("rolled_back", 1, 3)
-    assert [one.field for one in rolled.changes] == ["engine.max_concurrency"]
+    assert [change.field for change in rolled.changes] == ["engine.max_concurrency"]
 
 
 def test_a_roll_back_without_a_number_goes_to_the_last_revision_that_differs(deployment, patch, user, later):
@@ -350,12 +360,12 @@ def together(*acts):
 
 def test_of_edits_for_the_same_version_exactly_one_wins(deployment, patch):
     results = together(*(lambda n=n: patch({"engine": {"max_concurrency": n}}, version=1) for n in range(2, 8)))
-    winners = [one for one in results if isinstance(one, services.Edited)]
-    losers = [one for one in results if isinstance(one, services.VersionConflict)]
+    winners = [result for result in results if isinstance(result, services.Edited)]
+    losers = [result for result in results if isinstance(result, services.VersionConflict)]
     assert (len(winners), len(losers)) == (1, 5)
     row = now_of(deployment)
     assert (row.version, row.revision_id) == (2, winners[0].revision.pk)
-    assert {one.current for one in losers} == {2}
+    assert {conflict.current for conflict in losers} == {2}
 
 
 def test_edits_at_once_without_a_version_are_done_one_after_another(deployment, patch):

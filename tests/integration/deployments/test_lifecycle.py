@@ -9,7 +9,7 @@ from deployments.drivers.base import DriverError
 from deployments.models import ReplicaPhase
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 from gateway import contract
-from tests.integration.deployments.looks import a_gateway_is_alive, kinds, routes, states, status
+from tests.integration.deployments.readings import a_gateway_is_alive, kinds, routes, states, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 R, S = ReplicaState, DeploymentStatus
@@ -37,12 +37,12 @@ def test_a_deployment_goes_live_phase_by_phase(console, store):
         "created", "replica_requested", "replica_downloading", "replica_initializing", "replica_ready",
     ]  # fmt: skip
     phases = ReplicaPhase.objects.filter(replica__deployment=deployment)
-    seconds = [(one.started_at - began).total_seconds() for one in phases]
-    assert [(one.name, since) for one, since in zip(phases, seconds, strict=True)] == [
+    seconds = [(phase.started_at - began).total_seconds() for phase in phases]
+    assert [(phase.name, since) for phase, since in zip(phases, seconds, strict=True)] == [
         (R.REQUESTING_GPU, 1), (R.DOWNLOADING_MODEL, 3), (R.ENGINE_INITIALIZING, 6), (R.READY, 9),
     ]  # fmt: skip
-    assert all(one.ended_at == later.started_at for one, later in pairwise(phases))
-    assert [(one.address, one.max_concurrency, one.draining) for one in routes(store, deployment)] == [
+    assert all(earlier.ended_at == later.started_at for earlier, later in pairwise(phases))
+    assert [(record.address, record.max_concurrency, record.draining) for record in routes(store, deployment)] == [
         ("127.0.0.1:9000", 16, False)
     ]
 
@@ -90,7 +90,7 @@ def test_two_deployments_for_one_place_are_served_in_the_order_of_asking(console
     console.tick()
     assert (status(first), status(second)) == (S.DEPLOYING, S.PENDING)
     assert second.pending_reason == "Waits for 1 × H100 SXM: 0 free of 2"
-    assert queries.place_in_queue(second) == 1
+    assert queries.queue_position(second) == 1
     assert kinds(second) == ["created", "pending"]
 
 
@@ -115,7 +115,7 @@ def test_nobody_overtakes_who_came_first(console):
     console.tick()
     assert (status(large), status(small)) == (S.PENDING, S.PENDING)
     assert small.pending_reason == "Waits for 1 × H100 SXM: 1 free of 2, 2nd in turn"
-    assert [queries.place_in_queue(one) for one in (large, small)] == [1, 2]
+    assert [queries.queue_position(deployment) for deployment in (large, small)] == [1, 2]
 
 
 def test_what_stops_still_holds_its_gpus(console):
@@ -165,7 +165,7 @@ def test_a_ready_replica_finishes_what_it_has_before_it_stops(console, store):
     console.terminate(deployment)
     console.tick(times=3)
     assert states(deployment) == [R.DRAINING]
-    assert [one.draining for one in routes(store, deployment)] == [True]
+    assert [record.draining for record in routes(store, deployment)] == [True]
     store.hset(slots, f"{replica.pk} g1", 0)
     console.tick(times=2)
     assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED])

@@ -7,11 +7,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deployments import kept_log, services, specs
+from deployments import services
+from deployments.config.parsing import parse
 from deployments.drivers.local.driver import LocalDriver
+from deployments.logs import stored
 from deployments.models import Cluster
-from deployments.reconciler import calls, passes
-from deployments.reconciler.switch_off import switch_off
+from deployments.reconciler import execute, worker
+from deployments.reconciler.shutdown import stop_local_replicas
+from deployments.routing.wakeups import make_due
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.polling import eventually
 
@@ -37,7 +40,7 @@ class LocalConsole:
         }
         return services.create_deployment(
             organization=self.organization,
-            spec=specs.parse(body, self.options),
+            spec=parse(body, self.options),
             body=body,
             by=self.user,
             now=real_now(),
@@ -47,8 +50,8 @@ class LocalConsole:
         """Pass after pass, as the workers do, until the status is reached."""
 
         def is_there():
-            services.hint([deployment.pk], real_now())
-            passes.reconcile(real_now(), lambda _: self.driver)
+            make_due([deployment.pk], real_now())
+            worker.reconcile(real_now(), lambda _: self.driver)
             deployment.refresh_from_db()
             return deployment.status in statuses
 
@@ -84,13 +87,13 @@ def test_a_deployment_goes_live_and_ends_with_nothing_left(local):
     local.run_until(deployment, S.RUNNING)
     (replica,) = deployment.replicas.all()
     assert local.processes() == [str(replica.pk)]
-    said = kept_log.unpack(calls.log_tail(local.driver, local.driver.find(replica.name)))
+    said = stored.unpack(execute.read_log(local.driver, local.driver.find(replica.name)))
     assert [phase.name for phase in replica.phases.all()][-2:] == [ReplicaState.ENGINE_INITIALIZING, ReplicaState.READY]
     services.terminate(deployment, by=local.user, now=real_now())
     local.run_until(deployment, S.TERMINATED)
     replica.refresh_from_db()
     assert (replica.state, local.processes()) == (ReplicaState.STOPPED, [])
-    kept = kept_log.unpack(replica.log_tail)
+    kept = stored.unpack(replica.log_tail)
     assert kept[: len(said)] == said
     assert all(line.at and replica.created_at < line.at < replica.released_at for line in kept)
     assert local.driver.observe().replicas == ()
@@ -141,7 +144,7 @@ def test_switching_off_stamps_what_the_shim_wrote_down(local):
     Cluster.objects.update(driver=Cluster.Driver.LOCAL)
     deployment = local.create("chat")
     local.run_until(deployment, S.RUNNING)
-    assert switch_off(real_now(), lambda _: local.driver) == []
+    assert stop_local_replicas(real_now(), lambda _: local.driver) == []
     (replica,) = deployment.replicas.all()
     assert (replica.state, replica.stop_reason, local.processes()) == (ReplicaState.STOPPED, "console_off", [])
     assert replica.released_at <= real_now()

@@ -4,11 +4,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
-from deployments import hints, publish
+from deployments import notifications
 from deployments.models import Deployment
+from deployments.routing import publish, wakeups
 from deployments.states import ReplicaState
 from gateway import contract
-from tests.integration.deployments.looks import a_gateway_is_alive
+from tests.integration.deployments.readings import a_gateway_is_alive
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,7 +23,7 @@ def test_a_redis_that_restarted_empty_is_filled_by_the_next_full_publication(con
     deployment = console.create()
     replica = console.run(deployment)
     store.flushdb()
-    publish.publish_routes(console.now)
+    publish.publish_all()
     assert published(store) == ["chat"]
     (record,) = store.hgetall(contract.replicas_key(str(deployment.pk))).values()
     assert contract.ReplicaRecord.from_json(record).replica_id == str(replica.pk)
@@ -33,7 +34,7 @@ def test_a_full_publication_removes_what_should_not_be_there(console, store):
     console.run(deployment)
     store.hset(contract.ROUTES, "ghost", store.hget(contract.ROUTES, str(deployment.pk)))
     store.hset(contract.replicas_key(str(deployment.pk)), "ghost", contract.ReplicaRecord("ghost", "a:1", 1).to_json())
-    publish.publish_routes(console.now)
+    publish.publish_all()
     assert published(store) == ["chat"]
     assert store.hlen(contract.replicas_key(str(deployment.pk))) == 1
 
@@ -41,7 +42,7 @@ def test_a_full_publication_removes_what_should_not_be_there(console, store):
 def test_the_generation_is_raised_only_when_something_changed(console, store):
     deployment = console.create()
     before = int(store.get(contract.GENERATION))
-    publish.publish_routes(console.now)
+    publish.publish_all()
     publish.publish([deployment.pk])
     assert int(store.get(contract.GENERATION)) == before
     console.run(deployment)
@@ -55,25 +56,25 @@ def test_open_pages_are_told_which_deployment_changed(console):
     async def receive(group):
         channel = await layer.new_channel()
         await layer.group_add(group, channel)
-        await publish._send([(group, {"type": "deployment.changed", "deployment_id": str(deployment.pk)})])
+        await notifications._send([(group, {"type": "deployment.changed", "deployment_id": str(deployment.pk)})])
         return await layer.receive(channel)
 
     message = async_to_sync(receive)(f"deployment.{deployment.pk}")
     assert message == {"type": "deployment.changed", "deployment_id": str(deployment.pk)}
-    publish.ui_changed([deployment])
+    notifications.notify_pages([deployment])
 
 
 def test_hints_are_coalesced_into_one_message(console, store):
     console.create("first")
     console.create("second")
     assert store.llen("celery") == 1
-    hints.work_begins()
-    hints.hint(Deployment.objects.values_list("pk", flat=True), console.now)
+    wakeups.acknowledge()
+    wakeups.make_due(Deployment.objects.values_list("pk", flat=True), console.now)
     assert store.llen("celery") == 2
 
 
 def test_a_hint_for_what_does_not_exist_does_nothing(console, store):
-    hints.hint(["00000000-0000-0000-0000-000000000000"], console.now)
+    wakeups.make_due(["00000000-0000-0000-0000-000000000000"], console.now)
     assert store.llen("celery") == 0
 
 

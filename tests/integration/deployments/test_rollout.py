@@ -5,7 +5,7 @@ import pytest
 from deployments.models import Revision
 from deployments.services import rollback
 from deployments.states import DeploymentStatus, ReplicaState
-from tests.integration.deployments.looks import a_gateway_is_alive, kinds, states, status
+from tests.integration.deployments.readings import a_gateway_is_alive, kinds, states, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 R, S = ReplicaState, DeploymentStatus
@@ -23,7 +23,7 @@ def roll(console, ticks=12):
     """Every replica that starts is ready at once."""
     for _ in range(ticks):
         console.tick(2)
-        console.cluster.reach(R.READY, *(n for n, one in console.cluster.replicas.items() if not one.exited))
+        console.cluster.reach(R.READY, *(name for name, seen in console.cluster.replicas.items() if not seen.exited))
 
 
 def test_the_new_revision_settles_before_the_old_one_drains(console, store):
@@ -52,7 +52,7 @@ def test_several_replicas_roll_one_after_another_and_never_fewer_serve(console, 
     console.edit(deployment, **LONGER)
     for _ in range(40):
         console.tick(1)
-        console.cluster.reach(R.READY, *(n for n, one in console.cluster.replicas.items() if not one.exited))
+        console.cluster.reach(R.READY, *(name for name, seen in console.cluster.replicas.items() if not seen.exited))
         live = by_revision(deployment)
         assert sum(state == R.READY for _, state in live) >= 3
         assert sum(state in (R.READY, R.REQUESTING_GPU) for _, state in live) <= 4
@@ -112,8 +112,8 @@ def test_editing_back_restarts_nothing_that_still_runs_so(console, store):
 def fail_new(console, deployment):
     """Every replica of another revision than the first dies at once."""
     first = set(deployment.revisions.get(number=1).replicas.values_list("name", flat=True))
-    for name, one in list(console.cluster.replicas.items()):
-        if name not in first and not one.exited:
+    for name, seen in list(console.cluster.replicas.items()):
+        if name not in first and not seen.exited:
             console.cluster.exit(name, 1)
 
 

@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from deployments import queries, services, specs
+from deployments import queries, services
+from deployments.config.parsing import parse
+from deployments.config.spec import RevisionSpec
 from deployments.models import Deployment, DeploymentEvent
 from deployments.states import DeploymentStatus
 from gateway import contract
@@ -16,7 +18,7 @@ BODY = {"name": "chat", "model": {"source": "catalog", "id": "small"}, "gpu": {"
 @pytest.fixture
 def create(options, organization, user, now):
     def create(body=BODY, at=now, organization=organization):
-        spec = specs.parse(body, options)
+        spec = parse(body, options)
         return services.create_deployment(organization=organization, spec=spec, body=body, by=user, now=at)
 
     return create
@@ -32,7 +34,7 @@ def test_a_new_deployment_waits_in_the_queue_with_its_first_revision(create, now
     assert is_new
     assert (deployment.status, deployment.pending_since, deployment.next_due_at) == ("PENDING", now, now)
     assert deployment.revision.number == 1
-    assert specs.RevisionSpec.from_json(deployment.revision.spec).gpu_count == 2
+    assert RevisionSpec.from_json(deployment.revision.spec).gpu_count == 2
     assert kinds(deployment) == ["created"]
 
 
@@ -96,7 +98,7 @@ def test_a_deleted_name_is_free_again(create, user, now):
 def test_the_place_in_the_queue_follows_the_time_of_asking(create, now):
     first, _ = create()
     second, _ = create(BODY | {"name": "second"}, now + timedelta(seconds=1))
-    assert [queries.place_in_queue(one) for one in (first, second)] == [1, 2]
+    assert [queries.queue_position(deployment) for deployment in (first, second)] == [1, 2]
 
 
 def test_capacity_lists_every_gpu_type_of_the_cluster(create, cluster):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from deployments import load
 from deployments.models import Deployment, DeploymentEvent
+from deployments.routing import sleep
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract
-from tests.integration.deployments.looks import (
+from tests.integration.deployments.readings import (
     a_gateway_is_alive,
     a_request_arrives,
     kinds,
@@ -126,7 +126,7 @@ def test_a_flip_whose_intent_was_lost_is_taken_back(console, store):
     a_gateway_is_alive(store)
     deployment = console.create_range(0, 1)
     console.run(deployment)
-    assert load.fall_asleep(deployment.pk, "one", 0) == "asleep"
+    assert sleep.fall_asleep(deployment.pk, "one", 0) == "asleep"
     console.tick(5)
     assert store.hget(contract.load_key(str(deployment.pk)), contract.ASLEEP) is None
     assert status(deployment) == S.RUNNING

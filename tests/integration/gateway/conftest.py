@@ -1,4 +1,4 @@
-"""Real Valkey, real gateways, real replicas: all in this event loop, each on a port of its own."""
+"""Fixtures: a real Valkey, and gateways and scripted replicas in this event loop, each on its own port."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import redis.asyncio
 import uvicorn
 
 from gateway import contract
-from gateway.app import Gateway
-from gateway.asgi import Application
-from gateway.config import Config
 from gateway.contract import KeyRecord, ReplicaRecord, RouteRecord
-from tests.integration.gateway.upstream import Replica
+from gateway.lifecycle import Gateway
+from gateway.routes import Application
+from gateway.settings import Settings
+from tests.integration.gateway.scripted_replica import ScriptedReplica
 
 ORGANIZATION, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
 
@@ -35,7 +35,7 @@ def secret(number: int) -> str:
 
 @asynccontextmanager
 async def served(application: Any, port: int = 0, **settings: Any) -> AsyncIterator[str]:
-    """host:port of an ASGI program under uvicorn."""
+    """Serve an ASGI application with uvicorn; yields host:port."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(application, log_config=None, log_level="critical", access_log=False, **settings)
@@ -56,26 +56,26 @@ class _Server(uvicorn.Server):
 
 
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 8.0) -> Any:
-    """Poll until the condition is true; its value."""
+    """Poll until the condition is true; returns its value."""
     async with asyncio.timeout(seconds):
         while not (value := await condition()):  # noqa: ASYNC110 - other processes have no events either
             await asyncio.sleep(0.01)
     return value
 
 
-async def held(world: World, deployment: RouteRecord, count: int) -> None:
-    """Wait until the gateways together hold exactly `count` requests for the deployment."""
+async def wait_until_queued(world: World, deployment: RouteRecord, count: int) -> None:
+    """Wait until the gateways together queue exactly `count` requests for the deployment."""
 
-    async def holds() -> bool:
-        rooms = [gateway.parts.waiting for gateway in world.gateways if gateway.parts]
-        return sum(room.waiting(deployment.deployment_id) for room in rooms) == count
+    async def are_queued() -> bool:
+        queues = [gateway.components.queues for gateway in world.gateways if gateway.components]
+        return sum(queue.count_waiting(deployment.deployment_id) for queue in queues) == count
 
-    await until(holds)
+    await until(are_queued)
 
 
 @dataclass
 class World:
-    """Everything around the gateways of one test."""
+    """The Redis, gateways, replicas and records of one test."""
 
     store: redis.asyncio.Redis
     folder: Path
@@ -85,22 +85,22 @@ class World:
     key: str = secret(1)
     session: aiohttp.ClientSession | None = None
 
-    async def beside(self, redis_url: str) -> World:
-        """Another world, on another Redis."""
+    async def build_beside(self, redis_url: str) -> World:
+        """Build another world on another Redis."""
         return await build(redis_url, self.folder)
 
     async def gateway(self, **changes: Any) -> str:
-        """Start a gateway; its base URL."""
+        """Start a gateway; returns its base URL."""
         settings = {"redis_url": self.redis_url, "queue_seconds": 5.0, "cold_start_seconds": 5.0} | changes
-        gateway = Gateway(Config(self.folder, **settings))
+        gateway = Gateway(Settings(self.folder, **settings))
         self.gateways.append(gateway)
         return "http://" + await self.stack.enter_async_context(
             served(Application(gateway), lifespan="on", timeout_graceful_shutdown=2)
         )
 
-    async def replica(self, deployment: RouteRecord, slots: int = 8, **changes: Any) -> Replica:
-        """Start a replica and put it into the routes."""
-        program = Replica()
+    async def replica(self, deployment: RouteRecord, slots: int = 8, **changes: Any) -> ScriptedReplica:
+        """Start a replica and publish it."""
+        program = ScriptedReplica()
         address = await self.stack.enter_async_context(served(program, lifespan="off", timeout_graceful_shutdown=1))
         await self.announce(deployment, address, slots, **changes)
         return program
@@ -135,11 +135,11 @@ class World:
         return text
 
     async def published(self) -> None:
-        """Raise the generation, and let the gateways that run see it."""
+        """Increment the generation and refresh all gateways."""
         await self.store.incr(contract.GENERATION)
         for gateway in self.gateways:
-            if gateway.parts:
-                await gateway.parts.follower.refresh()
+            if gateway.components:
+                await gateway.components.cache.refresh()
 
     def client(self, url: str, **changes: Any) -> openai.AsyncOpenAI:
         settings = {"base_url": f"{url}/v1", "api_key": self.key, "max_retries": 0} | changes
@@ -150,7 +150,7 @@ class World:
         return [contract.UsageEvent.from_json(fields["event"]) for _, fields in entries]
 
     async def event(self) -> contract.UsageEvent:
-        """The one event there must be, once everything is settled."""
+        """Wait until everything is settled and return the only event."""
         await until(self.events)
         await until(self.is_idle)
         (event,) = await self.events()
@@ -164,7 +164,7 @@ class World:
         return slots
 
     async def post(self, url: str, body: Any, key: str | None = None, **headers: str) -> tuple[int, Any, bytes]:
-        """(status, headers, body) of a chat request."""
+        """Send a chat request; returns (status, headers, body)."""
         assert self.session
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = {"authorization": f"Bearer {key or self.key}", **headers}
@@ -178,17 +178,17 @@ def chat(prompt: str = "hi", model: str = "chat", **more: Any) -> dict[str, Any]
 
 @pytest.fixture
 async def world(redis_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    made = await build(redis_url, tmp_path)
-    async with made.stack:
-        yield made
+    built = await build(redis_url, tmp_path)
+    async with built.stack:
+        yield built
 
 
 async def build(redis_url: str, folder: Path) -> World:
-    """A world with one key; whoever asks closes its stack."""
+    """Build a world with one key. The caller closes its stack."""
     stack = AsyncExitStack()
     store = redis.asyncio.Redis.from_url(redis_url, decode_responses=True)
     stack.push_async_callback(store.aclose)
-    made = World(store, folder, stack, redis_url)
-    made.session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-    await made.add_key(1)
-    return made
+    built = World(store, folder, stack, redis_url)
+    built.session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+    await built.add_key(1)
+    return built

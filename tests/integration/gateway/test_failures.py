@@ -1,4 +1,4 @@
-"""Gateways that die, a Redis that is away or comes back empty: slots are freed and nothing is lost."""
+"""Killed gateways, an unavailable Redis, a Redis without its data: slots are released and no usage is lost."""
 
 import asyncio
 import os
@@ -10,19 +10,19 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from console.machine import embedded, program
-from console.machine.embedded import free_port
+from console.machine import embedded_servers, process_spec
+from console.machine.embedded_servers import find_free_port
 from gateway import contract
 from gateway.contract import Admitted
-from gateway.spool import Settlement, Spool
-from gateway.usage import NOTHING, event_of
+from gateway.settlement_spool import Settlement, SettlementSpool
+from gateway.token_counting import NO_TOKENS, build_usage_event
 from tests.integration.gateway.conftest import World, chat, until
 
 SOON = 8.0
 
 
 async def start_process(world: World, **changes: str) -> tuple[asyncio.subprocess.Process, str]:
-    port = free_port()
+    port = find_free_port()
     environment = os.environ | {
         "REDIS_URL": world.redis_url,
         "CONSOLE_DATA_DIR": str(world.folder),
@@ -49,7 +49,7 @@ async def first_piece(world: World, url: str, prompt: str):
     return stream
 
 
-async def test_what_a_killed_gateway_left_open_is_settled_as_interrupted_by_another(world: World):
+async def test_open_requests_of_a_killed_gateway_are_settled_as_interrupted_by_another(world: World):
     deployment = await world.deployment()
     await world.replica(deployment, slots=1)
     process, url = await start_process(world)
@@ -59,7 +59,7 @@ async def test_what_a_killed_gateway_left_open_is_settled_as_interrupted_by_anot
     (dead,) = await world.store.zrange(contract.GATEWAYS, 0, -1)
     await world.store.zincrby(contract.GATEWAYS, -contract.GATEWAY_DEAD_SECONDS, dead)
     second = await world.gateway()
-    await world.gateways[0].parts.limits.reap(dead)
+    await world.gateways[0].components.slots.reap(dead)
     event = await world.event()
     assert (event.outcome, event.estimated, event.gateway_id) == ("interrupted", True, dead)
     assert event.input_tokens == 6
@@ -94,18 +94,18 @@ async def test_streams_that_outlast_the_drain_limit_end_in_an_error_event(world:
     assert event.output_tokens >= 1
 
 
-async def test_usage_that_redis_does_not_take_is_spooled_and_replayed(world: World):
-    port = free_port()
-    server = embedded.valkey(world.folder / "valkey", port, "secret")
-    valkey = program.start(server)
-    own = await world.beside(embedded.redis_url(port, "secret"))
+async def test_usage_is_spooled_and_replayed_while_redis_is_unavailable(world: World):
+    port = find_free_port()
+    server = embedded_servers.prepare_valkey(world.folder / "valkey", port, "secret")
+    valkey = process_spec.start_process(server)
+    own = await world.build_beside(embedded_servers.build_redis_url(port, "secret"))
     deployment = await own.deployment()
     await own.replica(deployment)
     url = await own.gateway()
     task = asyncio.create_task(own.post(url, chat("pause=0.5")))
 
     async def has_open():
-        return own.gateways[0].parts.ledger.open
+        return own.gateways[0].components.settlements.open_requests
 
     await until(has_open)
     valkey.kill()
@@ -118,7 +118,7 @@ async def test_usage_that_redis_does_not_take_is_spooled_and_replayed(world: Wor
     await until(has_spooled)
     status, headers, _ = await own.post(url, chat())
     assert (status, "retry-after" in headers) == (503, True)
-    valkey = program.start(server)
+    valkey = process_spec.start_process(server)
     await own.store.connection_pool.disconnect()
     try:
         event = await own.event()
@@ -136,21 +136,21 @@ async def _idle(world: World, deployment: contract.RouteRecord) -> bool:
     return await world.slots(deployment) == {}
 
 
-async def test_the_spool_of_a_process_that_is_gone_is_taken_over(world: World):
-    note = Admitted("0199aaaa-0000-7000-8000-000000000000", 1.5, "gone", "o", "o", "d", "r", "k", "u", "m", False)
-    event = event_of(note, NOTHING, outcome="completed", status=200, seconds=1, ttft_seconds=None)
-    spool = Spool(world.folder / "spool", "gone")
-    spool.append(Settlement(note, event))
+async def test_the_spool_of_an_ended_process_is_taken_over(world: World):
+    admitted = Admitted("0199aaaa-0000-7000-8000-000000000000", 1.5, "gone", "o", "o", "d", "r", "k", "u", "m", False)
+    event = build_usage_event(admitted, NO_TOKENS, outcome="completed", status=200, seconds=1, ttft_seconds=None)
+    spool = SettlementSpool(world.folder / "spool", "gone")
+    spool.append(Settlement(admitted, event))
     path = world.folder / "spool" / "gone.jsonl"
     text = path.read_text()
-    spool.done(1)
+    spool.remove_first(1)
     path.write_text(text + '{"admitted": {"cut off')
     await world.gateway()
     assert await world.event() == event
     assert not path.exists()
 
 
-async def test_a_redis_that_comes_back_empty_learns_the_open_requests_again(world: World):
+async def test_open_requests_are_restored_after_redis_lost_its_data(world: World):
     deployment = await world.deployment()
     await world.replica(deployment, slots=1)
     url = await world.gateway()
@@ -163,34 +163,36 @@ async def test_a_redis_that_comes_back_empty_learns_the_open_requests_again(worl
     replicas = await world.store.hgetall(contract.replicas_key(deployment.deployment_id))
     await world.store.flushdb()
     await world.store.hset(contract.replicas_key(deployment.deployment_id), mapping=replicas)
-    await world.gateways[0].presence.beat()
+    await world.gateways[0].heartbeat.beat()
     assert await world.slots(deployment) == before
     assert (await task)[0] == 200
     assert (await world.event()).outcome == "completed"
     assert await world.slots(deployment) == {}
 
 
-async def test_a_slot_whose_answer_got_lost_is_freed_after_two_looks(world: World):
+async def test_a_slot_whose_admission_reply_was_lost_is_released_after_two_heartbeats(world: World):
     deployment = await world.deployment()
     await world.replica(deployment)
     await world.gateway()
-    parts = world.gateways[0].parts
-    note = Admitted("", 0.0, parts.limits.gateway_id, "o", "o", deployment.deployment_id, "", "k", "u", "m", False)
-    await parts.limits.admit(note, ())
-    await parts.ledger.release_strays()
+    components = world.gateways[0].components
+    admitted = Admitted(
+        "", 0.0, components.slots.gateway_id, "o", "o", deployment.deployment_id, "", "k", "u", "m", False
+    )
+    await components.slots.admit(admitted, ())
+    await components.settlements.release_unacknowledged_slots()
     assert await world.slots(deployment) != {}
-    await parts.ledger.release_strays()
+    await components.settlements.release_unacknowledged_slots()
     assert await world.slots(deployment) == {}
     assert await world.events() == []
 
 
-async def test_the_metrics_of_a_process_are_written_for_the_common_port(world: World):
+async def test_the_metrics_of_a_process_are_written_to_the_multiprocess_folder(world: World):
     await world.replica(await world.deployment())
     folder = world.folder / "metrics"
     folder.mkdir()
     process, url = await start_process(world, PROMETHEUS_MULTIPROC_DIR=str(folder), CONSOLE_PROCESS="gateway")
     await world.post(url, chat("chunks=4", stream=True))
-    await world.post(url, chat(model="nobody's"))
+    await world.post(url, chat(model="unknown-model"))
     process.send_signal(signal.SIGTERM)
     await process.wait()
     registry = CollectorRegistry()
@@ -201,10 +203,10 @@ async def test_the_metrics_of_a_process_are_written_for_the_common_port(world: W
     assert f'console_gateway_requests_total{{{path},status="404"}} 1.0' in text
     assert 'console_gateway_tokens_total{direction="output",process="gateway"} 4.0' in text
     assert 'console_gateway_ttft_seconds_count{process="gateway"} 1.0' in text
-    assert "nobody" not in text
+    assert "unknown-model" not in text
 
 
-async def test_one_line_says_which_setting_is_wrong(tmp_path: Path):
+async def test_an_invalid_setting_is_reported_in_one_line(tmp_path: Path):
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,14 +1,14 @@
-"""Who gets a slot: maximum concurrency across gateways, the waiting line, replicas that cannot be reached."""
+"""Slots: maximum concurrency across gateways, queueing, unreachable replicas."""
 
 import asyncio
 import time
 
 import pytest
 
-from console.machine.embedded import free_port
+from console.machine.embedded_servers import find_free_port
 from gateway import contract
-from tests.integration.gateway.conftest import World, chat, held, served, until
-from tests.integration.gateway.upstream import Replica
+from tests.integration.gateway.conftest import World, chat, served, until, wait_until_queued
+from tests.integration.gateway.scripted_replica import ScriptedReplica
 
 
 async def test_two_gateways_never_exceed_the_slots_of_a_replica(world: World):
@@ -26,7 +26,7 @@ async def test_two_gateways_never_exceed_the_slots_of_a_replica(world: World):
     assert await world.slots(deployment) == {}
 
 
-async def test_load_goes_to_the_least_loaded_replica(world: World):
+async def test_requests_go_to_the_least_loaded_replica(world: World):
     deployment = await world.deployment()
     replicas = [await world.replica(deployment, slots=4) for _ in range(3)]
     url = await world.gateway()
@@ -34,7 +34,7 @@ async def test_load_goes_to_the_least_loaded_replica(world: World):
     assert [replica.most for replica in replicas] == [2, 2, 2]
 
 
-async def test_a_draining_replica_gets_nothing_new(world: World):
+async def test_a_draining_replica_gets_no_new_requests(world: World):
     deployment = await world.deployment()
     draining = await world.replica(deployment, draining=True)
     serving = await world.replica(deployment)
@@ -57,16 +57,16 @@ async def test_when_all_slots_stay_taken_the_request_is_refused_as_overloaded(wo
     assert (await world.event()).status == 200
 
 
-async def test_a_full_line_refuses_at_once(world: World):
+async def test_a_full_queue_refuses_at_once(world: World):
     await world.replica(await world.deployment(), slots=1)
     url = await world.gateway(queue_length=1)
     long = asyncio.create_task(world.post(url, chat("pause=1")))
     await until(_open(world))
     held = asyncio.create_task(world.post(url, chat()))
-    room = world.gateways[0].parts.waiting
+    queues = world.gateways[0].components.queues
 
     async def is_held():
-        return any(room.waiting(name) for name in await world.store.hkeys(contract.ROUTES))
+        return any(queues.count_waiting(name) for name in await world.store.hkeys(contract.ROUTES))
 
     await until(is_held)
     status, _, body = await world.post(url, chat())
@@ -74,21 +74,21 @@ async def test_a_full_line_refuses_at_once(world: World):
     assert [(await long)[0], (await held)[0]] == [200, 200]
 
 
-async def test_held_requests_are_answered_in_order_once_a_replica_is_ready(world: World):
+async def test_queued_requests_are_served_in_order_once_a_replica_is_ready(world: World):
     deployment = await world.deployment()
     url = await world.gateway()
-    room = world.gateways[0].parts.waiting
+    queues = world.gateways[0].components.queues
     tasks = []
     for number in range(5):
         tasks.append(asyncio.create_task(world.post(url, chat(f"number {number}"))))
 
         async def is_held(count=number + 1):
-            return room.waiting(deployment.deployment_id) == count
+            return queues.count_waiting(deployment.deployment_id) == count
 
         await until(is_held)
     replica = await world.replica(deployment, slots=1)
     assert [answer[0] for answer in await asyncio.gather(*tasks)] == [200] * 5
-    assert [one["messages"][0]["content"] for one in replica.requests] == [f"number {n}" for n in range(5)]
+    assert [request["messages"][0]["content"] for request in replica.requests] == [f"number {n}" for n in range(5)]
 
 
 async def test_when_nothing_becomes_ready_the_cold_start_times_out(world: World):
@@ -100,17 +100,17 @@ async def test_when_nothing_becomes_ready_the_cold_start_times_out(world: World)
     assert await world.events() == []
 
 
-async def test_a_caller_that_leaves_while_held_costs_nothing(world: World):
+async def test_a_client_that_disconnects_while_queued_is_not_metered(world: World):
     deployment = await world.deployment()
     url = await world.gateway()
     task = asyncio.create_task(world.post(url, chat()))
-    room = world.gateways[0].parts.waiting
+    queues = world.gateways[0].components.queues
 
     async def is_held():
-        return room.waiting(deployment.deployment_id) == 1
+        return queues.count_waiting(deployment.deployment_id) == 1
 
     async def is_empty():
-        return room.waiting(deployment.deployment_id) == 0
+        return queues.count_waiting(deployment.deployment_id) == 0
 
     await until(is_held)
     task.cancel()
@@ -121,14 +121,14 @@ async def test_a_caller_that_leaves_while_held_costs_nothing(world: World):
     assert (await world.event()).status == 200
 
 
-async def test_a_deployment_that_fails_while_requests_are_held_refuses_them(world: World):
+async def test_queued_requests_of_a_deployment_that_fails_are_refused(world: World):
     deployment = await world.deployment()
     url = await world.gateway()
     task = asyncio.create_task(world.post(url, chat()))
-    room = world.gateways[0].parts.waiting
+    queues = world.gateways[0].components.queues
 
     async def is_held():
-        return room.waiting(deployment.deployment_id) == 1
+        return queues.count_waiting(deployment.deployment_id) == 1
 
     await until(is_held)
     await world.deployment(deployment_id=deployment.deployment_id, state="failed", reason="out of memory")
@@ -138,7 +138,7 @@ async def test_a_deployment_that_fails_while_requests_are_held_refuses_them(worl
     assert b"deployment_failed" in body
 
 
-async def test_a_replica_that_cannot_be_reached_costs_nothing_and_another_answers(world: World):
+async def test_an_unreachable_replica_is_not_metered_and_another_serves_the_request(world: World):
     deployment = await world.deployment()
     dead = await world.announce(deployment, "127.0.0.1:9", slots=100)
     replica = await world.replica(deployment, slots=1)
@@ -153,7 +153,7 @@ async def test_a_replica_that_cannot_be_reached_costs_nothing_and_another_answer
     assert contract.Hint(deployment.deployment_id).to_json() in hints
 
 
-async def test_a_request_that_replicas_have_seen_is_sent_again_at_most_twice(world: World):
+async def test_a_request_that_replicas_received_is_resent_at_most_twice(world: World):
     deployment = await world.deployment()
     seen = [await _hanging_up(world, deployment) for _ in range(4)]
     url = await world.gateway()
@@ -165,7 +165,7 @@ async def test_a_request_that_replicas_have_seen_is_sent_again_at_most_twice(wor
     assert await world.slots(deployment) == {}
 
 
-async def test_a_replica_that_dies_before_its_first_byte_costs_nothing_and_another_answers(world: World):
+async def test_a_replica_that_fails_before_its_first_byte_is_not_metered_and_another_serves_the_request(world: World):
     deployment = await world.deployment()
     seen = await _hanging_up(world, deployment)
     url = await world.gateway()
@@ -183,12 +183,12 @@ async def test_a_replica_that_dies_before_its_first_byte_costs_nothing_and_anoth
     assert headers["x-request-id"] == "req_" + event.request_id.replace("-", "")
 
 
-async def test_a_request_that_no_replica_took_waits_until_one_does(world: World):
+async def test_a_request_that_no_replica_received_waits_until_one_is_reachable(world: World):
     deployment = await world.deployment()
     dead = await world.announce(deployment, "127.0.0.1:9")
     url = await world.gateway()
     task = asyncio.create_task(world.post(url, chat()))
-    await held(world, deployment, 1)
+    await wait_until_queued(world, deployment, 1)
     assert not await world.store.hexists(contract.load_key(deployment.deployment_id), contract.WAKE)
     await world.store.hdel(contract.replicas_key(deployment.deployment_id), dead.replica_id)
     replica = await world.replica(deployment)
@@ -197,7 +197,7 @@ async def test_a_request_that_no_replica_took_waits_until_one_does(world: World)
     assert (await world.event()).outcome == "completed"
 
 
-async def test_when_no_replica_can_be_reached_for_as_long_as_a_line_may_take_the_request_is_refused(world: World):
+async def test_a_request_is_refused_when_no_replica_is_reachable_within_the_queue_time(world: World):
     deployment = await world.deployment()
     await world.announce(deployment, "127.0.0.1:9")
     url = await world.gateway(queue_seconds=0.3)
@@ -207,20 +207,20 @@ async def test_when_no_replica_can_be_reached_for_as_long_as_a_line_may_take_the
     assert await world.slots(deployment) == {}
 
 
-async def test_a_replica_that_failed_once_is_asked_again_when_it_is_the_only_one(world: World):
+async def test_a_replica_that_failed_once_is_retried_when_it_is_the_only_one(world: World):
     deployment = await world.deployment()
-    port = free_port()
+    port = find_free_port()
     await world.announce(deployment, f"127.0.0.1:{port}")
     url = await world.gateway()
     task = asyncio.create_task(world.post(url, chat()))
-    await held(world, deployment, 1)
-    replica = Replica()
+    await wait_until_queued(world, deployment, 1)
+    replica = ScriptedReplica()
     await world.stack.enter_async_context(served(replica, port=port, lifespan="off", timeout_graceful_shutdown=1))
     assert (await task)[0] == 200
     assert len(replica.requests) == 1
 
 
-async def test_an_engine_that_sends_nothing_is_given_up_after_the_limit(world: World):
+async def test_an_engine_that_sends_nothing_times_out(world: World):
     await world.replica(await world.deployment())
     url = await world.gateway(upstream_seconds=0.3)
     started = time.monotonic()
@@ -231,7 +231,7 @@ async def test_an_engine_that_sends_nothing_is_given_up_after_the_limit(world: W
 
 
 @pytest.mark.parametrize(("sent", "given"), [(400, 400), (404, 404), (409, 400), (422, 422), (500, 500), (503, 503)])
-async def test_an_engines_refusal_is_put_into_our_shape_and_not_billed(world: World, sent, given):
+async def test_an_engine_error_is_normalized_and_not_metered(world: World, sent, given):
     await world.replica(await world.deployment())
     url = await world.gateway()
     status, headers, body = await world.post(url, chat(f"status={sent}", stream=True))
@@ -250,7 +250,7 @@ def _open(world: World):
 
 
 async def _hanging_up(world: World, deployment: contract.RouteRecord) -> list[bytes]:
-    """Announce a replica that reads a request and hangs up; what it has read."""
+    """Announce a replica that reads a request and closes the connection; returns the requests that it reads."""
     seen: list[bytes] = []
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,10 +1,10 @@
-"""What callers see of an answer, byte for byte, and what the ledger gets for it."""
+"""Responses byte for byte, and their usage events."""
 
 import json
 
 import pytest
 
-from tests.integration.gateway import upstream
+from tests.integration.gateway import scripted_replica
 from tests.integration.gateway.conftest import World, chat, until
 
 OPTIONS = {
@@ -18,7 +18,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("prompt", ["chunks=5", "chunks=5 crlf"], ids=["lf", "crlf"])
-async def test_a_stream_has_the_bytes_that_the_engine_sends_without_our_option(world: World, options, prompt):
+async def test_a_stream_has_the_bytes_that_the_engine_sends_for_the_clients_own_options(world: World, options, prompt):
     url = await world.gateway()
     replica = await world.replica(await world.deployment())
     more = {"stream_options": options} if options is not None else {}
@@ -26,7 +26,7 @@ async def test_a_stream_has_the_bytes_that_the_engine_sends_without_our_option(w
     native = options or {}
     if not native.get("include_usage"):
         native = {}
-    assert body == b"".join(upstream.stream(native, 5, crlf="crlf" in prompt))
+    assert body == b"".join(scripted_replica.build_stream(native, 5, crlf="crlf" in prompt))
     assert status == 200
     assert headers["content-type"] == "text/event-stream; charset=utf-8"
     assert headers["x-accel-buffering"] == "no"
@@ -37,7 +37,7 @@ async def test_a_stream_has_the_bytes_that_the_engine_sends_without_our_option(w
     assert event.ttft_seconds is not None
 
 
-async def test_a_body_without_stream_reaches_the_engine_byte_for_byte_and_is_billed_by_its_usage(world: World):
+async def test_a_body_without_stream_reaches_the_engine_byte_for_byte_and_is_metered_by_its_usage(world: World):
     url = await world.gateway()
     replica = await world.replica(await world.deployment())
     body = b'{"model":"chat",  "messages":[{"role":"user","content":"chunks=4"}],"seed":1e2,"ignore_eos":true}'
@@ -50,7 +50,7 @@ async def test_a_body_without_stream_reaches_the_engine_byte_for_byte_and_is_bil
     assert headers["x-request-id"] == "req_" + event.request_id.replace("-", "")
 
 
-async def test_the_request_id_is_a_uuid7_of_the_admission_and_never_the_callers_own(world: World):
+async def test_the_request_id_is_a_uuid7_of_the_admission_and_never_the_clients_own(world: World):
     url = await world.gateway()
     replica = await world.replica(await world.deployment())
     _, headers, _ = await world.post(url, chat(), **{"X-Request-ID": "theirs"})
@@ -65,7 +65,7 @@ async def test_the_request_id_is_a_uuid7_of_the_admission_and_never_the_callers_
     assert event.finished_at >= event.admitted_at
 
 
-async def test_a_caller_that_leaves_cancels_the_engine_and_pays_the_last_cumulative_count(world: World):
+async def test_a_client_that_disconnects_cancels_the_engine_and_is_metered_by_the_last_usage(world: World):
     url = await world.gateway()
     deployment = await world.deployment()
     replica = await world.replica(deployment)
@@ -86,7 +86,7 @@ async def test_a_caller_that_leaves_cancels_the_engine_and_pays_the_last_cumulat
     assert await world.slots(deployment) == {}
 
 
-async def test_without_any_usage_the_chunks_are_counted_and_flagged(world: World):
+async def test_without_usage_the_chunks_are_counted_as_an_estimate(world: World):
     url = await world.gateway()
     await world.replica(await world.deployment())
     await world.post(url, chat("chunks=6 silent", stream=True))
@@ -96,7 +96,7 @@ async def test_without_any_usage_the_chunks_are_counted_and_flagged(world: World
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 4])
-async def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error_event(world: World, chunks):
+async def test_an_engine_that_fails_during_a_stream_ends_it_with_an_error_event(world: World, chunks):
     url = await world.gateway()
     deployment = await world.deployment()
     replicas = [await world.replica(deployment), await world.replica(deployment)]
@@ -111,7 +111,7 @@ async def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error_event(world
     assert (event.outcome, event.output_tokens, event.estimated) == ("upstream_error", chunks, False)
 
 
-async def test_a_caller_that_reads_slowly_does_not_make_the_gateway_hold_the_answer(world: World):
+async def test_a_slow_client_does_not_make_the_gateway_buffer_the_response(world: World):
     url = await world.gateway(client_stall_seconds=0.5)
     replica = await world.replica(await world.deployment())
     assert world.session

@@ -1,8 +1,8 @@
 import pytest
 
-from accounts.roles import Right, Role, Scope, rights_of, scopes_allow
+from accounts.roles import Right, Role, Scope, get_rights, is_scope_granted
 
-WHO_MAY = [
+ROLES_BY_RIGHT = [
     (Right.READ, "viewer member admin owner"),
     (Right.CALL, "member admin owner"),
     (Right.MANAGE_OWN_KEYS, "member admin owner"),
@@ -12,19 +12,19 @@ WHO_MAY = [
 ]
 
 
-@pytest.mark.parametrize(("right", "roles"), WHO_MAY, ids=[right for right, _ in WHO_MAY])
-def test_each_right_belongs_to_these_roles(right: Right, roles: str):
-    held = {role for role in Role if right in rights_of(role, is_operator=False)}
-    assert held == {Role(name) for name in roles.split()}
+@pytest.mark.parametrize(("right", "roles"), ROLES_BY_RIGHT, ids=[right for right, _ in ROLES_BY_RIGHT])
+def test_each_right_is_granted_to_the_listed_roles(right: Right, roles: str):
+    granted = {role for role in Role if right in get_rights(role, is_operator=False)}
+    assert granted == {Role(name) for name in roles.split()}
 
 
 def test_every_right_is_in_the_table():
-    assert {right for right, _ in WHO_MAY} == set(Right)
+    assert {right for right, _ in ROLES_BY_RIGHT} == set(Right)
 
 
-def test_who_is_not_a_member_may_nothing_and_an_operator_everything():
-    assert rights_of(None, is_operator=False) == frozenset()
-    assert rights_of(None, is_operator=True) == frozenset(Right)
+def test_a_user_who_is_not_a_member_has_no_rights_and_an_operator_has_all():
+    assert get_rights(None, is_operator=False) == frozenset()
+    assert get_rights(None, is_operator=True) == frozenset(Right)
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_who_is_not_a_member_may_nothing_and_an_operator_everything():
         "inference_calls",
     ],
 )
-def test_scopes_reach_what_they_name(scopes: list[str], needed: Scope, allowed: bool):
-    assert scopes_allow(scopes, needed) is allowed
+def test_scopes_grant_what_they_name(scopes: list[str], needed: Scope, allowed: bool):
+    assert is_scope_granted(scopes, needed) is allowed

@@ -49,7 +49,7 @@ def test_a_value_that_cannot_be_used_is_one_line_that_names_its_variable(name, v
 
 def test_dotenv_reads_assignments_and_leaves_the_rest():
     text = "# a comment\nexport CONSOLE_PORT=9000\nCONSOLE_HOST='::1'\n\nno assignment\n"
-    assert env.dotenv(text) == {"CONSOLE_PORT": "9000", "CONSOLE_HOST": "::1"}
+    assert env.parse_dotenv(text) == {"CONSOLE_PORT": "9000", "CONSOLE_HOST": "::1"}
 
 
 def test_encryption_keys_come_in_either_alphabet_newest_first():

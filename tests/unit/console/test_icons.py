@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from console.pages.now import BY_STATUS
-from console.pages.timeline import LOOKS
+from console.deployments.status_banner import BY_STATUS
+from console.deployments.timeline import APPEARANCE
 from deployments.events import Kind
 from deployments.states import DeploymentStatus
 
@@ -20,8 +20,8 @@ def test_every_icon_of_a_template_is_drawn() -> None:
 
 
 def test_every_event_of_a_timeline_has_an_icon_that_is_drawn() -> None:
-    assert set(LOOKS) == set(Kind)
-    assert {icon for icon, _ in LOOKS.values()} <= DRAWN
+    assert set(APPEARANCE) == set(Kind)
+    assert {icon for icon, _ in APPEARANCE.values()} <= DRAWN
 
 
 def test_every_status_has_words_for_what_it_does_now() -> None:

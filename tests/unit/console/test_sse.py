@@ -1,6 +1,6 @@
 from collections.abc import AsyncIterator
 
-from console.live import sse
+from console.streaming import sse
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:

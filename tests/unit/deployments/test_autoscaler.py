@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from deployments.reconciler.autoscaler import Memory, Range, Rules, Seen, decide, mean
-from tests.unit.deployments.scaling import Scene
-from tests.unit.deployments.views import NOW, ago
+from deployments.reconciler.autoscaler import Memory, Range, Rules, Signals, decide, mean
+from tests.unit.deployments.autoscaler_scene import Scene
+from tests.unit.deployments.snapshots import NOW, ago
 
 RULES = Rules()
 DELAY = 300
@@ -17,7 +17,7 @@ ONE_TO_EIGHT = Range(1, 8, DELAY)
 def seen(load=0.0, current=1, **changes):
     """`load` requests in flight on `current` replicas, each with 16 slots: 11.2 are meant for each."""
     values = {"waiting": 0, "oldest_waiting_seconds": 0.0, "ready": current, "starting": 0, "epoch": "e"} | changes
-    return Seen(load=load, max_concurrency=16, current=current, **values)
+    return Signals(load=load, max_concurrency=16, current=current, **values)
 
 
 def remembered(*peaks, since=DELAY, load=0.0, epoch="e"):

@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from deployments.reconciler.autoscaler import Memory, Range, Rules, Seen, decide
-from tests.unit.deployments.scaling import Scene
-from tests.unit.deployments.views import NOW
+from deployments.reconciler.autoscaler import Memory, Range, Rules, Signals, decide
+from tests.unit.deployments.autoscaler_scene import Scene
+from tests.unit.deployments.snapshots import NOW
 
 HOUR = 3600
 WAVES = [(delay, seed) for delay in (30, 60, 300, 900) for seed in range(5)]
@@ -68,7 +68,7 @@ class Chance:
         load = None if random.random() < 0.15 else random.choice([0, 0, 0, 3, 20, 200, 3000])
         self.ready = random.randint(0, self.current)
         waited = random.choice([0.0, 0.0, 1.0, 30.0]) if load else 0.0
-        now = Seen(load, int(waited), waited, 16, self.current, self.ready, 0, str(self.epoch))
+        now = Signals(load, int(waited), waited, 16, self.current, self.ready, 0, str(self.epoch))
         decision = decide(self.scale, now, self.memory, Rules(), NOW + timedelta(seconds=self.truth + self.shift))
         self.judge(load, decision)
         self.current, self.memory = decision.replicas, Memory.from_json(decision.memory.to_json())

@@ -2,7 +2,8 @@
 
 import pytest
 
-from deployments.reconciler import deadlines, problems
+from deployments import causes
+from deployments.reconciler import deadlines
 from deployments.reconciler.snapshot import Policy
 from deployments.states import ReplicaState
 
@@ -54,17 +55,17 @@ def test_a_deadline_grows_with_the_weights(
 def test_a_missed_deadline_names_the_limit_that_was_in_force(
     state: str, weight_bytes: int, code: str, words: str
 ) -> None:
-    cause = problems.of(f"deadline:{state}", POLICY, "last words", weight_bytes)
+    cause = deadlines.explain(f"deadline:{state}", POLICY, "last words", weight_bytes)
     assert (cause.code, cause.evidence) == (code, "last words")
     assert cause.message.endswith(words)
 
 
 def test_every_cause_says_what_to_press_or_to_look_at() -> None:
     found = [
-        problems.of("unhealthy", POLICY, ""),
-        *(problems.of(f"deadline:{state}", POLICY, "", GIB) for state in BASES),
-        problems.vanished(""),
-        problems.refused("no such image"),
+        deadlines.explain("unhealthy", POLICY, ""),
+        *(deadlines.explain(f"deadline:{state}", POLICY, "", GIB) for state in BASES),
+        causes.vanished(""),
+        causes.start_refused("no such image"),
     ]
     for cause in found:
         assert cause.evidence
@@ -72,4 +73,4 @@ def test_every_cause_says_what_to_press_or_to_look_at() -> None:
 
 
 def test_every_starting_phase_has_a_deadline() -> None:
-    assert {problems.limit(ReplicaState(state), POLICY, 0) for state in BASES} == {"600 s", "3600 s"}
+    assert {deadlines.describe_limit(ReplicaState(state), POLICY, 0) for state in BASES} == {"600 s", "3600 s"}

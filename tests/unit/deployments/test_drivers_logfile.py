@@ -11,13 +11,13 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def texts(path: Path, count: int = 1000) -> list[str]:
-    return [logfile.split(line)[1] for line in logfile.last(path, count)]
+    return [logfile.split(line)[1] for line in logfile.read_last(path, count)]
 
 
 def test_every_line_gets_its_time(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path / "log", lambda: NOON)
     writer.write(b"loading\r")
-    assert [logfile.split(line) for line in logfile.last(tmp_path / "log", 5)] == [(NOON, "loading")]
+    assert [logfile.split(line) for line in logfile.read_last(tmp_path / "log", 5)] == [(NOON, "loading")]
 
 
 def test_output_comes_in_pieces_and_becomes_lines(tmp_path: Path) -> None:
@@ -28,11 +28,11 @@ def test_output_comes_in_pieces_and_becomes_lines(tmp_path: Path) -> None:
 
 def test_a_line_without_an_end_is_cut(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path / "log", lambda: NOON)
-    assert [len(line) for line in writer.feed(b"x" * (logfile.LONGEST_LINE + 1))] == [logfile.LONGEST_LINE + 1]
+    assert [len(line) for line in writer.feed(b"x" * (logfile.MAX_LINE_BYTES + 1))] == [logfile.MAX_LINE_BYTES + 1]
 
 
 def test_a_full_file_makes_room_and_its_lines_are_still_read(tmp_path: Path) -> None:
-    writer = LogWriter(tmp_path / "log", lambda: NOON, most_bytes=400)
+    writer = LogWriter(tmp_path / "log", lambda: NOON, max_bytes=400)
     for number in range(15):
         writer.write(f"line {number}".encode())
     kept = texts(tmp_path / "log")
@@ -43,7 +43,7 @@ def test_a_full_file_makes_room_and_its_lines_are_still_read(tmp_path: Path) -> 
 
 
 def test_following_goes_on_into_the_next_file(tmp_path: Path) -> None:
-    writer = LogWriter(tmp_path / "log", lambda: NOON, most_bytes=60)
+    writer = LogWriter(tmp_path / "log", lambda: NOON, max_bytes=60)
     writer.write(b"one")
     rounds = iter([False, False, True])
 
@@ -61,7 +61,7 @@ def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_not_there_has_no_lines(tmp_path: Path) -> None:
-    assert logfile.last(tmp_path / "log", 5) == []
+    assert logfile.read_last(tmp_path / "log", 5) == []
 
 
 def at(second: int) -> datetime:
@@ -83,7 +83,7 @@ def test_lines_before_a_time_are_left_out(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path / "log", lambda: at(next(seconds)))
     for text in (b"a", b"b", b"c", b"d"):
         writer.write(text)
-    since = [logfile.split(line)[1] for line in logfile.last(tmp_path / "log", 10, at(1))]
+    since = [logfile.split(line)[1] for line in logfile.read_last(tmp_path / "log", 10, at(1))]
     assert since == ["b", "c", "d"]
 
 
@@ -92,7 +92,7 @@ def test_times_never_go_back_within_a_log(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path / "log", lambda: next(clock))
     for text in (b"a", b"b", b"c"):
         writer.write(text)
-    assert [logfile.split(line) for line in logfile.last(tmp_path / "log", 5)] == [
+    assert [logfile.split(line) for line in logfile.read_last(tmp_path / "log", 5)] == [
         (at(5), "a"), (at(5), "b"), (at(6), "c"),
     ]  # fmt: skip
 

@@ -1,30 +1,40 @@
 """How engines are launched, and what their end means."""
 
-import dataclasses
 import json
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 
 from deployments import causes
 from deployments.drivers.base import ExitRecord
+from deployments.engines.base import LaunchContext
 from deployments.engines.registry import ENGINES
-from deployments.specs import FAULTS, Adapter, EngineSettings, ModelRef, RevisionSpec, SimulatorSettings
+from deployments.engines.simulator.engine import Fault, SimulatedBehaviour, SimulatorSettings
+from deployments.engines.vllm import VllmSettings
+from deployments.schema.adapter import Adapter
+from deployments.schema.engine_settings import EngineSettings
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-LLAMA = ModelRef("catalog", "llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", 16_060_522_496, 131_072)
-VLLM = RevisionSpec(LLAMA, EngineSettings("vllm", 8192), gpu_count=1)
 NAMES = ("chat", "demo/chat")
-SQL, MAIL = Adapter("sql", "demo/llama-sql-lora"), Adapter("mail", "demo/llama-mail-lora")
+REPOSITORY = "meta-llama/Llama-3.1-8B-Instruct"
+VLLM = VllmSettings(context_length=8192)
+SQL = Adapter(name="sql", repository="demo/llama-sql-lora")
+MAIL = Adapter(name="mail", repository="demo/llama-mail-lora")
 
 
-def launched(spec: RevisionSpec) -> tuple[str, ...]:
-    return ENGINES[spec.engine.name].launch(spec, NAMES, spec.gpu_count).command
+def context(gpu_count: int = 1, *adapters: Adapter) -> LaunchContext:
+    return LaunchContext(REPOSITORY, 16_060_522_496, NAMES, gpu_count, adapters)
 
 
-def simulated(**settings: object) -> RevisionSpec:
-    engine = EngineSettings("simulator", 4096, 4, simulator=SimulatorSettings(**settings))  # type: ignore[arg-type]
-    return RevisionSpec(LLAMA, engine, gpu_count=2)
+def launched(settings: EngineSettings, gpu_count: int = 1, *adapters: Adapter) -> tuple[str, ...]:
+    return ENGINES[settings.name].launch(settings, context(gpu_count, *adapters)).command
+
+
+def simulated(**behaviour: object) -> SimulatorSettings:
+    return SimulatorSettings(
+        context_length=4096, max_concurrency=4, simulator=SimulatedBehaviour.model_validate(behaviour)
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,12 +48,11 @@ def simulated(**settings: object) -> RevisionSpec:
         pytest.param({"prefix_caching": False}, 1, ("--no-enable-prefix-caching",), id="prefix caching off"),
         pytest.param({}, 1, ("--served-model-name", "chat", "demo/chat"), id="every name is served"),
         pytest.param({}, 1, ("--host", "127.0.0.1", "--port", "{port}"), id="the driver chooses the port"),
-        pytest.param({}, 1, ("vllm", "serve", LLAMA.repository), id="the model's repository"),
+        pytest.param({}, 1, ("vllm", "serve", REPOSITORY), id="the model's repository"),
     ],
 )
 def test_vllm_gets_a_flag_for_each_setting(engine: dict[str, object], gpu_count: int, flags: tuple[str, ...]) -> None:
-    settings = dataclasses.replace(VLLM.engine, **engine)  # type: ignore[arg-type]
-    command = launched(RevisionSpec(LLAMA, settings, gpu_count))
+    command = launched(VLLM.model_copy(update=engine), gpu_count)
     places = range(len(command) - len(flags) + 1)
     assert any(command[place : place + len(flags)] == flags for place in places)
 
@@ -52,9 +61,9 @@ def test_vllm_is_given_nothing_else() -> None:
     flags = [part for part in launched(VLLM) if part.startswith("--")]
     assert flags == [
         "--served-model-name",
+        "--tensor-parallel-size",
         "--max-model-len",
         "--max-num-seqs",
-        "--tensor-parallel-size",
         "--enable-prefix-caching",
         "--host",
         "--port",
@@ -69,9 +78,9 @@ def after(command: tuple[str, ...], flag: str) -> tuple[str, ...]:
 
 
 def test_vllm_serves_each_adapter_under_each_public_name() -> None:
-    command = launched(dataclasses.replace(VLLM, adapters=(SQL, MAIL)))
+    command = launched(VLLM, 1, SQL, MAIL)
     assert "--enable-lora" in command
-    assert [json.loads(one) for one in after(command, "--lora-modules")] == [
+    assert [json.loads(module) for module in after(command, "--lora-modules")] == [
         {"name": "chat:sql", "path": "demo/llama-sql-lora", "base_model_name": "chat"},
         {"name": "chat:mail", "path": "demo/llama-mail-lora", "base_model_name": "chat"},
         {"name": "demo/chat:sql", "path": "demo/llama-sql-lora", "base_model_name": "demo/chat"},
@@ -81,53 +90,49 @@ def test_vllm_serves_each_adapter_under_each_public_name() -> None:
 
 @pytest.mark.parametrize(("adapters", "at_once", "kept"), [(1, "2", "2"), (4, "8", "8"), (20, "8", "40")])
 def test_vllm_keeps_every_adapter_and_sets_gpu_memory_aside_for_a_few(adapters: int, at_once: str, kept: str) -> None:
-    many = tuple(Adapter(f"a{number}", "demo/lora") for number in range(adapters))
-    command = launched(dataclasses.replace(VLLM, adapters=many))
+    many = tuple(Adapter(name=f"a{number}", repository="demo/lora") for number in range(adapters))
+    command = launched(VLLM, 1, *many)
     assert after(command, "--max-loras") == (at_once,)
     assert after(command, "--max-cpu-loras") == (kept,)
     assert after(command, "--max-lora-rank") == ("64",)
 
 
 def test_a_pinned_adapter_is_never_silently_another_one() -> None:
-    pinned = dataclasses.replace(SQL, revision="v2")
-    command = launched(dataclasses.replace(VLLM, adapters=(pinned,)))
+    command = launched(VLLM, 1, SQL.model_copy(update={"revision": "v2"}))
     assert json.loads(after(command, "--lora-modules")[0])["path"] == "demo/llama-sql-lora@v2"
 
 
 def test_vllm_is_probed_at_its_health_path_and_runs_from_an_image() -> None:
-    launch = ENGINES["vllm"].launch(VLLM, NAMES, 1)
+    launch = ENGINES["vllm"].launch(VLLM, context())
     assert (launch.health_path, launch.metrics_path, launch.download) == ("/health", "/metrics", None)
     assert launch.image.startswith("vllm/vllm-openai:v")
     assert launch.environment["VLLM_NO_USAGE_STATS"] == "1"
 
 
 def test_the_simulator_serves_every_name_at_the_asked_pace() -> None:
-    command = launched(simulated(ttft_ms=5.0, itl_ms=0.5, initialize_seconds=0.0))
+    command = launched(simulated(ttft_ms=5.0, itl_ms=0.5, initialize_seconds=0.0), 2)
     assert command[command.index("serve") + 1 :] == (
-        *("--port", "{port}", "--model", LLAMA.repository, "--served-name", "chat", "--served-name", "demo/chat"),
+        *("--port", "{port}", "--model", REPOSITORY, "--gpu-count", "2"),
+        *("--served-name", "chat", "--served-name", "demo/chat"),
+        *("--max-model-len", "4096", "--max-concurrency", "4"),
         *("--initialize-seconds", "0", "--ttft-ms", "5", "--itl-ms", "0.5"),
-        *("--max-model-len", "4096", "--max-concurrency", "4", "--gpu-count", "2"),
     )
 
 
 def test_the_simulator_is_told_of_adapters_as_vllm_is() -> None:
-    spec = simulated()
-    adapted = launched(dataclasses.replace(spec, adapters=(SQL,)))
-    assert after(adapted, "--lora-modules") == after(
-        launched(dataclasses.replace(VLLM, adapters=(SQL,))), "--lora-modules"
-    )
-    assert "--lora-modules" not in launched(spec)
+    assert after(launched(simulated(), 1, SQL), "--lora-modules") == after(launched(VLLM, 1, SQL), "--lora-modules")
+    assert "--lora-modules" not in launched(simulated())
 
 
 def test_the_simulator_downloads_as_many_bytes_as_the_model_has() -> None:
-    download = ENGINES["simulator"].launch(simulated(download_seconds=1.5), NAMES, 1).download
+    download = ENGINES["simulator"].launch(simulated(download_seconds=1.5), context()).download
     assert download is not None
     assert download[-5:] == ("download", "--total", "16060522496", "--seconds", "1.5")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", get_args(Fault))
 def test_a_fault_is_handed_to_the_step_that_fails(fault: str) -> None:
-    launch = ENGINES["simulator"].launch(simulated(fail=fault), NAMES, 1)
+    launch = ENGINES["simulator"].launch(simulated(fail=fault), context())
     assert launch.download is not None
     assert ("--fail" in launch.download) == (fault == "download")
     assert launch.command[-2:] == ("--fail", fault) or fault == "download"
@@ -184,7 +189,7 @@ def test_memory_that_the_provider_saw_run_out_needs_no_line_in_the_log() -> None
     ],
 )
 def test_exit_codes_are_said_in_words(code: int | None, words: str) -> None:
-    assert causes.how_it_ended(code) == words
+    assert causes.describe_exit(code) == words
 
 
 def test_evidence_is_short() -> None:

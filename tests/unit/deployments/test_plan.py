@@ -5,11 +5,21 @@ from dataclasses import replace
 import pytest
 
 from deployments.reconciler.actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
-from deployments.reconciler.fate import UNWATCHED
 from deployments.reconciler.plan import conclude, plan
+from deployments.reconciler.replica_policy import ENDED_UNOBSERVED
 from deployments.reconciler.snapshot import Listing
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
-from tests.unit.deployments.views import NOW, POLICY, a_deployment, a_load, a_replica, a_snapshot, ago, an_exit, seen
+from tests.unit.deployments.snapshots import (
+    NOW,
+    POLICY,
+    a_deployment,
+    a_load,
+    a_replica,
+    a_snapshot,
+    ago,
+    an_exit,
+    seen,
+)
 
 R = ReplicaState
 ENDING = a_deployment(terminate_requested_at=ago(1))
@@ -31,7 +41,7 @@ def a_failure(id, ended, **changes):
 @pytest.mark.parametrize(("desired", "running", "missing"), [(1, 0, 1), (3, 1, 2), (2, 2, 0)])
 def test_starts_what_is_missing(desired, running, missing):
     replicas = [a_replica(str(number), R.READY) for number in range(running)]
-    observed = tuple(seen(one.id, R.READY) for one in replicas)
+    observed = tuple(seen(replica.id, R.READY) for replica in replicas)
     snapshot = a_snapshot(*replicas, observed=observed, deployment=a_deployment(desired_replicas=desired))
     assert acts(snapshot) == ([Start(missing)] if missing else [])
 
@@ -42,7 +52,7 @@ def test_a_surplus_goes_the_least_far_on_first():
         a_replica("new", R.READY, created_at=ago(60)),
         a_replica("starting", R.DOWNLOADING_MODEL),
     ]
-    observed = tuple(seen(one.id, one.state) for one in replicas)
+    observed = tuple(seen(replica.id, replica.state) for replica in replicas)
     assert acts(a_snapshot(*replicas, observed=observed)) == [Stop("starting", "surplus"), Drain("new")]
 
 
@@ -252,7 +262,7 @@ AWAY = a_deployment(observed_at=ago(15 * 3600))
 def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed):
     snapshot = a_snapshot(a_replica("a", R.READY, last_seen_at=ago(50_010)), observed=observed, deployment=AWAY)
     end, start = acts(snapshot)
-    assert (end.crashed, end.reason, start) == (False, UNWATCHED, Start(1))
+    assert (end.crashed, end.reason, start) == (False, ENDED_UNOBSERVED, Start(1))
     assert end.at == (observed[0].exited.at if observed else ago(20))
 
 

@@ -5,11 +5,11 @@ from random import Random
 import pytest
 
 from deployments.reconciler.actions import Drain, Resume, RollBack, Start, Stop
-from deployments.reconciler.rollout import Steps, steps
+from deployments.reconciler.rollout import Steps, plan_steps
 from deployments.reconciler.snapshot import PoolView
 from deployments.states import ReplicaState
-from tests.unit.deployments.views import a_deployment, a_load, a_replica, a_snapshot, ago, seen
-from tests.unit.deployments.virtual import World
+from tests.unit.deployments.simulation import World
+from tests.unit.deployments.snapshots import a_deployment, a_load, a_replica, a_snapshot, ago, seen
 
 R = ReplicaState
 FULL, ROOM = PoolView("H100", 4, 0), PoolView("H100", 8, 4)
@@ -29,8 +29,8 @@ def unsettled(id):
 
 def decided(replicas, wanted, pool=ROOM, gpu_count=1, **changes):
     deployment = a_deployment(spec_hash="v2", desired_replicas=wanted, gpu_count=gpu_count)
-    observed = tuple(seen(one.id, R.READY) for one in replicas)
-    return steps(
+    observed = tuple(seen(replica.id, R.READY) for replica in replicas)
+    return plan_steps(
         a_snapshot(*replicas, observed=observed, deployment=deployment, pool=pool, **changes), replicas, wanted
     )
 
@@ -132,13 +132,13 @@ def roll(world, seconds=120, look=lambda: None):
 
 
 def serving(world):
-    return [one for one in world.live if one.state is R.READY and one.serving]
+    return [replica for replica in world.live if replica.state is R.READY and replica.serving]
 
 
 def a_world(replicas, gpus, **changes):
     world = World(gpus=gpus, desired_replicas=replicas, spec_hash="v1", **changes)
     for number in range(replicas):
-        world.run_one(f"o{number}")
+        world.add_ready_replica(f"o{number}")
     world._set(spec_hash="v2", good_revision_id="v1")
     return world
 
@@ -151,7 +151,7 @@ def test_it_ends_with_the_new_and_never_serves_with_fewer_than_it_can(replicas, 
     least = []
     roll(world, 40 + 12 * replicas, look=lambda: least.append(len(serving(world))))
     assert min(least) == replicas - (spare == 0)
-    assert [one.spec_hash for one in serving(world)] == ["v2"] * replicas
+    assert [replica.spec_hash for replica in serving(world)] == ["v2"] * replicas
     assert len(world.live) == replicas
 
 
@@ -160,7 +160,7 @@ def test_two_edits_in_a_row_converge_on_the_last():
     roll(world, 7)
     world._set(spec_hash="v3")
     roll(world, 90)
-    assert [one.spec_hash for one in world.live] == ["v3"] * 4
+    assert [replica.spec_hash for replica in world.live] == ["v3"] * 4
 
 
 def test_an_edit_that_is_taken_back_restarts_nothing_that_still_runs():
@@ -168,7 +168,7 @@ def test_an_edit_that_is_taken_back_restarts_nothing_that_still_runs():
     roll(world, 3)
     world._set(spec_hash="v1")
     roll(world, 20)
-    assert sorted(one.id for one in world.live) == ["o0", "o1", "o2"]
+    assert sorted(replica.id for replica in world.live) == ["o0", "o1", "o2"]
 
 
 @pytest.mark.parametrize("spare", [0, 1])
@@ -180,14 +180,14 @@ def test_a_revision_that_fails_is_rolled_back_and_costs_one_old_replica_at_most(
 
     def fail_the_new():
         least.append(len(serving(world)))
-        for one in world.of("v2", *set(R) - {R.STOPPED, R.FAILED}):
-            if world.second - world.engines.get(one.id, world.second) >= lives and one.id not in world.killed:
-                world.crash(one.id)
+        for replica in world.live_with("v2", *set(R) - {R.STOPPED, R.FAILED}):
+            if world.second - world.engines.get(replica.id, world.second) >= lives and replica.id not in world.killed:
+                world.crash(replica.id)
 
     roll(world, 90, look=fail_the_new)
     assert RollBack("v1", 3) in world.log
     assert world.deployment.failed_at is None
-    assert [one.spec_hash for one in serving(world)] == ["v1"] * replicas
+    assert [replica.spec_hash for replica in serving(world)] == ["v1"] * replicas
     old_serving = replicas - (spare == 0)
     assert min(least) >= old_serving
 
@@ -213,7 +213,9 @@ def test_edits_scaling_crashes_and_requests_in_any_order_lose_nothing_and_conver
             elif change < 0.1:
                 wanted = random.randint(1, 5)
                 world._set(desired_replicas=wanted, min_replicas=wanted, max_replicas=wanted)
-            elif change < 0.13 and (serves := [one.id for one in serving(world) if one.id not in world.killed]):
+            elif change < 0.13 and (
+                serves := [replica.id for replica in serving(world) if replica.id not in world.killed]
+            ):
                 crashed.update(world.counters.slots.get(serves[0], ()))
                 world.crash(serves[0])
             world.second += random.choice([0.5, 1.0])
@@ -223,7 +225,7 @@ def test_edits_scaling_crashes_and_requests_in_any_order_lose_nothing_and_conver
         roll(world, world.second + 120)
         assert world.lost == []
         assert not [reason for _, reason in world.stopped if reason == "drain_limit"]
-        assert [one.spec_hash for one in serving(world)] == [
+        assert [replica.spec_hash for replica in serving(world)] == [
             world.deployment.spec_hash
         ] * world.deployment.desired_replicas
 

@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.engines.simulator import embeddings
-from deployments.engines.simulator.bodies import Refused
+from deployments.engines.simulator.request_json import RequestError
 
 NAMES = ("chat", "demo/chat", "chat:sql")
 
 
-def asked(**data: Any) -> embeddings.Asked:
-    return embeddings.read(json.dumps(data).encode(), served_names=NAMES, max_model_len=10)
+def request(**data: Any) -> embeddings.EmbeddingRequest:
+    return embeddings.parse(json.dumps(data).encode(), served_names=NAMES, max_model_len=10)
 
 
 def answered(**data: Any) -> dict[str, Any]:
-    one = asked(**data)
-    rows = [embeddings.row(one, index) for index in range(len(one.inputs))]
-    body: dict[str, Any] = json.loads(embeddings.body(one, "embd-1", 5, rows))
+    embedding = request(**data)
+    rows = [embeddings.row(embedding, index) for index in range(len(embedding.inputs))]
+    body: dict[str, Any] = json.loads(embeddings.body(embedding, "embd-1", 5, rows))
     return body
 
 
@@ -52,7 +52,7 @@ def test_anybody_can_recompute_a_vector(data: dict[str, Any], hashed: str) -> No
 
 @given(st.text(max_size=40), st.integers(min_value=1, max_value=300))
 def test_a_vector_has_the_asked_dimensions_and_length_one(text: str, dimensions: int) -> None:
-    vector = struct.unpack(f"<{dimensions}f", embeddings.packed(text, dimensions=dimensions))
+    vector = struct.unpack(f"<{dimensions}f", embeddings.compute_vector(text, dimensions=dimensions))
     assert math.hypot(*vector) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -93,6 +93,6 @@ def test_inputs_are_counted_by_the_token_rule(given_input: object, rows: int, to
     ],
 )
 def test_what_cannot_be_embedded_is_refused_in_the_engines_words(data: dict[str, Any], status: int) -> None:
-    with pytest.raises(Refused) as refused:
-        asked(**data)
+    with pytest.raises(RequestError) as refused:
+        request(**data)
     assert (refused.value.status, refused.value.body["error"]["code"]) == (status, status)

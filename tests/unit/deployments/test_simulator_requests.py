@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from deployments.engines.simulator import tokens
-from deployments.engines.simulator.answers import Answer
-from deployments.engines.simulator.requests import Refused, Wanted, read
+from deployments.engines.simulator.generation_requests import GenerationRequest, RequestError, parse
+from deployments.engines.simulator.responses import Response
 
 CHAT: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
 TEXT: dict[str, Any] = {"model": "chat", "prompt": "hi"}
 
 
-def wanted(data: object, *, chat: bool = True, max_model_len: int = 1000) -> Wanted:
-    return read(json.dumps(data).encode(), chat=chat, served_names=("chat", "demo/chat"), max_model_len=max_model_len)
+def request(data: object, *, chat: bool = True, max_model_len: int = 1000) -> GenerationRequest:
+    return parse(json.dumps(data).encode(), chat=chat, served_names=("chat", "demo/chat"), max_model_len=max_model_len)
 
 
 @pytest.mark.parametrize(
@@ -28,16 +28,16 @@ def wanted(data: object, *, chat: bool = True, max_model_len: int = 1000) -> Wan
     ],
 )
 def test_it_generates_exactly_what_was_asked(more: dict[str, Any], max_tokens: int) -> None:
-    assert wanted(CHAT | more).max_tokens == max_tokens
+    assert request(CHAT | more).max_tokens == max_tokens
 
 
 def test_the_default_is_cut_to_the_room_that_is_left() -> None:
-    assert wanted(CHAT, max_model_len=20).max_tokens == 13
+    assert request(CHAT, max_model_len=20).max_tokens == 13
 
 
 def test_prompts_are_counted_together_and_choices_multiplied() -> None:
-    one = wanted({"prompt": ["abcd", [1, 2, 3]], "n": 2}, chat=False)
-    assert (one.prompt_tokens, one.choices, one.model) == (4, 4, "chat")
+    completion = request({"prompt": ["abcd", [1, 2, 3]], "n": 2}, chat=False)
+    assert (completion.prompt_tokens, completion.choices, completion.model) == (4, 4, "chat")
 
 
 @pytest.mark.parametrize(
@@ -61,15 +61,15 @@ def test_prompts_are_counted_together_and_choices_multiplied() -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused_in_the_engines_words(data: object, chat: bool, status: int, kind: str) -> None:
-    with pytest.raises(Refused) as refused:
-        wanted(data, chat=chat)
+    with pytest.raises(RequestError) as refused:
+        request(data, chat=chat)
     error = refused.value.body["error"]
     assert (refused.value.status, error["type"], error["code"]) == (status, kind, status)
 
 
 def test_malformed_json_is_refused() -> None:
-    with pytest.raises(Refused):
-        read(b"{", chat=True, served_names=("chat",), max_model_len=10)
+    with pytest.raises(RequestError):
+        parse(b"{", chat=True, served_names=("chat",), max_model_len=10)
 
 
 def parsed(event: bytes) -> dict[str, Any]:
@@ -78,11 +78,11 @@ def parsed(event: bytes) -> dict[str, Any]:
 
 
 def test_the_first_chunk_carries_the_role_and_the_last_the_reason() -> None:
-    answer = Answer(wanted(CHAT | {"max_tokens": 2, "stream": True}), "chatcmpl-1", 5)
-    first, last = parsed(answer.chunk(0, 0, 1)), parsed(answer.chunk(1, 0, 2))
+    response = Response(request(CHAT | {"max_tokens": 2, "stream": True}), "chatcmpl-1", 5)
+    first, last = parsed(response.chunk(0, 0, 1)), parsed(response.chunk(1, 0, 2))
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "Simu"}
     assert last["choices"][0]["delta"] == {"content": "late"}
-    assert [one["choices"][0]["finish_reason"] for one in (first, last)] == [None, "length"]
+    assert [item["choices"][0]["finish_reason"] for item in (first, last)] == [None, "length"]
     assert "usage" not in first | last
 
 
@@ -98,40 +98,40 @@ def test_the_first_chunk_carries_the_role_and_the_last_the_reason() -> None:
     ],
 )
 def test_usage_is_told_as_the_options_say(options: dict[str, bool], usage: dict[str, int] | None) -> None:
-    answer = Answer(wanted(CHAT | {"stream": True, "stream_options": options}), "chatcmpl-1", 5)
-    assert parsed(answer.chunk(2, 0, 3))["usage"] == usage
-    end = parsed(answer.usage_chunk(64))
+    response = Response(request(CHAT | {"stream": True, "stream_options": options}), "chatcmpl-1", 5)
+    assert parsed(response.chunk(2, 0, 3))["usage"] == usage
+    end = parsed(response.usage_chunk(64))
     assert end["choices"] == []
     assert end["usage"] == {"prompt_tokens": 7, "total_tokens": 71, "completion_tokens": 64}
 
 
 def test_a_chunk_in_the_middle_is_that_of_its_place() -> None:
-    answer = Answer(wanted(CHAT | {"max_tokens": 40, "stream": True, "n": 2}), "chatcmpl-1", 5)
+    response = Response(request(CHAT | {"max_tokens": 40, "stream": True, "n": 2}), "chatcmpl-1", 5)
     for place, index in ((1, 0), (2, 1), (17, 0), (38, 1)):
-        (choice,) = parsed(answer.chunk(place, index, 9))["choices"]
+        (choice,) = parsed(response.chunk(place, index, 9))["choices"]
         assert choice == {
             "index": index,
-            "delta": {"content": tokens.piece(place)},
+            "delta": {"content": tokens.token_text(place)},
             "logprobs": None,
             "finish_reason": None,
         }
 
 
 def test_an_adapter_answers_by_its_own_name() -> None:
-    asked = read(
+    completion = parse(
         json.dumps(TEXT | {"model": "chat:sql", "max_tokens": 12}).encode(),
         chat=False,
         served_names=("chat", "chat:sql"),
         max_model_len=100,
     )
-    body = json.loads(Answer(asked, "cmpl-1", 5).body())
-    assert (asked.adapter, body["model"]) == ("sql", "chat:sql")
-    assert body["choices"][0]["text"] == tokens.answer(12, "sql")
+    body = json.loads(Response(completion, "cmpl-1", 5).body())
+    assert (completion.adapter, body["model"]) == ("sql", "chat:sql")
+    assert body["choices"][0]["text"] == tokens.generate(12, "sql")
     assert body["choices"][0]["text"].startswith("Simulated answer of adapter sql ")
 
 
 def test_a_whole_answer_has_every_choice_and_counts_them_together() -> None:
-    body = json.loads(Answer(wanted(TEXT | {"n": 3, "max_tokens": 4}, chat=False), "cmpl-1", 5).body())
-    assert [choice["text"] for choice in body["choices"]] == [tokens.answer(4)] * 3
+    body = json.loads(Response(request(TEXT | {"n": 3, "max_tokens": 4}, chat=False), "cmpl-1", 5).body())
+    assert [choice["text"] for choice in body["choices"]] == [tokens.generate(4)] * 3
     assert body["usage"] == {"prompt_tokens": 1, "total_tokens": 13, "completion_tokens": 12}
     assert body["system_fingerprint"] == "simulated"

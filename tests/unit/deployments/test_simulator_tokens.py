@@ -46,8 +46,8 @@ def test_token_ids_count_as_they_are() -> None:
 
 @given(st.integers(min_value=1, max_value=500))
 def test_an_answer_of_n_tokens_counts_as_n(length: int) -> None:
-    assert tokens.count(tokens.answer(length)) == length
-    assert tokens.answer(length).startswith("Simulated answer"[: 4 * length])
+    assert tokens.count(tokens.generate(length)) == length
+    assert tokens.generate(length).startswith("Simulated answer"[: 4 * length])
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_an_answer_of_n_tokens_counts_as_n(length: int) -> None:
     ],
 )
 def test_an_adapter_says_its_name_and_counts_like_any_text(adapter: str, text: str) -> None:
-    said = tokens.answer(15, adapter)
+    said = tokens.generate(15, adapter)
     assert said == text[:60]
-    assert [tokens.count(tokens.answer(length, adapter)) for length in range(1, 40)] == list(range(1, 40))
+    assert [tokens.count(tokens.generate(length, adapter)) for length in range(1, 40)] == list(range(1, 40))
 
 
 def test_every_piece_is_four_ascii_characters() -> None:

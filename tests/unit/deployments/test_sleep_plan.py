@@ -8,8 +8,8 @@ import pytest
 from deployments.reconciler.actions import FallAsleep, Wake
 from deployments.reconciler.plan import plan
 from deployments.states import ReplicaState
-from tests.unit.deployments.views import a_deployment, a_load, a_replica, a_snapshot, ago, seen
-from tests.unit.deployments.virtual import World
+from tests.unit.deployments.simulation import World
+from tests.unit.deployments.snapshots import a_deployment, a_load, a_replica, a_snapshot, ago, seen
 
 R = ReplicaState
 IDLE = {"epoch": "e1", "since": round(ago(900).timestamp() * 1000), "samples": [], "peaks": []}
@@ -21,7 +21,7 @@ def a_range(**changes):
 
 
 def proposals(deployment, load, *replicas):
-    observed = tuple(seen(one.id, one.state) for one in replicas)
+    observed = tuple(seen(replica.id, replica.state) for replica in replicas)
     snapshot = a_snapshot(*replicas, observed=observed, deployment=deployment, load=load)
     return [action for action in plan(snapshot) if isinstance(action, FallAsleep | Wake)]
 
@@ -145,7 +145,7 @@ def interleave(random: Random) -> tuple[World, Gateway]:
     world = World(
         min_replicas=0, max_replicas=2, sleep_after_seconds=4.0, scale_down_delay_seconds=4.0, start_seconds=1.0
     )
-    world.run_one("first")
+    world.add_ready_replica("first")
     gateway = Gateway(world, random)
     world.whole_pass()
     world.second = random.uniform(2.5, 4.5)
@@ -168,8 +168,8 @@ def test_a_hundred_interleavings_of_requests_and_sleep_lose_none(seed):
         assert world.lost == []
         assert world.counters.answered == set(range(1, gateway.requests + 1))
         assert not [reason for _, reason in world.stopped if reason not in ("drained", "")]
-        wakes = sum(isinstance(one, Wake) for one in world.log)
+        wakes = sum(isinstance(action, Wake) for action in world.log)
         slept, woken = slept + bool(world.stopped), woken + bool(wakes)
-        raced += sum(isinstance(one, FallAsleep) for one in world.log) > wakes + 1
+        raced += sum(isinstance(action, FallAsleep) for action in world.log) > wakes + 1
     assert min(slept, woken) > 30
     assert raced > 5, "requests came between the proposal and the flip too"

@@ -6,7 +6,7 @@ import pytest
 
 from deployments.reconciler.status import derive
 from deployments.states import DeploymentStatus, ReplicaState
-from tests.unit.deployments.views import NOW, a_deployment, a_replica
+from tests.unit.deployments.snapshots import NOW, a_deployment, a_replica
 
 R, S = ReplicaState, DeploymentStatus
 LIVES = [

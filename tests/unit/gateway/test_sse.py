@@ -1,13 +1,10 @@
-"""Events cut out of a byte stream at any boundary, and read without changing what is not ours."""
-
-import json
+"""Splitting of byte streams into events, and stripping of usage."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import splice
-from gateway.sse import EventTooLong, Splitter, Wish, data_of, read
+from gateway.sse import EventSplitter, EventTooLong, StreamOptions, extract_data, parse_event
 
 STREAMS = {
     "lf": b'data: {"a":1}\n\n: comment\n\ndata: [DONE]\n\n',
@@ -18,25 +15,25 @@ STREAMS = {
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
 def test_events_are_the_same_wherever_the_bytes_are_cut(stream):
-    whole = Splitter().feed(stream)
+    whole = EventSplitter().feed(stream)
     assert len(whole) == 3
     assert b"".join(whole) == stream
     for cut in range(len(stream) + 1):
-        splitter = Splitter()
+        splitter = EventSplitter()
         assert splitter.feed(stream[:cut]) + splitter.feed(stream[cut:]) == whole, cut
-    splitter = Splitter()
+    splitter = EventSplitter()
     assert [event for place in range(len(stream)) for event in splitter.feed(stream[place : place + 1])] == whole
 
 
 @given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\r", b"\n", b"\r\n", b"\n\n", b"data: x"])))
 def test_no_byte_is_lost_or_added(pieces):
-    splitter = Splitter()
+    splitter = EventSplitter()
     events = [event for piece in pieces for event in splitter.feed(piece)]
-    assert b"".join(events) + splitter.rest() == b"".join(pieces)
+    assert b"".join(events) + splitter.take_remainder() == b"".join(pieces)
 
 
-def test_an_event_that_never_ends_is_given_up():
-    splitter = Splitter(limit=100)
+def test_an_event_that_never_ends_is_refused():
+    splitter = EventSplitter(limit=100)
     splitter.feed(b"data: " + b"x" * 90)
     with pytest.raises(EventTooLong):
         splitter.feed(b"x" * 10)
@@ -54,13 +51,17 @@ DATA = {
 
 @pytest.mark.parametrize(("event", "data"), DATA.values(), ids=DATA.keys())
 def test_the_data_of_an_event(event, data):
-    assert data_of(event) == data
+    assert extract_data(event) == data
 
 
-NONE, USAGE, ALL = Wish(), Wish(include_usage=True), Wish(include_usage=True, continuous_usage_stats=True)
+NONE, USAGE, ALL = (
+    StreamOptions(),
+    StreamOptions(include_usage=True),
+    StreamOptions(include_usage=True, continuous_usage_stats=True),
+)
 CHUNK = b'data: {"choices": [{"delta": {"content": "\xc3\xa9\xff"}}], "usage": {"prompt_tokens": 3}}\n\n'
 ONLY = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":9}}\n\n'
-SHOWN = {
+CLIENT_BYTES = {
     "usage cut out": (CHUNK, NONE, b'data: {"choices": [{"delta": {"content": "\xc3\xa9\xff"}}]}\n\n'),
     "usage made null": (CHUNK, USAGE, CHUNK.replace(b'{"prompt_tokens": 3}', b"null")),
     "usage kept": (CHUNK, ALL, CHUNK),
@@ -77,33 +78,14 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize(("event", "wish", "shown"), SHOWN.values(), ids=SHOWN.keys())
-def test_what_the_caller_is_shown(event, wish, shown):
-    assert read(event, wish).shown == shown
+@pytest.mark.parametrize(("event", "options", "client_bytes"), CLIENT_BYTES.values(), ids=CLIENT_BYTES.keys())
+def test_usage_that_the_client_did_not_request_is_stripped(event, options, client_bytes):
+    assert parse_event(event, options).client_bytes == client_bytes
 
 
-def test_what_an_event_tells():
-    assert read(ONLY, NONE).usage == {"prompt_tokens": 3, "completion_tokens": 9}
-    assert read(CHUNK, NONE).pieces == 1
-    assert read(b"data: [DONE]\n\n", NONE).is_done
-    assert read(b'data: {"error": {"message": "x"}}\n\n', NONE).is_error
-    assert read(b"data: " + b"[" * 100_000 + b"\n\n", NONE).usage is None
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-OBJECTS = st.dictionaries(st.sampled_from(["a", "usage", "é", "b c", '"']) | st.text(max_size=3), VALUES, max_size=5)
-
-
-@given(OBJECTS, st.sampled_from([None, 2]), st.booleans())
-def test_cutting_a_member_equals_parsing_and_deleting_it(fields, indent, ascii_only):
-    text = json.dumps(fields, indent=indent, ensure_ascii=ascii_only)
-    expected = {name: value for name, value in fields.items() if name != "usage"}
-    cut = splice.cut(text, "usage")
-    assert json.loads(cut) == expected
-    assert list(json.loads(splice.insert(cut, "usage", [1]))) == ["usage", *expected]
-    assert json.loads(splice.clear(text, "usage")) == {**fields, **({"usage": None} if "usage" in fields else {})}
-    assert "usage" in fields or cut == text
+def test_parsing_an_event():
+    assert parse_event(ONLY, NONE).usage == {"prompt_tokens": 3, "completion_tokens": 9}
+    assert parse_event(CHUNK, NONE).output_chunks == 1
+    assert parse_event(b"data: [DONE]\n\n", NONE).is_done
+    assert parse_event(b'data: {"error": {"message": "x"}}\n\n', NONE).is_error
+    assert parse_event(b"data: " + b"[" * 100_000 + b"\n\n", NONE).usage is None

@@ -1,0 +1,65 @@
+"""The JSON of a request, strictly: its size, its media type, its form."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest
+from ninja.parser import Parser
+
+from console.api.problems import Problem, invalid
+from deployments.schema.errors import FieldError
+
+MOST_BYTES = 2**20
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+
+
+class StrictParser(Parser):
+    """Reads the bodies that handlers declare as pydantic models."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        return read(request)
+
+
+def read(request: HttpRequest) -> Any:
+    """The parsed body. Raises a 400 for what is not JSON, a 415, and what Django raises for a body that is too big
+    or cut off."""
+    raw = request.body
+    if len(raw) > MOST_BYTES:
+        raise RequestDataTooBig
+    if not raw:
+        raise Problem("malformed", "The body is empty; send a JSON object.")
+    accepted = (JSON, MERGE_PATCH) if request.method == "PATCH" else (JSON,)
+    if request.content_type not in accepted:
+        detail = f"Send the body as JSON, with Content-Type: {' or '.join(accepted)}."
+        raise Problem("unsupported-media-type", detail)
+    try:
+        return json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Problem("malformed", f"The body is not JSON: {_reason(error)}.") from None
+
+
+def read_object(request: HttpRequest) -> Mapping[str, Any]:
+    """The same of a JSON object. Raises a 422 for another value."""
+    body = read(request)
+    if not isinstance(body, dict):
+        raise invalid([FieldError("", "wrong_type", "Send a JSON object here.")])
+    return body
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return f"{error.msg} at line {error.lineno}, column {error.colno}"
+        case UnicodeDecodeError():
+            return f"byte {error.start} is not UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return "a number in it cannot be read"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(name)

@@ -1,0 +1,79 @@
+"""The revisions of a deployment: what its replicas were started with, and what each one changed."""
+
+from typing import Any
+
+from ninja import Query
+from pydantic import Field
+
+from console.api.auth import ApiRequest
+from console.api.deployments import Cause, Reference, find_deployment
+from console.api.field_types import Resource, Time
+from console.api.pagination import HighestNumberFirst, Page
+from console.api.router import Router
+from deployments import models as tables
+from deployments import queries
+from deployments.config.configuration import AnyEngineSettings, CatalogSource, Gpu
+from deployments.config.diff import diff
+from deployments.config.spec import RevisionSpec
+from deployments.schema.adapter import Adapter
+
+router = Router(tags=["Deployments"])
+
+
+class Change(Resource):
+    field: str
+    before: Any
+    after: Any
+
+
+class RevisionConfiguration(Resource):
+    """The settings that a revision holds."""
+
+    model: CatalogSource
+    adapters: list[Adapter]
+    engine: AnyEngineSettings
+    gpu: Gpu
+
+
+class Revision(Resource):
+    number: int = Field(description="1, then one more each.")
+    current: bool = Field(description="Whether it is what is wanted now.")
+    created_at: Time
+    created_by: str | None = Field(description="E-mail; null when the console rolled back by itself.")
+    restores: int | None = Field(description="The revision that a rollback brought back.")
+    ready_at: Time | None = Field(description="When a replica of it was ready first.")
+    cause: Cause | None = Field(description="Why it could not start and was rolled back.")
+    configuration: RevisionConfiguration
+    changes: list[Change] = Field(description="Against the revision before it, by the path of the field.")
+
+
+class RevisionPage(Page):
+    data: list[Revision]
+
+
+@router.get("/deployments/{str:id}/revisions", response=RevisionPage, summary="List revisions, newest first")
+def list_revisions(request: ApiRequest, id: Reference, page: Query[HighestNumberFirst]) -> RevisionPage:
+    """A revision is what its replicas were started with."""
+    deployment = find_deployment(request.auth, id)
+    rows, next_cursor = page.read(queries.revisions(deployment))
+    lowest = rows[-1].number if rows else 1
+    before_them = queries.revisions(deployment).filter(number__lt=lowest)[:1]
+    older = dict(zip(rows, [*[*rows, *before_them][1:], None], strict=False))
+    return RevisionPage(data=[_render(deployment, row, older.get(row)) for row in rows], next_cursor=next_cursor)
+
+
+def _render(deployment: tables.Deployment, row: tables.Revision, older: tables.Revision | None) -> Revision:
+    gpu_type = deployment.gpu_type_id
+    configuration = RevisionSpec.from_json(row.spec).configuration_json(gpu_type)
+    before = RevisionSpec.from_json(older.spec).configuration_json(gpu_type) if older else configuration
+    return Revision(
+        number=row.number,
+        current=row.pk == deployment.revision_id,
+        created_at=row.created_at,
+        created_by=row.created_by.email if row.created_by else None,
+        restores=row.restores,
+        ready_at=row.ready_at,
+        cause=row.cause,
+        configuration=RevisionConfiguration.model_validate(configuration),
+        changes=[Change.model_validate(change) for change in diff(before, configuration)],
+    )

@@ -1,0 +1,63 @@
+"""The actions that a page offers for a deployment, by status and right, in the order of the page. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deployments.states import DeploymentStatus as S
+
+
+class Action(StrEnum):
+    RETRY = "retry"
+    REDEPLOY = "redeploy"
+    EDIT = "edit"
+    CLONE = "clone"
+    TERMINATE = "terminate"
+    DELETE = "delete"
+
+
+A = Action
+LIVE_ACTIONS = (A.EDIT, A.CLONE, A.TERMINATE)
+BY_STATUS: dict[str, tuple[Action, ...]] = {
+    **dict.fromkeys((S.PENDING, S.DEPLOYING, S.RUNNING, S.SCALING, S.ROLLING, S.SLEEPING), LIVE_ACTIONS),
+    S.FAILED: (A.RETRY, A.EDIT, A.REDEPLOY, A.CLONE, A.DELETE),
+    S.TERMINATING: (A.CLONE,),
+    S.TERMINATED: (A.REDEPLOY, A.EDIT, A.CLONE, A.DELETE),
+}
+IN_BANNER = (A.RETRY, A.EDIT, A.REDEPLOY)
+IN_HEADER = (A.EDIT, A.TERMINATE, A.DELETE)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """`banner`: buttons beside the explanation of the status. `header`: buttons at the top of the page. `more`: what
+    only the menu holds."""
+
+    banner: tuple[Action, ...] = ()
+    header: tuple[Action, ...] = ()
+    more: tuple[Action, ...] = ()
+
+    @property
+    def menu(self) -> tuple[Action, ...]:
+        """The actions that lead to a page of their own: a form or a confirmation."""
+        return tuple(action for action in (A.EDIT, A.CLONE, A.TERMINATE, A.DELETE) if action in self.all)
+
+    @property
+    def all(self) -> frozenset[Action]:
+        return frozenset((*self.banner, *self.header, *self.more))
+
+
+def offer_actions(status: str, *, may_deploy: bool, is_backing_off: bool = False) -> Actions:
+    """`is_backing_off`: the next start is delayed after a failure, so that a retry at once makes sense."""
+    if not may_deploy:
+        return Actions()
+    actions = BY_STATUS[status]
+    banner: tuple[Action, ...] = ()
+    if status in (S.FAILED, S.TERMINATED):
+        banner = tuple(action for action in IN_BANNER if action in actions)
+    elif is_backing_off and actions is LIVE_ACTIONS:
+        banner = (A.RETRY,)
+    header = tuple(action for action in IN_HEADER if action in actions and action not in banner)[:2]
+    more = tuple(action for action in actions if action not in (*banner, *header))
+    return Actions(banner, header, more)

@@ -1,0 +1,82 @@
+"""Actions on a whole deployment: retry and redeploy; terminate and delete after a confirmation."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST
+
+from console import access
+from console.components.page_request import PageRequest
+from console.deployments.current_state import page_context, read_state
+from deployments import services
+from deployments.models import Deployment
+
+
+@require_POST
+@login_required
+def retry(request: PageRequest, deployment_id: UUID) -> HttpResponse:
+    deployment = access.deployment_to_change(request.actor, str(deployment_id))
+    try:
+        services.retry(deployment, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
+    except services.NotNow as error:
+        messages.error(request, str(error))
+    else:
+        message = f"{deployment.name} is tried again from now on; earlier failures count no more."
+        messages.success(request, message)
+    return redirect("deployment", deployment.pk)
+
+
+@require_POST
+@login_required
+def redeploy(request: PageRequest, deployment_id: UUID) -> HttpResponse:
+    deployment = access.deployment_to_change(request.actor, str(deployment_id))
+    try:
+        services.redeploy(deployment, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
+    except services.NotNow as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{deployment.name} is deployed again with its present configuration.")
+    return redirect("deployment", deployment.pk)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def terminate(request: PageRequest, deployment_id: UUID) -> HttpResponse:
+    deployment = access.deployment_to_change(request.actor, str(deployment_id))
+    if request.method == "POST":
+        services.terminate(deployment, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
+        return redirect("deployment", deployment.pk)
+    if deployment.terminate_requested_at is not None:
+        return redirect("deployment", deployment.pk)
+    return _confirm(request, deployment, "terminate")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def delete(request: PageRequest, deployment_id: UUID) -> HttpResponse:
+    deployment = access.deployment_to_change(request.actor, str(deployment_id))
+    if deployment.status not in services.DELETABLE:
+        messages.error(request, str(services.NotEnded(deployment.status)))
+        return redirect("deployment", deployment.pk)
+    if request.method != "POST":
+        return _confirm(request, deployment, "delete")
+    try:
+        services.delete(deployment, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
+    except services.NotEnded as error:  # redeployed since it was read
+        messages.error(request, str(error))
+        return redirect("deployment", deployment.pk)
+    messages.success(request, f"{deployment.name} was deleted.")
+    return redirect("deployments")
+
+
+def _confirm(request: PageRequest, deployment: Deployment, action: str) -> HttpResponse:
+    """The dialog as a page of its own, for browsers without scripts."""
+    state = read_state(deployment, timezone.now())  # noqa: TID251 - the edge: a page as of now
+    context = {**page_context(request.actor, state), "action": action, "form": f"deployments/_{action}_form.html"}
+    return render(request, "deployments/confirm.html", context)

@@ -1,0 +1,119 @@
+"""The panel beside the form of a deployment: the GPUs that the form as typed so far needs, and what is free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from console.access import Actor
+from console.components.formats import format_count, format_elapsed
+from console.components.gpu_inventory import GpuInventory, GpuPool
+from console.components.number_text import read_whole
+from console.deployments.replica_range import read_bounds
+from deployments.models import CatalogModel, Deployment, Endpoint, Revision
+from deployments.queries import PhaseTimes, typical_phases
+from deployments.states import HOLDS_GPU
+
+SCALE_ENDS = (8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class CapacityNeed:
+    """So many replicas on GPUs of the chosen type; `waiting` of them would not start at once."""
+
+    replicas: int
+    gpus: int
+    waiting: int
+
+    @property
+    def warning(self) -> str:
+        return f"{format_count(self.waiting, 'replica')} would wait"
+
+
+@dataclass(frozen=True)
+class CapacityPanel:
+    """`pools` are the GPUs of the endpoint's cluster, smallest memory first; `pool` is the chosen one. `held`: GPUs
+    that the edited deployment holds already; None for a new one. `startup` are the measured phases of earlier
+    starts."""
+
+    model: CatalogModel | None
+    endpoint: Endpoint | None
+    pools: list[GpuPool]
+    pool: GpuPool | None
+    gpu_count: int
+    range: tuple[int, int]
+    is_fixed: bool
+    held: int | None
+    startup: list[PhaseTimes]
+
+    @property
+    def may_sleep(self) -> bool:
+        return self.range[0] == 0
+
+    @property
+    def least(self) -> CapacityNeed:
+        """At the start: a new deployment starts one replica, even if it may sleep afterwards."""
+        return self._need(self.range[0] if self.held is not None else max(1, self.range[0]))
+
+    @property
+    def most(self) -> CapacityNeed:
+        return self._need(self.range[1])
+
+    def _need(self, replicas: int) -> CapacityNeed:
+        free = (self.pool.free + (self.held or 0)) // self.gpu_count if self.pool else 0
+        return CapacityNeed(replicas, replicas * self.gpu_count, max(0, replicas - free))
+
+    @property
+    def max_replicas(self) -> int:
+        """The replicas that fit into the cluster when nothing else runs."""
+        return self.pool.total // self.gpu_count if self.pool else 0
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether some replicas would never start."""
+        return self.pool is not None and self.most.replicas > self.max_replicas
+
+    @property
+    def scale_end(self) -> int:
+        """The end of the slider: a round number, not below what is chosen."""
+        return next((end for end in SCALE_ENDS if end >= self.range[1]), SCALE_ENDS[-1])
+
+    @property
+    def memory_gb(self) -> int:
+        """Of the GPUs of one replica together."""
+        return self.gpu_count * self.pool.gpu_type.memory_gb if self.pool else 0
+
+    @property
+    def typical_start(self) -> str:
+        """0:06, p95 0:09, of 12 starts; empty without earlier starts."""
+        if not self.startup:
+            return ""
+        p50, p95 = (sum(phase.p50_seconds for phase in self.startup), sum(phase.p95_seconds for phase in self.startup))
+        starts = format_count(max(phase.count for phase in self.startup), "start")
+        return f"{format_elapsed(p50)}, p95 {format_elapsed(p95)}, of {starts}"
+
+
+def read_capacity(actor: Actor, values: Mapping[str, str], edited: Deployment | None = None) -> CapacityPanel:
+    """`values` are the fields of the form; what cannot be read yet counts as not given."""
+    model = CatalogModel.objects.filter(pk=values["model"]).first()
+    endpoint = Endpoint.objects.filter(name=values["endpoint"]).select_related("cluster").first()
+    pools = [pool for pool in GpuInventory(actor).pools if endpoint and pool.cluster_id == endpoint.cluster_id]
+    pool = next((pool for pool in pools if pool.gpu_type.pk == values["gpu"]), None)
+    gpu_count = read_whole(values["gpu_count"]) or 1
+    startup: list[PhaseTimes] = []
+    if model and endpoint and pool:
+        spec = {"model": {"id": model.pk}, "engine": {"name": values["engine"]}, "gpu_count": gpu_count}
+        candidate = Deployment(endpoint=endpoint, gpu_type=pool.gpu_type, revision=Revision(spec=spec))
+        startup = list(typical_phases(candidate).values())
+    held = edited.replicas.filter(state__in=HOLDS_GPU).values_list("gpu_count", flat=True) if edited else None
+    return CapacityPanel(
+        model=model,
+        endpoint=endpoint,
+        pools=sorted(pools, key=lambda pool: (pool.gpu_type.memory_gb, pool.gpu_type.pk)),
+        pool=pool,
+        gpu_count=gpu_count,
+        range=read_bounds(values),
+        is_fixed=values["fixed"] == "on",
+        held=None if held is None else sum(held),
+        startup=startup,
+    )

@@ -1,0 +1,303 @@
+"""The deployments list: one page of rows, with tabs, totals and filters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from accounts.roles import Right
+from billing.queries import SUMS, Totals, UsageRow, sum_usage
+from console import access
+from console.access import Actor
+from console.components.formats import (
+    format_count,
+    format_duration,
+    format_elapsed,
+    format_short_moment,
+    shorten_gpu_title,
+)
+from console.components.layout import Layout
+from console.components.page_request import PageRequest
+from console.deployments.action_menu import Actions, offer_actions
+from console.deployments.list_filters import GROUPS, LABEL_TEXT, DeploymentFilterForm, DeploymentFilters
+from console.deployments.replicas import format_replica_range, make_cells
+from deployments.models import CatalogModel, Deployment, Endpoint, Replica
+from deployments.queries import status_counts
+from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
+
+S, R = DeploymentStatus, ReplicaState
+FRAGMENTS = ("summary", "status_tabs", "result_count")
+PER_PAGE = 50
+RECENT = timedelta(minutes=60)
+# Key of its order ("" does not sort), title, CSS class.
+COLUMNS = (
+    ("name", "Name", ""),
+    ("status", "Status", ""),
+    ("replicas", "Replicas", ""),
+    ("gpus", "GPUs per replica", ""),
+    ("", "Requests, 60 min", "number"),
+    ("", "Tokens in, 60 min", "number"),
+    ("", "Tokens out, 60 min", "number"),
+    ("created", "Created", "number"),
+)
+PHASES = {
+    R.REQUESTING_GPU: "Requesting GPU",
+    R.DOWNLOADING_MODEL: "Downloading",
+    R.ENGINE_INITIALIZING: "Initializing",
+}
+
+
+@require_safe
+@login_required
+def list_deployments(request: PageRequest) -> HttpResponse:
+    now = timezone.now()  # noqa: TID251 - the edge: a page as of now
+    layout = Layout(request.actor, request.path)
+    filters = DeploymentFilters(**DeploymentFilterForm(request.GET).filters)
+    page = read_list(request.actor, filters, now, layout)
+    return render(request, "deployments/list.html", {"page": page, "layout": layout})
+
+
+@dataclass(frozen=True)
+class Tab:
+    title: str
+    count: int
+    address: str
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """A header. `address` is empty where the column does not sort; `sorted` is the value of `aria-sort`."""
+
+    title: str
+    kind: str
+    address: str
+    sorted: str
+
+
+@dataclass(frozen=True)
+class DeploymentRow:
+    """One deployment. `detail` is the second line of its status: why, how far or since when; `usage` is of the last
+    60 minutes, None without a request; `cells` is empty when there are too many."""
+
+    deployment: Deployment
+    model: str
+    detail: str
+    ready: int
+    wanted: int
+    cells: tuple[str, ...]
+    replica_range: str
+    gpu_count: int
+    gpu: str
+    usage: UsageRow | None
+    actions: Actions
+
+    @property
+    def has_ended(self) -> bool:
+        return self.deployment.status == S.TERMINATED
+
+    @property
+    def menu_key(self) -> str:
+        """Changes with the entries of the menu, so that an open menu stays while they are the same."""
+        return "".join(sorted(action[0] for action in self.actions.all)) + "o"
+
+
+@dataclass(frozen=True)
+class DeploymentListPage:
+    """`counts` are deployments by status, as narrowed by everything but the tab; `totals` are of the last 60
+    minutes."""
+
+    actor: Actor
+    filters: DeploymentFilters
+    layout: Layout
+    counts: dict[str, int]
+    rows: list[DeploymentRow]
+    totals: Totals
+    endpoints: list[str]
+
+    @property
+    def matches(self) -> int:
+        return sum(self.counts[status] for status in self.filters.statuses)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no deployment at all, whatever the filters."""
+        return not self.layout.deployment_count
+
+    @property
+    def tabs(self) -> list[Tab]:
+        return [
+            Tab(
+                title,
+                sum(self.counts[status] for status in statuses),
+                self.filters.address(status=group),
+                group == self.filters.status,
+            )
+            for group, (title, statuses) in GROUPS.items()
+        ]
+
+    @property
+    def columns(self) -> list[Column]:
+        return [self._make_column(key, title, kind) for key, title, kind in COLUMNS]
+
+    def _make_column(self, key: str, title: str, kind: str) -> Column:
+        if not key:
+            return Column(title, kind, "", "")
+        is_sorted = self.filters.sort.removeprefix("-") == key
+        is_descending = self.filters.sort.startswith("-")
+        sort = f"-{key}" if is_sorted and not is_descending else key
+        direction = ("descending" if is_descending else "ascending") if is_sorted else ""
+        return Column(title, kind, self.filters.address(sort=sort), direction)
+
+    @property
+    def page_count(self) -> int:
+        return max(1, -(-self.matches // PER_PAGE))
+
+    @property
+    def earlier(self) -> str:
+        return self.filters.address(page=self.filters.page - 1) if self.filters.page > 1 else ""
+
+    @property
+    def later(self) -> str:
+        return self.filters.address(page=self.filters.page + 1) if self.filters.page < self.page_count else ""
+
+    @property
+    def cleared(self) -> str:
+        """This tab without any other filter."""
+        return DeploymentFilters(status=self.filters.status, sort=self.filters.sort).address()
+
+    @property
+    def running(self) -> int:
+        return self.layout.status_counts[S.RUNNING]
+
+    @property
+    def failed(self) -> int:
+        return self.layout.status_counts[S.FAILED]
+
+    @property
+    def movement(self) -> str:
+        """1 changing, 2 waiting; or that nothing changes."""
+        counts = {name: sum(self.layout.status_counts[status] for status in GROUPS[name][1]) for name in GROUPS}
+        return ", ".join(f"{counts[name]:,} {name}" for name in ("changing", "waiting") if counts[name]) or (
+            "nothing changes"
+        )
+
+    @property
+    def may_deploy(self) -> bool:
+        return access.may_somewhere(self.actor, Right.DEPLOY)
+
+    @property
+    def socket(self) -> str:
+        return f"/ws/deployments/{self.filters.address(page=self.filters.page)}"
+
+
+def read_list(
+    actor: Actor, filters: DeploymentFilters, now: datetime, layout: Layout | None = None
+) -> DeploymentListPage:
+    """At most seven queries, those of the layout included."""
+    layout = layout or Layout(actor, "")
+    matching = access.deployments(actor).annotate(label_text=LABEL_TEXT).filter(filters.condition)
+    condition = access.visible(actor, "owner_organization_id")
+    usage_rows = sum_usage(condition=condition, since=now - RECENT, until=now, group_by="deployment")
+    totals = sum((Totals(*(getattr(row, name) for name in SUMS)) for row in usage_rows), Totals())
+
+    replicas = Replica.objects.filter(state__in=LIVE).select_related("revision").order_by("created_at")
+    live = Prefetch("replicas", replicas.defer("log_tail", "revision__spec"), "live_replicas")
+    start = (filters.page - 1) * PER_PAGE
+    in_tab = matching.filter(status__in=filters.statuses).select_related("terminated_by").order_by(*filters.order)
+    deployments = list(in_tab.prefetch_related(live)[start : start + PER_PAGE])
+    model_ids = {deployment.revision.spec["model"]["id"] for deployment in deployments if deployment.revision}
+    titles = dict(CatalogModel.objects.filter(pk__in=model_ids).values_list("pk", "title"))
+    usage_by_id = {row.group: row for row in usage_rows}
+    rows = [make_row(actor, deployment, titles, usage_by_id.get(deployment.pk), now) for deployment in deployments]
+    return DeploymentListPage(
+        actor=actor,
+        filters=filters,
+        layout=layout,
+        counts=status_counts(matching) if filters.is_narrow else layout.status_counts,
+        rows=rows,
+        totals=totals,
+        endpoints=list(Endpoint.objects.order_by("name").values_list("name", flat=True)),
+    )
+
+
+def make_row(
+    actor: Actor, deployment: Deployment, titles: dict[str, str], usage: UsageRow | None, now: datetime
+) -> DeploymentRow:
+    """Reads nothing: `deployment` has its live replicas prefetched; `titles` are those of catalog models by id."""
+    spec: dict[str, Any] = deployment.revision.spec if deployment.revision else {"model": {"id": ""}, "gpu_count": 0}
+    live: list[Replica] = deployment.live_replicas  # type: ignore[attr-defined]
+    wanted = 0 if deployment.terminate_requested_at else deployment.desired_replicas
+    may_deploy = actor.may(Right.DEPLOY, deployment.organization_id)
+    return DeploymentRow(
+        deployment=deployment,
+        model=titles.get(spec["model"]["id"], spec["model"]["id"]),
+        detail=explain_status(deployment, live, now),
+        ready=sum(replica.state == R.READY for replica in live),
+        wanted=wanted,
+        cells=make_cells(deployment, live, wanted),
+        replica_range=format_replica_range(deployment) or "fixed",
+        gpu_count=spec["gpu_count"],
+        gpu=shorten_gpu_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
+        usage=usage,
+        actions=offer_actions(deployment.status, may_deploy=may_deploy),
+    )
+
+
+def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -> str:
+    match deployment.status:
+        case S.PENDING:
+            return deployment.pending_reason or "waits for its turn"
+        case S.DEPLOYING:
+            return _explain_start(live, now)
+        case S.SCALING:
+            ready = sum(replica.state == R.READY for replica in live)
+            return f"{ready} → {deployment.desired_replicas}, {_explain_start(live, now)}"
+        case S.ROLLING:
+            return _explain_rollout(deployment, live)
+        case S.SLEEPING:
+            idle = now - (deployment.asleep_since or deployment.status_since)
+            return f"idle {format_duration(idle.total_seconds())}, a request wakes it"
+        case S.FAILED:
+            message = str((deployment.cause or {}).get("message", ""))
+            return message.split(". ")[0].rstrip(".") or "no cause known"
+        case S.TERMINATING:
+            return f"{format_count(len(live), 'replica')} to stop" if live else "nothing left to stop"
+        case S.TERMINATED:
+            by = f", by {deployment.terminated_by}" if deployment.terminated_by else ""
+            return f"{format_short_moment(deployment.terminated_at or deployment.status_since, now)}{by}"
+        case _:
+            return f"since {format_short_moment(deployment.status_since, now)}"
+
+
+def _explain_rollout(deployment: Deployment, live: list[Replica]) -> str:
+    """revision 7 → 8, 1 of 2 replaced. A replica with the same configuration counts as replaced."""
+    assert deployment.revision, "every deployment has its first revision from the start"
+    wanted = deployment.revision
+    old = [replica.revision.number for replica in live if replica.revision.spec_hash != wanted.spec_hash]
+    revisions = f"revision {max(old)} → {wanted.number}" if old else f"revision {wanted.number}"
+    if deployment.rollout_hold:
+        return f"{revisions}, held: {deployment.rollout_hold}"
+    new = sum(replica.revision.spec_hash == wanted.spec_hash and replica.state == R.READY for replica in live)
+    return f"{revisions}, {min(new, deployment.desired_replicas)} of {deployment.desired_replicas} replaced"
+
+
+def _explain_start(live: list[Replica], now: datetime) -> str:
+    """2/3 Downloading, 42 %, 0:42: the replica that is furthest."""
+    starting = [replica for replica in live if replica.state in STARTING]
+    if not starting:
+        return "waits for GPUs"
+    first = max(starting, key=lambda replica: STARTING_ORDER.index(R(replica.state)))
+    step = STARTING_ORDER.index(R(first.state)) + 1
+    percent = ""
+    if first.state == R.DOWNLOADING_MODEL and first.bytes_done and first.bytes_total:
+        percent = f", {100 * first.bytes_done // first.bytes_total} %"
+    return f"{step}/3 {PHASES[R(first.state)]}{percent}, {format_elapsed((now - first.created_at).total_seconds())}"

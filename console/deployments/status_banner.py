@@ -1,0 +1,278 @@
+"""The banner of a deployment's page: what it is doing now, why, and what comes next, in one or two lines that stand at
+the same place in every status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from console.components.formats import (
+    format_count,
+    format_duration,
+    format_elapsed,
+    format_moment,
+    join_words,
+)
+from console.deployments.current_state import CurrentState
+from console.deployments.replicas import format_replica_range
+from console.deployments.rollout_progress import RevisionReplicas, find_rollout
+from console.deployments.startup_waterfall import Waterfall
+from console.deployments.timeline import scaling_reason
+from deployments import queries
+from deployments.events import Kind
+from deployments.models import DeploymentEvent, Revision
+from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
+
+S, R = DeploymentStatus, ReplicaState
+# A deployment that finds its GPUs within this time shows no notice that would disappear again.
+SILENT = timedelta(seconds=5)
+# A scaling decision may be this much older than the status that follows from it.
+BEFORE_STATUS = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Banner:
+    """`title` is what happens, `lines` why and what next; `tone` is empty where all is well. `by_revision` is filled
+    during a rolling update. `rolled_back`: the revision that could not start and was rolled back automatically."""
+
+    tone: str
+    icon: str
+    title: str
+    lines: tuple[str, ...] = ()
+    by_revision: Sequence[RevisionReplicas] = field(default=())
+    rolled_back: Revision | None = None
+
+    @property
+    def detail(self) -> str:
+        return " ".join(line for line in self.lines if line)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the texts are made from; `startup` is the waterfall of the first start that goes on."""
+
+    state: CurrentState
+    startup: Waterfall | None
+
+    @property
+    def expected_ready(self) -> str:
+        if self.startup and self.startup.ready_about_at:
+            return f"Ready about {self.startup.ready_about_at:%H:%M:%S} UTC, as earlier starts here went."
+        is_late = self.startup is not None and self.startup.is_late
+        return "It takes longer than the p95 of earlier starts here." if is_late else ""
+
+    @property
+    def pending_reason(self) -> str:
+        reason = self.state.deployment.pending_reason
+        return f"{reason.rstrip('.')}." if reason else ""
+
+    @property
+    def last_failure(self) -> str:
+        return next((row.cause for row in self.state.ended if row.replica.state == R.FAILED), "")
+
+    @property
+    def replica_counts(self) -> str:
+        """1 ready, 2 starting and 1 ending."""
+        state = self.state
+        starting, ending = len(state.starting), len(state.live) - state.ready - len(state.starting)
+        moving = join_words([f"{n} {word}" for n, word in ((starting, "starting"), (ending, "ending")) if n])
+        return f"{state.ready} ready{', ' + moving if moving else ''}."
+
+    @property
+    def waiting_requests(self) -> str:
+        """3 requests wait, the oldest for 0:12."""
+        waiting = self.state.waiting
+        if waiting is None:
+            return "How many requests wait is not known now"
+        if not waiting:
+            return "No request waits now"
+        verb = "waits" if waiting == 1 else "wait"
+        return f"{format_count(waiting, 'request')} {verb}, the oldest for {self.state.oldest_waiting}"
+
+
+def read_banner(state: CurrentState, startup: Waterfall | None) -> Banner:
+    """The first text that applies: what delays the deployment comes before what its status says."""
+    situation, rollout = Situation(state, startup), find_rollout(state)
+    status = S(state.deployment.status)
+    if status in (S.FAILED, S.TERMINATED, S.TERMINATING, S.SLEEPING):
+        banner = BY_STATUS[status](situation)
+    elif state.backoff_left is not None:
+        banner = _backing_off(situation)
+    elif _is_waking(state):
+        banner = _waking(situation)
+    elif rollout.is_rolling or state.deployment.rollout_hold:
+        banner = _rolling(situation)
+    else:
+        banner = BY_STATUS[status](situation)
+    is_split = rollout.is_rolling and state.deployment.terminate_requested_at is None
+    return Banner(
+        banner.tone,
+        banner.icon,
+        banner.title,
+        banner.lines,
+        by_revision=rollout.by_revision if is_split else (),
+        rolled_back=_find_rolled_back(state),
+    )
+
+
+def _pending(situation: Situation) -> Banner:
+    state, deployment = situation.state, situation.state.deployment
+    place = queries.queue_position(deployment)
+    in_turn = "next in turn" if place == 1 else f"number {place} in turn"
+    title = f"Waiting for {state.header.gpus}, {in_turn}" if place else "Waiting for its turn"
+    reason = situation.pending_reason or "Free GPUs are looked for."
+    is_notable = bool(deployment.pending_reason) or state.now - deployment.status_since > SILENT
+    next_step = "It starts by itself as soon as GPUs are free; nothing is held meanwhile."
+    return Banner("waiting" if is_notable else "", "status-pending", title, (reason, next_step))
+
+
+def _deploying(situation: Situation) -> Banner:
+    state = situation.state
+    title = f"Starting {format_count(state.wanted, 'replica')}"
+    if not state.starting:
+        return Banner("moving", "status-deploying", title, ("Waits for its GPUs.",))
+    first = max(state.starting, key=lambda row: STARTING_ORDER.index(R(row.replica.state)))
+    progress = f", {first.progress}" if first.progress else ""
+    failures, attempts = state.backoff.failures, settings.FAILURES_BEFORE_FAILED
+    attempt = f"It is attempt {failures + 1} of {attempts}; the last one ended: {situation.last_failure}"
+    lines = (f"{first.short}: {first.title}{progress}.", situation.expected_ready, attempt if failures else "")
+    return Banner("moving", "status-deploying", title, lines)
+
+
+def _running(situation: Situation) -> Banner:
+    state = situation.state
+    replicas = f"Revision {state.revision.number} on {format_count(state.ready, 'replica')}"
+    replica_range = format_replica_range(state.deployment)
+    line = f"{replicas}, {f'range {replica_range}' if replica_range else 'fixed number'}."
+    return Banner("good", "status-running", "Live and accepting requests", (line,))
+
+
+def _scaling(situation: Situation) -> Banner:
+    state = situation.state
+    if state.deployment.asleep_since:
+        lines = (situation.replica_counts, "Then it holds no GPU.")
+        return Banner("resting", "status-sleeping", "Falling asleep", lines)
+    decision = _find_scaling_decision(state)
+    before, after = int(decision.data.get("from", state.wanted)) if decision else state.wanted, state.wanted
+    replicas = format_count(after, "replica")
+    title = f"Scaling from {before} to {replicas}"
+    if before == after:
+        title = f"Bringing {replicas} up" if state.ready < after else "Stopping what is too many"
+    reason = scaling_reason(decision) if decision else ""
+    return Banner("moving", "status-scaling", title, (reason, situation.replica_counts))
+
+
+def _rolling(situation: Situation) -> Banner:
+    state, rollout = situation.state, find_rollout(situation.state)
+    tone = "waiting" if state.deployment.rollout_hold else "moving"
+    origin = f"from revision {rollout.previous_number} to" if rollout.previous_number else "to revision"
+    replaced = f"{rollout.replaced} of {state.wanted} replaced." if state.wanted else ""
+    return Banner(tone, "status-rolling", f"Rolling {origin} {rollout.number}", (replaced, rollout.next_step))
+
+
+def _sleeping(situation: Situation) -> Banner:
+    state = situation.state
+    asleep = state.deployment.asleep_since or state.deployment.status_since
+    idle = format_duration((state.now - asleep).total_seconds())
+    title = f"Asleep since {format_moment(asleep, state.now)} UTC, {idle}"
+    lines: tuple[str, ...] = (f"{situation.waiting_requests}: it is about to wake.",)
+    if not state.waiting:
+        free = "No replica runs: it holds no GPU and costs nothing."
+        lines = (free, f"The next request wakes it; {_read_typical_start(state)}.")
+    return Banner("resting", "status-sleeping", title, lines)
+
+
+def _waking(situation: Situation) -> Banner:
+    state, deployment = situation.state, situation.state.deployment
+    woken_at: datetime = deployment.woken_at or state.now
+    least = deployment.min_replicas
+    cause = f"as at least {format_count(least, 'replica')} must run," if least else "by a request"
+    title = f"Woken {cause} at {format_moment(woken_at, state.now)} UTC"
+    expected = situation.expected_ready or f"{_read_typical_start(state).capitalize()}."
+    return Banner("moving", "sun", title, (f"{situation.waiting_requests}.", situation.pending_reason, expected))
+
+
+def _backing_off(situation: Situation) -> Banner:
+    state = situation.state
+    left = state.backoff_left or 0.0
+    when = f"in {max(1, round(left))} s" if left > 0 else "now"
+    title = f"Starts again {when}, attempt {state.backoff.failures + 1} of {settings.FAILURES_BEFORE_FAILED}"
+    serving = f"{format_count(state.ready, 'replica')} serving meanwhile." if state.ready else ""
+    return Banner("waiting", "refresh", title, (situation.last_failure, serving))
+
+
+def _failed(situation: Situation) -> Banner:
+    cause = situation.state.deployment.cause or {}
+    title = str(cause.get("message") or "It failed, and nothing says why.")
+    return Banner("bad", "status-failed", title, (str(cause.get("action", "")),))
+
+
+def _terminating(situation: Situation) -> Banner:
+    state = situation.state
+    if not state.live:
+        return Banner("gone", "status-terminating", "Ending: nothing is left to stop")
+    title = f"Ending: {format_count(len(state.live), 'replica')} to stop"
+    finish = ""
+    if state.in_flight:
+        requests = format_count(state.in_flight, "request")
+        finish = f"{requests} in flight may finish, for at most {settings.DRAIN_SECONDS} s."
+    return Banner("gone", "status-terminating", title, (finish,))
+
+
+def _terminated(situation: Situation) -> Banner:
+    deployment, now = situation.state.deployment, situation.state.now
+    actor = f" by {deployment.terminated_by}" if deployment.terminated_by else ""
+    title = f"Terminated {format_moment(deployment.terminated_at or now, now)} UTC{actor}"
+    return Banner(
+        "gone", "status-terminated", title, ("No GPU is held. Events, logs and usage stay until you delete it.",)
+    )
+
+
+BY_STATUS: dict[DeploymentStatus, Callable[[Situation], Banner]] = {
+    S.PENDING: _pending,
+    S.DEPLOYING: _deploying,
+    S.RUNNING: _running,
+    S.SCALING: _scaling,
+    S.ROLLING: _rolling,
+    S.SLEEPING: _sleeping,
+    S.FAILED: _failed,
+    S.TERMINATING: _terminating,
+    S.TERMINATED: _terminated,
+}
+
+
+def _is_waking(state: CurrentState) -> bool:
+    """A request woke it, and no replica has become ready since."""
+    woken_at = state.deployment.woken_at
+    if woken_at is None or state.deployment.status not in (S.PENDING, S.DEPLOYING):
+        return False
+    return not any(row.replica.ready_at and row.replica.ready_at >= woken_at for row in (*state.live, *state.ended))
+
+
+def _find_scaling_decision(state: CurrentState) -> DeploymentEvent | None:
+    """The decision that the present scaling follows from."""
+    event = state.deployment.events.filter(kind=Kind.SCALED).first()
+    if event is None or event.data.get("to") != state.wanted:
+        return None
+    return event if event.at >= state.deployment.status_since - BEFORE_STATUS else None
+
+
+def _find_rolled_back(state: CurrentState) -> Revision | None:
+    """The revision that could not start and was rolled back automatically, until the next change."""
+    if state.revision.restores is None or state.revision.created_by_id is not None:
+        return None
+    earlier = state.deployment.revisions.filter(number__lt=state.revision.number, cause__isnull=False)
+    return earlier.order_by("-number").first()
+
+
+def _read_typical_start(state: CurrentState) -> str:
+    """How long earlier starts here took; a part of a sentence."""
+    phases = queries.typical_phases(state.deployment).values()
+    if not phases:
+        return "no earlier start here says how long that takes"
+    p50, p95 = sum(phase.p50_seconds for phase in phases), sum(phase.p95_seconds for phase in phases)
+    count = max(phase.count for phase in phases)
+    return f"a start typically takes {format_elapsed(p50)} here, p95 {format_elapsed(p95)} ({count} measured)"

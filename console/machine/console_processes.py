@@ -1,0 +1,89 @@
+"""The processes of the console (gateway, web, worker, beat, watch): their commands, environments and readiness probes.
+
+web and gateway are probed over HTTP; worker, beat and watch create `$CONSOLE_READY_FILE`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from console import env
+from console.machine.process_spec import ProcessSpec
+
+WORKER_PROCESSES = 2
+CELERY = (sys.executable, "-m", "celery", "-A", "console", "--quiet")
+
+
+def build_console_processes(
+    environment: env.Environment, variables: Mapping[str, str], run_folder: Path
+) -> dict[str, ProcessSpec]:
+    """Build the processes by name, in start order."""
+    host, ports = environment.host, (environment.console_port, environment.gateway_port)
+    web = (
+        sys.executable, "-m", "uvicorn", "console.asgi:application", "--host", host, "--port", str(ports[0]),
+        "--log-level", "warning", "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "1",
+    )  # fmt: skip
+    worker = (
+        *CELERY, "worker", "--concurrency", str(WORKER_PROCESSES), "--loglevel", "WARNING",
+        "--without-gossip", "--without-mingle", "--without-heartbeat",
+    )  # fmt: skip
+    # In memory: the schedule is defined in code, and a killed beat could leave a corrupt schedule file.
+    beat = (*CELERY, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile", "")
+    commands: dict[str, tuple[str, ...]] = {
+        "gateway": (sys.executable, "-m", "gateway"),
+        "web": web,
+        "worker": worker,
+        "beat": beat,
+        "watch": (sys.executable, str(env.ROOT / "manage.py"), "watch"),
+    }
+    reachable = environment.reachable_host
+    probes = {
+        "gateway": lambda: is_responding(reachable, ports[1], "/readyz", below=300),
+        "web": lambda: is_responding(reachable, ports[0], "/", below=500),
+    }
+    return {
+        name: _build_process(name, command, probes.get(name), variables, run_folder)
+        for name, command in commands.items()
+    }
+
+
+def _build_process(
+    name: str,
+    command: tuple[str, ...],
+    probe: Callable[[], bool] | None,
+    variables: Mapping[str, str],
+    run_folder: Path,
+) -> ProcessSpec:
+    ready = run_folder / f"{name}.ready"
+    ready.unlink(missing_ok=True)
+    own = {**variables, "CONSOLE_PROCESS": name, "CONSOLE_READY_FILE": str(ready), "PYTHONUNBUFFERED": "1"}
+    return ProcessSpec(name, command, probe or ready.exists, environment=own, folder=env.ROOT)
+
+
+def build_management_process(name: str, variables: Mapping[str, str], *arguments: str) -> ProcessSpec:
+    """Build a process that runs `manage.py` with `arguments` once."""
+    command = (sys.executable, str(env.ROOT / "manage.py"), *arguments)
+    own = {**variables, "CONSOLE_PROCESS": name, "PYTHONUNBUFFERED": "1"}
+    return ProcessSpec(name, command, lambda: True, environment=own, folder=env.ROOT)
+
+
+def is_responding(host: str, port: int, path: str, *, below: int) -> bool:
+    """Whether a GET of `path` returns a status below `below`."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < below
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def mark_ready() -> None:
+    """Create the ready file of this process, which `up` waits for."""
+    if path := os.environ.get("CONSOLE_READY_FILE"):
+        Path(path).touch()

@@ -1,0 +1,1 @@
+"""The catalog: hosted models and GPU types, their data files, and how these reach the tables."""

@@ -1,0 +1,183 @@
+"""Every setting of a deployment, declared once. Pure.
+
+A setting that only one engine has is declared in that engine's module. docs/engines.md lists all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
+
+from pydantic import Discriminator, Field, Tag
+
+from deployments.engines.registry import ENGINES
+from deployments.schema.adapter import Adapter
+from deployments.schema.engine_settings import EngineSettings
+from deployments.schema.setting import Setting
+from deployments.schema.types import CHOSEN_IF_ABSENT, CONTROL_CHARACTERS, Matching, Printable, Section, Whole
+
+NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+MAX_REPLICAS, MAX_ADAPTERS = 64, 32
+
+
+class CatalogSource(Section):
+    """A model of the catalog."""
+
+    source: Annotated[
+        Literal["catalog"],
+        Setting("Model source", required='Say where the model comes from: "catalog".'),
+    ]
+    id: Annotated[
+        str,
+        Field(max_length=80),
+        Setting(
+            "Model", "Of the catalog; GET /api/v1/models lists them.",
+            required="Name a model of the catalog; GET /api/v1/models lists them.",
+        ),
+    ]  # fmt: skip
+
+
+class Gpu(Section):
+    """The GPUs of each replica. Default: the smallest type and count that hold the model."""
+
+    type: Annotated[
+        str,
+        Field(max_length=60),
+        Setting(
+            "GPU type",
+            "GET /api/v1/gpu-types lists them.",
+            restarts=False,
+            immutable="A deployment keeps its GPU type. Clone it with the other type instead.",
+        ),
+    ] = CHOSEN_IF_ABSENT
+    count: Annotated[int, Whole(ge=1), Setting("GPUs per replica")] = CHOSEN_IF_ABSENT
+
+
+class Range(Section):
+    """Autoscaling within a range of replicas; a minimum of 0 lets the deployment sleep."""
+
+    enabled: Annotated[Literal[True], Setting("Autoscaling")] = True
+    min_replicas: Annotated[
+        int, Whole(ge=0, le=MAX_REPLICAS), Setting("Min replicas", "0 lets it sleep without requests.")
+    ] = 1
+    max_replicas: Annotated[
+        int, Whole(ge=1, le=MAX_REPLICAS), Setting("Max replicas", "Default: 3, or the minimum if that is more.")
+    ] = 3
+    scale_down_delay_seconds: Annotated[
+        int,
+        Whole(ge=0, le=86_400),
+        Setting(
+            "Scale-down delay",
+            "How long the load must stay low before replicas are removed.",
+            unit="seconds",
+            floor="delay_floor_seconds",
+        ),
+    ] = CHOSEN_IF_ABSENT
+    sleep_after_seconds: Annotated[
+        int | None,
+        Whole(ge=0, le=7 * 86_400),
+        Setting(
+            "Sleep after",
+            "Time without a request, where the minimum is 0. Default: the scale-down delay.",
+            unit="seconds",
+            floor="delay_floor_seconds",
+            advanced=True,
+            placeholder="the delay",
+        ),
+    ] = None
+
+    @property
+    def first_replicas(self) -> int:
+        """How many to start with: at least one, which shows that it works."""
+        return max(1, self.min_replicas)
+
+
+class Fixed(Section):
+    """A fixed number of replicas, without autoscaling."""
+
+    enabled: Annotated[Literal[False], Setting("Autoscaling")] = False
+    replicas: Annotated[int, Whole(ge=1, le=MAX_REPLICAS), Setting("Replicas")] = 1
+
+    @property
+    def min_replicas(self) -> int:
+        return self.replicas
+
+    @property
+    def max_replicas(self) -> int:
+        return self.replicas
+
+    @property
+    def first_replicas(self) -> int:
+        return self.replicas
+
+
+def discriminator(field: str) -> Discriminator:
+    """Chooses the variant of a union by the value of `field`, in JSON and in instances."""
+
+    def tag(value: Any) -> str | None:
+        if isinstance(value, Section):
+            return str(getattr(value, field))
+        return str(value.get(field)) if isinstance(value, dict) else None
+
+    return Discriminator(tag)
+
+
+if TYPE_CHECKING:
+    AnyEngineSettings: TypeAlias = EngineSettings
+else:
+    AnyEngineSettings = Annotated[
+        Union[tuple(Annotated[engine.settings, Tag(name)] for name, engine in ENGINES.items())],  # noqa: UP007
+        discriminator("name"),
+    ]
+Autoscaling = Annotated[Annotated[Range, Tag("True")] | Annotated[Fixed, Tag("False")], discriminator("enabled")]
+
+LabelKey = Annotated[
+    str, Matching(f"[^{CONTROL_CHARACTERS}]{{1,63}}", "Use names of 1 to 63 printable characters.", "invalid_name")
+]
+LabelValue = Annotated[str, Field(max_length=255), Printable()]
+
+
+class Configuration(Section):
+    """A whole deployment, as it is sent to and answered by the API."""
+
+    name: Annotated[
+        str,
+        Matching(
+            NAME_PATTERN,
+            "Use 1 to 63 lowercase letters, digits and hyphens, with a letter or digit at both ends.",
+            "invalid_name",
+        ),
+        Setting(
+            "Name", "Unique in the organization; clients send it as model.",
+            required="Give the deployment a name; clients send it as model.",
+            immutable="Callers use the name, so it never changes. Clone the deployment under another name instead.",
+        ),
+    ]  # fmt: skip
+    description: Annotated[str, Field(max_length=500), Printable(), Setting("Description")] = ""
+    endpoint: Annotated[
+        str,
+        Field(max_length=63),
+        Setting(
+            "Endpoint",
+            "Where it is exposed.",
+            immutable="A deployment stays on its endpoint. Clone it onto the other endpoint instead.",
+        ),
+    ] = "default"
+    model: Annotated[
+        CatalogSource,
+        Setting("Model", restarts=True, required='Name a model: {"source": "catalog", "id": "…"}.'),
+    ]
+    adapters: Annotated[
+        tuple[Adapter, ...], Field(max_length=MAX_ADAPTERS), Setting("Adapters", restarts=True)
+    ] = ()  # fmt: skip
+    engine: Annotated[AnyEngineSettings, Setting("Engine", restarts=True)] = CHOSEN_IF_ABSENT
+    gpu: Annotated[Gpu, Setting("GPUs", restarts=True)] = Gpu()
+    autoscaling: Annotated[Autoscaling, Setting("Autoscaling")] = Range()
+    labels: Annotated[
+        dict[LabelKey, LabelValue],
+        Field(max_length=32),
+        Setting("Labels", "Names and values of your own, to find deployments by."),
+    ] = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical body: every value is there, and parsing it gives the same configuration."""
+        return self.model_dump(mode="json")

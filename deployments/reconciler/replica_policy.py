@@ -1,0 +1,104 @@
+"""What happens to one replica, given its row and what the cluster shows of it. Pure.
+
+A replica with a live row is adopted and recorded, and has ended, must stop or continues (`decide`). A replica without
+one is an orphan (`find_orphans`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from deployments.drivers.base import ExitRecord, ObservedReplica
+from deployments.reconciler import deadlines
+from deployments.reconciler.actions import Action, Confirm, End, Record, Stop
+from deployments.reconciler.snapshot import ReplicaView, Snapshot
+from deployments.states import LIVE, STARTING_ORDER, ReplicaState
+
+ORDER = (*STARTING_ORDER, ReplicaState.READY)
+# Exit codes of a program whose machine or supervisor was switched off: killed, or never reaped.
+SWITCHED_OFF = frozenset({None, -15, -9, 143, 137})
+ENDED_UNOBSERVED = "ended_unwatched"
+
+
+def decide(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
+    """The actions for a live replica, in the order in which they are carried out."""
+    seen = snapshot.observed.get(replica.name)
+    if seen is None:
+        return _decide_absent(snapshot, replica)
+    record = _record(snapshot, replica, seen)
+    if seen.exited:
+        return [record, _end(snapshot, replica, seen.exited, seen.exited.at)]
+    if replica.state is ReplicaState.STOPPING:
+        return [record, Stop(replica.id, "")]
+    problem = ""
+    state, since = record.steps[-1] if record.steps else (replica.state, replica.state_since)
+    if state in STARTING_ORDER:
+        problem = deadlines.find_missed(snapshot.policy, state, since, replica.weight_bytes, snapshot.now)
+    elif state is ReplicaState.READY and record.unhealthy_since:
+        limit = timedelta(seconds=snapshot.policy.unhealthy_deadline_seconds)
+        problem = deadlines.UNHEALTHY if snapshot.now - record.unhealthy_since > limit else ""
+    return [record, Stop(replica.id, "failed", problem)] if problem else [record]
+
+
+def _decide_absent(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
+    """The cluster does not show it: not yet, or no longer. A stale or partial listing proves no absence."""
+    last = max(filter(None, (replica.created_at, replica.last_seen_at, replica.stop_requested_at)))
+    if not snapshot.listing.shows_absence_since(last):
+        return []
+    if replica.is_starting and replica.last_seen_at is None and not snapshot.was_unobserved:
+        missed = deadlines.find_missed(
+            snapshot.policy, replica.state, replica.state_since, replica.weight_bytes, snapshot.now
+        )
+        return [Stop(replica.id, "failed", missed) if missed else Confirm(replica.id)]
+    gone_at = max(replica.state_since, replica.last_seen_at or replica.created_at)
+    return [_end(snapshot, replica, None, min(gone_at, snapshot.now))]
+
+
+def _end(snapshot: Snapshot, replica: ReplicaView, exited: ExitRecord | None, at: datetime) -> End:
+    if not replica.is_active or snapshot.deployment.is_ending:
+        return End(replica.id, at, exited)
+    is_faultless = exited is None or (exited.code in SWITCHED_OFF and not exited.out_of_memory)
+    if snapshot.was_unobserved and is_faultless:
+        return End(replica.id, at, exited, reason=ENDED_UNOBSERVED)
+    return End(replica.id, at, exited, crashed=True)
+
+
+def _record(snapshot: Snapshot, replica: ReplicaView, seen: ObservedReplica) -> Record:
+    """The states entered since the row was written, each at max(previous, min(the provider's stamp, now))."""
+    steps: list[tuple[ReplicaState, datetime]] = []
+    if replica.is_starting:
+        previous = replica.state_since
+        for state in ORDER[ORDER.index(replica.state) + 1 : ORDER.index(seen.state) + 1]:
+            if state in seen.stamps or state is seen.state:
+                previous = max(previous, min(seen.stamps.get(state, snapshot.now), snapshot.now))
+                steps.append((state, previous))
+    state = steps[-1][0] if steps else replica.state
+    if state is not ReplicaState.READY:
+        return Record(replica.id, seen, tuple(steps))
+    if seen.healthy:
+        return Record(replica.id, seen, tuple(steps), serving=True)
+    since = None if snapshot.was_unobserved else replica.unhealthy_since
+    return Record(replica.id, seen, tuple(steps), unhealthy_since=since or snapshot.now)
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """Names of replicas to stop, and of those whose provider's record can be deleted."""
+
+    running: tuple[str, ...]
+    ended: tuple[str, ...]
+
+
+def find_orphans(listed: Iterable[ObservedReplica], states: Mapping[str, ReplicaState]) -> Orphans:
+    """`states`: the states of the rows by replica name, read after the listing; a name without a row is absent.
+
+    A row is committed before its replica is started, and the cluster was listed before the rows were read: a replica
+    without a live row had none when it was listed, or has ended since.
+    """
+    orphans = [replica for replica in listed if states.get(replica.name) not in LIVE]
+    return Orphans(
+        running=tuple(replica.name for replica in orphans if replica.exited is None),
+        ended=tuple(replica.name for replica in orphans if replica.exited is not None),
+    )

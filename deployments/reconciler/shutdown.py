@@ -1,0 +1,74 @@
+"""Stops the local replicas when the console shuts down. Desired state stays, so the next start restores them.
+
+Call it when no worker runs any more: a worker would begin to restore them at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from deployments.clusters import DriverLookup, configured_drivers
+from deployments.models import Cluster, Replica
+from deployments.reconciler import execute, leases, observe
+from deployments.reconciler.actions import Action, End, Stop
+from deployments.reconciler.observe import Batch
+from deployments.reconciler.worker import no_failpoint
+from deployments.states import LIVE
+
+TIMEOUT_SECONDS, GRACE_SECONDS, POLL_SECONDS = 6.0, 2.0, 0.1
+LEASE_SECONDS = 15.0
+REASON = "console_off"
+
+
+def stop_local_replicas(
+    now: datetime, drivers: DriverLookup | None = None, timeout_seconds: float = TIMEOUT_SECONDS
+) -> list[str]:
+    """Stop every replica of the local clusters; returns the names of those that did not end in time."""
+    began, drivers = time.monotonic(), drivers or configured_drivers()
+    batch = _load_local(now, drivers)
+    if not batch.replicas:
+        return []
+    batch.policy = replace(batch.policy, stop_grace_seconds=GRACE_SECONDS)
+    execute.apply(batch, _plan(batch, lambda replica: Stop(str(replica.pk), REASON)), no_failpoint)
+    while _list_running(batch) and time.monotonic() - began < timeout_seconds:
+        time.sleep(POLL_SECONDS)
+        for cluster in batch.clusters.values():
+            cluster.observed = observe.list_cluster(cluster.cluster, cluster.driver, now).observed
+    last = _load_local(now + timedelta(seconds=time.monotonic() - began), drivers)
+    execute.apply(last, _plan(last, lambda replica: _decide_end(last, replica)), no_failpoint)
+    return _list_running(last)
+
+
+def _load_local(now: datetime, drivers: DriverLookup) -> Batch:
+    live = Replica.objects.filter(state__in=LIVE, cluster__driver=Cluster.Driver.LOCAL)
+    ids = set(live.values_list("deployment_id", flat=True))
+    return observe.load(leases.seize(ids, now, seconds=LEASE_SECONDS), drivers, now)
+
+
+def _plan(batch: Batch, decide: Callable[[Replica], Action | None]) -> dict[UUID, list[Action]]:
+    plans: dict[UUID, list[Action]] = {pk: [] for pk in batch.deployments}
+    for replica in batch.replicas.values():
+        if replica.state in LIVE and (action := decide(replica)):
+            plans[replica.deployment_id].append(action)
+    return plans
+
+
+def _decide_end(batch: Batch, replica: Replica) -> End | None:
+    """At the provider's exit time; without a record, at the last time that it was seen."""
+    cluster = batch.clusters[replica.cluster_id]
+    seen = cluster.observed.get(replica.name)
+    if seen and seen.exited:
+        return End(str(replica.pk), seen.exited.at, seen.exited)
+    if seen is None and cluster.listing.reachable and cluster.listing.complete:
+        return End(str(replica.pk), replica.last_seen_at or replica.created_at)
+    return None
+
+
+def _list_running(batch: Batch) -> list[str]:
+    names = {row.name for row in batch.replicas.values()}
+    observed = (replica for cluster in batch.clusters.values() for replica in cluster.observed.values())
+    return sorted(replica.name for replica in observed if replica.exited is None and replica.name in names)

@@ -1,0 +1,86 @@
+"""One pass over due deployments (load → plan → apply), and the sweep of a cluster. The caller reads the clock."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from deployments.clusters import DriverLookup
+from deployments.drivers.base import DriverError
+from deployments.models import Cluster, Replica
+from deployments.reconciler import execute, leases, observe
+from deployments.reconciler.execute import Failpoint
+from deployments.reconciler.leases import Lease
+from deployments.reconciler.plan import plan
+from deployments.reconciler.replica_policy import find_orphans
+from deployments.reconciler.store import LostRow
+from deployments.states import ReplicaState
+
+log = logging.getLogger(__name__)
+SWEEP_SECONDS = 10
+RETRY_SECONDS = 1
+
+
+def no_failpoint(name: str) -> None:
+    """A failpoint at which nothing fails."""
+
+
+def reconcile(now: datetime, drivers: DriverLookup, failpoint: Failpoint = no_failpoint) -> int:
+    """One pass over up to RECONCILE_BATCH due deployments; returns how many there were.
+
+    When the pass fails, each deployment gets a pass of its own. One that fails alone keeps its lease until it expires.
+    """
+    lease = leases.claim(now, limit=settings.RECONCILE_BATCH, seconds=settings.LEASE_SECONDS)
+    if not lease.deployment_ids:
+        return 0
+    failpoint("claimed")
+    try:
+        _run_pass(lease, now, drivers, failpoint)
+    except Exception:
+        if len(lease.deployment_ids) == 1:
+            raise
+        log.exception("A pass over %d deployments failed, each is tried alone", len(lease.deployment_ids))
+        for pk in lease.deployment_ids:
+            try:
+                _run_pass(replace(lease, deployment_ids=(pk,)), now, drivers, failpoint)
+            except Exception:
+                log.exception("The pass over deployment %s failed, tried again when its lease has expired", pk)
+    return len(lease.deployment_ids)
+
+
+def _run_pass(lease: Lease, now: datetime, drivers: DriverLookup, failpoint: Failpoint) -> None:
+    batch = observe.load(lease, drivers, now)
+    plans = {pk: plan(snapshot) for pk, snapshot in batch.snapshots.items()}
+    try:
+        execute.apply(batch, plans, failpoint)
+    except LostRow as error:
+        log.warning("Rows changed during a pass, tried again soon: %s", error)
+        leases.release_all(lease, now + timedelta(seconds=RETRY_SECONDS))
+
+
+def sweep_clusters(now: datetime, drivers: DriverLookup) -> None:
+    """Sweep every cluster that was not swept within SWEEP_SECONDS."""
+    for cluster in Cluster.objects.all():
+        if leases.claim_sweep(cluster, now, seconds=SWEEP_SECONDS):
+            sweep_cluster(cluster, drivers, now)
+
+
+def sweep_cluster(cluster: Cluster, drivers: DriverLookup, now: datetime) -> None:
+    """Stop replicas without a live row, and delete the provider's records of those that have ended."""
+    listed = observe.list_cluster(cluster, drivers(cluster), now)
+    rows = Replica.objects.filter(name__in=list(listed.observed)).values_list("name", "state")
+    orphans = find_orphans(listed.observed.values(), {name: ReplicaState(state) for name, state in rows})
+    for name in orphans.running:
+        log.warning("Replica %s runs in cluster %s without a live row: stopping it", name, cluster.name)
+        try:
+            listed.driver.stop(name, observe.configured_policy().stop_grace_seconds)
+        except DriverError as error:
+            log.warning("Replica %s was not stopped, tried again soon: %s", name, error)
+    for name in orphans.ended:
+        try:
+            listed.driver.forget(name)
+        except DriverError as error:
+            log.warning("The record of replica %s stays for now: %s", name, error)

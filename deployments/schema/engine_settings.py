@@ -1,0 +1,52 @@
+"""The settings that every engine has; each engine maps them to its own arguments. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar
+
+from deployments.schema.setting import Flag, Setting
+from deployments.schema.types import CHOSEN_IF_ABSENT, Section, StrictBool, Whole
+
+
+class EngineSettings(Section):
+    """Base of an engine's settings. A subclass narrows `name` to its own and adds its settings, each with a `Flag`."""
+
+    # The arguments that carry the settings declared here, by setting. What is absent is not passed to this engine.
+    SHARED_FLAGS: ClassVar[Mapping[str, Flag]] = {}
+
+    name: Annotated[str, Setting("Engine")]
+    context_length: Annotated[
+        int,
+        Whole(ge=256),
+        Setting(
+            "Context length",
+            "Tokens of prompt and answer together. Default: 8,192, or less where the model reads less.",
+            unit="tokens",
+            advanced=True,
+            placeholder="8,192",
+        ),
+    ] = CHOSEN_IF_ABSENT
+    max_concurrency: Annotated[
+        int,
+        Whole(ge=1, le=1024),
+        Setting(
+            "Max concurrency",
+            "Requests at once per replica. Fewer make each request faster; more make a replica serve more of them, "
+            "each slower, and scale up later.",
+            unit="requests",
+            advanced=True,
+        ),
+    ] = 16
+    prefix_caching: Annotated[
+        StrictBool, Setting("Prefix caching", "Prompts that begin alike are computed once.", advanced=True)
+    ] = True
+
+
+def arguments(settings: Section) -> Iterator[str]:
+    """The command-line arguments of the settings that have a flag, in the order of declaration."""
+    shared = settings.SHARED_FLAGS if isinstance(settings, EngineSettings) else {}
+    for name, field in type(settings).model_fields.items():
+        flag = next((part for part in field.metadata if isinstance(part, Flag)), shared.get(name))
+        if flag:
+            yield from flag.arguments(getattr(settings, name))

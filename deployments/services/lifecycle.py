@@ -1,0 +1,91 @@
+"""Retries, redeploys, terminates and deletes deployments."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from accounts.models import User
+from deployments import events, queries
+from deployments.models import Deployment
+from deployments.notifications import notify_pages
+from deployments.reconciler import store
+from deployments.routing.publish import publish
+from deployments.services import desired_state
+from deployments.services.desired_state import NotNow
+from deployments.states import DeploymentStatus
+
+REDEPLOYABLE = DELETABLE = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
+TERMINATING = "The deployment is terminating. Wait until it is TERMINATED, then redeploy it."
+
+
+class NotEnded(Exception):
+    """Only what is TERMINATED or FAILED can be deleted."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The deployment is {status}. Terminate it, wait until it is TERMINATED, then delete it.")
+        self.status = status
+
+
+@transaction.atomic
+def retry(deployment: Deployment, *, expected_version: int | None = None, by: User | None, now: datetime) -> None:
+    """Start again at once; earlier failures no longer count.
+
+    Raises `VersionConflict`, and `NotNow` unless it has failed or a failed replica waits to be replaced.
+    """
+    row = desired_state.lock(deployment, expected_version)
+    if row.status == DeploymentStatus.TERMINATED and row.terminate_requested_at is not None:
+        raise NotNow("The deployment is TERMINATED. Redeploy it to start it again.")
+    if row.terminate_requested_at is not None:
+        raise NotNow(TERMINATING)
+    if row.failed_at is None and not queries.waits_after_failure(row, now):
+        raise NotNow(f"The deployment is {row.status}: nothing of it has failed, so there is nothing to retry.")
+    store.reset_failures(row, now)
+    desired_state.change(row, now)
+    events.retried(row, by, now).save()
+    deployment.refresh_from_db()
+
+
+@transaction.atomic
+def redeploy(deployment: Deployment, *, expected_version: int | None = None, by: User | None, now: datetime) -> None:
+    """Start a deployment that is TERMINATED or FAILED with its present configuration.
+
+    Raises `VersionConflict`, and `NotNow` for any other status.
+    """
+    row = desired_state.lock(deployment, expected_version)
+    if row.status not in REDEPLOYABLE:
+        if row.terminate_requested_at is not None:
+            raise NotNow(TERMINATING)
+        raise NotNow(
+            f"The deployment is {row.status}. Only what is TERMINATED or FAILED is redeployed; edit it to change it."
+        )
+    store.reset_run(row, now)
+    desired_state.change(row, now, terminate_requested_at=None, terminated_by=None)
+    events.redeployed(row, by, now).save()
+    deployment.refresh_from_db()
+
+
+@transaction.atomic
+def terminate(deployment: Deployment, *, by: User | None, now: datetime) -> None:
+    """Request the end: replicas drain and stop; TERMINATED follows once the cluster confirms it. Idempotent."""
+    row = Deployment.objects.select_for_update().get(pk=deployment.pk)
+    if row.terminate_requested_at is None and row.deleted_at is None:
+        store.reset_for_termination(row, now)
+        desired_state.write(row, now, terminate_requested_at=now, terminated_by=by)
+        events.terminate_requested(row, by, now).save()
+    deployment.refresh_from_db()
+
+
+@transaction.atomic
+def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
+    """Remove it from every list; its rows stay. Raises `NotEnded` unless it is TERMINATED or FAILED. Idempotent."""
+    row = Deployment.objects.select_for_update().get(pk=deployment.pk)
+    if row.deleted_at is not None:
+        return
+    if row.status not in DELETABLE:
+        raise NotEnded(row.status)
+    Deployment.objects.filter(pk=row.pk).update(deleted_at=now, updated_at=now, next_due_at=now)
+    events.deleted(row, by, now).save()
+    transaction.on_commit(lambda: publish([row.pk]), robust=True)
+    transaction.on_commit(lambda: notify_pages([row]), robust=True)

@@ -1,0 +1,265 @@
+"""Handles one inference request: route lookup, limits, slot, replica, response, settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from dataclasses import dataclass, replace
+
+from gateway import metrics, model_lookup, openai_errors, request_ids, sse, token_counting
+from gateway.asgi_http import ClientDisconnected, GatewayStopping, Request, Response, run_until_disconnect
+from gateway.contract import Admitted, KeyRecord, RouteRecord
+from gateway.keepalive import KeepaliveComments
+from gateway.key_and_route_cache import KeyAndRouteCache
+from gateway.openai_errors import ErrorResponse
+from gateway.replica_client import (
+    ConnectionRefused,
+    ReplicaClient,
+    ReplicaTimeout,
+    ReplicaUnreachable,
+    build_headers,
+)
+from gateway.request_queue import QueuedRequest, RequestQueues
+from gateway.request_validation import (
+    COLD_START_TIMEOUT_HEADER,
+    ValidatedBody,
+    check_context_length,
+    parse_cold_start_timeout,
+)
+from gateway.response_relay import ResponseRelay
+from gateway.settlements import REDIS_ERRORS, Settlements
+from gateway.slots import NoSlot, Slot, SlotStore
+
+log = logging.getLogger(__name__)
+MAX_RESENDS = 2
+# How long a request avoids a replica that it could not reach. A dead replica is no longer published after that time.
+EXCLUDE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Components:
+    """What all requests of a gateway process share. `stopping` is done when the drain limit has passed."""
+
+    slots: SlotStore
+    settlements: Settlements
+    cache: KeyAndRouteCache
+    queues: RequestQueues
+    replica_client: ReplicaClient
+    stopping: asyncio.Future[None]
+
+
+async def handle_inference(
+    components: Components, request: Request, response: Response, key: KeyRecord, body: ValidatedBody
+) -> None:
+    """Respond to an authenticated request with a valid body."""
+    route = await find_route(body.model, key, components.cache)
+    if isinstance(route, ErrorResponse):
+        return await response.send_error(route)
+    error = model_lookup.check_route_state(route) or check_context_length(body, route.context_length)
+    if error:
+        return await response.send_error(error)
+    header = request.headers.get(COLD_START_TIMEOUT_HEADER)
+    cold_start_seconds = parse_cold_start_timeout(header, components.queues.cold_start_seconds)
+    if isinstance(cold_start_seconds, ErrorResponse):
+        return await response.send_error(cold_start_seconds)
+    await ProxiedRequest(components, request, response, key, body, route, cold_start_seconds).run()
+
+
+async def find_route(model: str, key: KeyRecord, cache: KeyAndRouteCache) -> RouteRecord | ErrorResponse:
+    """Find the route of `model`; refreshes the cache before an unknown model is refused."""
+    route = model_lookup.find_route(model, key, cache.snapshot.routes if cache.snapshot else {})
+    if isinstance(route, ErrorResponse) and await cache.refresh_before_refusal() and cache.snapshot:
+        route = model_lookup.find_route(model, key, cache.snapshot.routes)
+    return route
+
+
+class ProxiedRequest:
+    """A request whose route is known. At most one attempt is open at a time."""
+
+    def __init__(
+        self,
+        components: Components,
+        request: Request,
+        response: Response,
+        key: KeyRecord,
+        body: ValidatedBody,
+        route: RouteRecord,
+        cold_start_seconds: float,
+    ) -> None:
+        self._components = components
+        self._request = request
+        self._response = response
+        self._body = body
+        self._route = route
+        # `admit` fills in the id, the time and the replica.
+        self._admission = Admitted(
+            request_id="",
+            admitted_at=0.0,
+            gateway_id=components.slots.gateway_id,
+            organization_id=key.organization_id,
+            owner_organization_id=route.organization_id,
+            deployment_id=route.deployment_id,
+            replica_id="",
+            key_id=key.key_id,
+            user_id=key.user_id,
+            model=body.model,
+            stream=body.stream,
+            input_estimate=body.input_estimate,
+        )
+        self._excluded_until: dict[str, float] = {}
+        self._is_id_unused = True
+        self._slot: Slot | None = None
+        self._admitted_at = 0.0
+        self._relay = self._create_relay()
+        keepalive = KeepaliveComments(response, is_stream=body.stream)
+        self._queued = QueuedRequest(
+            route.deployment_id, len(body.body), cold_start_seconds, self._try_admit, keepalive.send_if_due
+        )
+
+    async def run(self) -> None:
+        """Respond, and settle the request if it was admitted, however it ends."""
+        try:
+            await run_until_disconnect(self._run_attempts(), self._request, self._response, self._components.stopping)
+            if self._relay.error:
+                await self._response.send_error(self._relay.error)
+        except ClientDisconnected:
+            self._relay.outcome = token_counting.CLIENT_LEFT
+        except GatewayStopping:
+            self._relay.outcome = token_counting.INTERRUPTED
+            error = openai_errors.stopped_while_streaming() if self._slot else openai_errors.stopped_while_queued()
+            await self._response.send_error(error)
+        finally:
+            self._settle()
+
+    async def _run_attempts(self) -> None:
+        """Run attempts until one has a response.
+
+        An attempt that a replica may have received is repeated at most MAX_RESENDS times; a refused connection is
+        repeated as long as a request may wait for a slot.
+        """
+        resends = 0
+        while isinstance(slot := await self._components.queues.admit(self._queued), Slot):
+            await self._send_changed_id(slot)
+            failure = await self._run_attempt(slot)
+            if failure is None:
+                return
+            log.warning("Replica %s is unreachable: %s", slot.admitted.replica_id, failure)
+            await self._send_hint()
+            resends += not isinstance(failure, ConnectionRefused)
+            if resends > MAX_RESENDS:
+                self._relay.fail(openai_errors.upstream_lost())
+                return
+            await self._release(slot)
+        self._relay.fail(slot)
+
+    async def _run_attempt(self, slot: Slot) -> ReplicaUnreachable | None:
+        """Send the request to a replica and relay its response; returns an error if no response has arrived."""
+        sending = self._components.replica_client.post(
+            slot.address,
+            self._body.path.value,
+            self._body.build_upstream_body(),
+            build_headers(slot.admitted.request_id, self._request.headers),
+        )
+        try:
+            async with sending as replica_response:
+                await self._relay.run(replica_response)
+        except ReplicaTimeout:
+            self._relay.fail(openai_errors.upstream_timeout())
+        except ReplicaUnreachable as error:
+            return error
+        return None
+
+    async def _send_changed_id(self, slot: Slot) -> None:
+        """Send a comment with the request id of this attempt if the head has the id of an earlier one."""
+        if self._response.has_begun and self._response.sent_request_id != slot.admitted.request_id:
+            public_id = request_ids.format_public_id(slot.admitted.request_id)
+            sent_id = request_ids.format_public_id(self._response.sent_request_id)
+            log.info("Request %s continues as %s", sent_id, public_id)
+            await self._response.write(sse.format_comment(f"x-request-id: {public_id}"))
+
+    async def _try_admit(self) -> Slot | NoSlot | ErrorResponse:
+        """Ask for a slot. If cancelled, a slot that Redis grants nevertheless is released."""
+        if error := self._check_current_route():
+            return error
+        now = time.monotonic()
+        excluded = [replica_id for replica_id, until in self._excluded_until.items() if until > now]
+        admission = self._admission
+        if self._response.has_begun and self._is_id_unused:  # the client already has the id, so `admit` must keep it
+            admission = replace(admission, request_id=self._response.request_id)
+        task = asyncio.create_task(self._components.slots.admit(admission, excluded))
+        try:
+            outcome = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._release_unused_slot)
+            raise
+        except REDIS_ERRORS as error:
+            log.warning("Redis is unavailable, nothing can be admitted: %s", error)
+            return openai_errors.service_unavailable(
+                "The gateway cannot admit requests right now. Try again in a few seconds."
+            )
+        if isinstance(outcome, Slot):
+            self._take(outcome)
+        return outcome
+
+    def _check_current_route(self) -> ErrorResponse | None:
+        """Return an error if the deployment failed or was terminated while the request was queued."""
+        snapshot = self._components.cache.snapshot
+        route = snapshot.routes_by_id.get(self._route.deployment_id) if snapshot else None
+        return model_lookup.check_route_state(route) if route else openai_errors.model_not_found(self._body.model)
+
+    def _take(self, slot: Slot) -> None:
+        self._slot = slot
+        self._components.settlements.add_open_request(slot.admitted)
+        if not self._admitted_at:
+            self._admitted_at = time.perf_counter()
+        self._admission = replace(self._admission, admitted_at=slot.admitted.admitted_at)
+        self._response.request_id, self._is_id_unused = slot.admitted.request_id, False
+        self._relay = self._create_relay()
+
+    def _release_unused_slot(self, task: asyncio.Task[Slot | NoSlot]) -> None:
+        if not task.cancelled() and task.exception() is None and isinstance(slot := task.result(), Slot):
+            self._components.settlements.add_open_request(slot.admitted)
+            self._components.settlements.settle_in_background(slot.admitted, None)
+
+    async def _release(self, slot: Slot) -> None:
+        """End an attempt that is not metered and exclude its replica from the next one."""
+        self._slot = None
+        self._excluded_until[slot.admitted.replica_id] = time.monotonic() + EXCLUDE_SECONDS
+        if not self._response.has_begun:
+            tail = request_ids.build_random_tail(os.urandom(10))
+            milliseconds = round(slot.admitted.admitted_at * 1000)
+            self._response.request_id = request_ids.build_uuid7(milliseconds, tail)
+            self._is_id_unused = True
+        await self._components.settlements.settle(slot.admitted, None)
+
+    async def _send_hint(self) -> None:
+        try:
+            await self._components.slots.send_hint(self._route.deployment_id)
+        except REDIS_ERRORS:
+            log.debug("A hint was lost.")
+
+    def _settle(self) -> None:
+        if self._slot is None:
+            return
+        counts = self._relay.get_counts()
+        has_left = self._relay.outcome == token_counting.CLIENT_LEFT
+        event = token_counting.build_usage_event(
+            self._slot.admitted,
+            counts,
+            outcome=self._relay.outcome,
+            status=499 if has_left else self._response.status or 500,
+            seconds=time.perf_counter() - self._admitted_at,
+            ttft_seconds=self._relay.ttft_seconds,
+        )
+        metrics.record_tokens(counts.input_tokens, counts.output_tokens, self._relay.ttft_seconds)
+        self._components.settlements.settle_in_background(
+            self._slot.admitted,
+            event,
+            on_settled=lambda: self._components.queues.notify_slot_released(self._route.deployment_id),
+        )
+        self._slot = None
+
+    def _create_relay(self) -> ResponseRelay:
+        return ResponseRelay(self._response, self._body.stream_options, self._body.input_estimate)

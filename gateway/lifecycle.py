@@ -1,0 +1,117 @@
+"""Starts, drains and stops the components of a gateway process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Collection
+from contextlib import suppress
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway.heartbeat import Heartbeat
+from gateway.inference import Components
+from gateway.key_and_route_cache import KeyAndRouteCache
+from gateway.queue_reports import QueueReporter
+from gateway.replica_client import ReplicaClient
+from gateway.request_queue import RequestQueues
+from gateway.settings import Settings
+from gateway.settlement_spool import SettlementSpool
+from gateway.settlements import REDIS_ERRORS, Settlements
+from gateway.slots import SlotStore
+
+REDIS_CONNECTIONS = 100
+REDIS_TIMEOUT_SECONDS = 2.0
+CANCEL_SECONDS = 0.5
+
+
+class Gateway:
+    """One gateway process: call `start` inside the running loop, `drain` on a stop signal and `stop` last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.gateway_id = f"{os.uname().nodename[:24]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.is_draining = False
+        self.components: Components | None = None
+        self.heartbeat: Heartbeat | None = None
+        self.queue_reporter: QueueReporter | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether keys and routes are loaded and the gateway is not draining."""
+        return not self.is_draining and self.components is not None and self.components.cache.snapshot is not None
+
+    async def start(self) -> None:
+        """Start the background tasks; an unavailable Redis is retried by them."""
+        client = _create_redis_client(self.settings.redis_url)
+        slots = SlotStore(client, self.gateway_id)
+        settlements = Settlements(slots, SettlementSpool(self.settings.spool_dir, self.gateway_id))
+        cache = KeyAndRouteCache(client)
+        heartbeat = self.heartbeat = Heartbeat(slots, settlements)
+        queues = RequestQueues(self.settings)
+        self.queue_reporter = QueueReporter(slots, queues)
+        self.components = Components(
+            slots=slots,
+            settlements=settlements,
+            cache=cache,
+            queues=queues,
+            replica_client=ReplicaClient(self.settings),
+            stopping=asyncio.get_running_loop().create_future(),
+        )
+        with suppress(*REDIS_ERRORS):
+            await heartbeat.beat()
+            await cache.refresh()
+        self._tasks = [asyncio.create_task(heartbeat.run()), asyncio.create_task(cache.run())]
+
+    def drain(self) -> None:
+        """Become not ready; open requests are interrupted after the drain limit, or at once by a second call."""
+        if self.components is None or self.components.stopping.done():
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(0 if self.is_draining else self.settings.drain_seconds, self._interrupt_requests)
+        self.is_draining = True
+
+    def _interrupt_requests(self) -> None:
+        if self.components and not self.components.stopping.done():
+            self.components.stopping.set_result(None)
+
+    async def stop(self) -> None:
+        """Settle or spool ended requests; deregister unless requests are still open."""
+        if self.components is None or self.queue_reporter is None:
+            return
+        await self.components.settlements.wait_for_pending()
+        await _cancel_tasks(self._tasks)
+        with suppress(*REDIS_ERRORS):
+            await self.queue_reporter.stop()
+            await self.components.settlements.replay_spool()
+            if not self.components.settlements.open_requests:
+                await self.components.slots.deregister()
+        await self.components.replica_client.close()
+        await self.components.slots.client.aclose()
+
+
+async def _cancel_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel repeatedly until all tasks have ended: the Redis client can swallow a cancellation during a timeout."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+
+
+def _create_redis_client(url: str) -> Redis:
+    """Create a client without retries: a repeated `admit` script would reserve two slots."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=REDIS_CONNECTIONS,
+        timeout=REDIS_TIMEOUT_SECONDS,
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis(connection_pool=pool)

@@ -1,0 +1,262 @@
+"""Validates request bodies before a slot is reserved. Pure.
+
+Invalid JSON, missing or mistyped fields and forbidden content are 400; a number outside its range is 422; a prompt that
+exceeds the context even at eight bytes per token is 400 `context_length_exceeded`. Everything else is left to the
+engine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from gateway import json_edit, openai_errors
+from gateway.forbidden_content import find_forbidden_content
+from gateway.openai_errors import ErrorResponse
+from gateway.sse import StreamOptions
+
+BYTES_PER_TOKEN = 4
+MAX_BYTES_PER_TOKEN = 8
+COLD_START_TIMEOUT_HEADER = "x-scale-up-timeout"
+UPSTREAM_STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
+MAX_ECHOED_CHARACTERS = 50
+
+
+class InferencePath(Enum):
+    """The paths that are forwarded to engines."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+    EMBEDDINGS = "/v1/embeddings"
+
+    @property
+    def prompt_field(self) -> str:
+        fields = {
+            InferencePath.CHAT: "messages",
+            InferencePath.COMPLETIONS: "prompt",
+            InferencePath.EMBEDDINGS: "input",
+        }
+        return fields[self]
+
+
+@dataclass(frozen=True)
+class ValidatedBody:
+    """A request body that may be forwarded.
+
+    `prompt_bytes` is the size of all prompts as UTF-8 text, with four bytes per token id; `longest_prompt_bytes` is
+    that of the longest one, which must fit into the context on its own. `max_output_tokens` is None without a limit.
+    """
+
+    path: InferencePath
+    model: str
+    stream: bool
+    stream_options: StreamOptions
+    prompt_bytes: int
+    longest_prompt_bytes: int
+    max_output_tokens: int | None
+    body: bytes
+
+    @property
+    def input_estimate(self) -> int:
+        """Estimated tokens of the prompt, used when the engine reports no usage."""
+        return -(-self.prompt_bytes // BYTES_PER_TOKEN)
+
+    def build_upstream_body(self) -> bytes:
+        """Return the client's bytes; for a stream with `stream_options` extended so that every chunk reports usage."""
+        if not self.stream:
+            return self.body
+        text = json_edit.decode_lossless(self.body)
+        options = {**(json.loads(text).get("stream_options") or {}), **UPSTREAM_STREAM_OPTIONS}
+        rest = json_edit.remove_members(text, "stream_options")
+        return json_edit.encode_lossless(json_edit.insert_member(rest, "stream_options", options))
+
+
+@dataclass(frozen=True)
+class Range:
+    """The valid values of a numeric field: from `low` (excluded if `exclusive_low`) to `high`."""
+
+    low: float
+    high: float
+    is_integer: bool = False
+    exclusive_low: bool = False
+
+    def contains(self, value: float) -> bool:
+        is_above_low = self.low < value if self.exclusive_low else self.low <= value
+        return is_above_low and value <= self.high and not (self.is_integer and value % 1 != 0)
+
+    def describe(self) -> str:
+        kind = "a whole number" if self.is_integer else "a number"
+        if self.high == UNLIMITED:
+            return f"{kind}, at least {self.low:g}"
+        return f"{kind} {'above' if self.exclusive_low else 'from'} {self.low:g} up to {self.high:g}"
+
+
+UNLIMITED = float("inf")
+RANGES: Mapping[str, Range] = {
+    "max_tokens": Range(1, UNLIMITED, is_integer=True),
+    "max_completion_tokens": Range(1, UNLIMITED, is_integer=True),
+    "temperature": Range(0, 2),
+    "top_p": Range(0, 1, exclusive_low=True),
+    "n": Range(1, 128, is_integer=True),
+    "presence_penalty": Range(-2, 2),
+    "frequency_penalty": Range(-2, 2),
+    "top_logprobs": Range(0, 20, is_integer=True),
+    "dimensions": Range(1, UNLIMITED, is_integer=True),
+}
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")  # the first that is set applies
+
+
+def validate_body(path: InferencePath, body: bytes) -> ValidatedBody | ErrorResponse:
+    fields = _parse_object(body)
+    if isinstance(fields, ErrorResponse):
+        return fields
+    error = (
+        _check_common_fields(path, fields)
+        or _check_prompt(path, fields)
+        or _check_numbers(fields)
+        or find_forbidden_content(fields)
+    )
+    if error:
+        return error
+    options = fields.get("stream_options") or {}
+    sizes = [_count_bytes(prompt) for prompt in _list_prompts(path, fields[path.prompt_field])]
+    return ValidatedBody(
+        path=path,
+        model=fields["model"],
+        stream=fields.get("stream") is True,
+        stream_options=StreamOptions(
+            options.get("include_usage") is True, options.get("continuous_usage_stats") is True
+        ),
+        prompt_bytes=sum(sizes),
+        longest_prompt_bytes=max(sizes),
+        max_output_tokens=next((fields[name] for name in OUTPUT_LIMITS if fields.get(name) is not None), None),
+        body=body,
+    )
+
+
+def check_context_length(body: ValidatedBody, context_length: int) -> ErrorResponse | None:
+    """Return an error if the prompt, with any tokenizer, or the output limit exceeds `context_length` tokens."""
+    min_tokens = body.longest_prompt_bytes // MAX_BYTES_PER_TOKEN
+    if min_tokens > context_length:
+        return openai_errors.context_length_exceeded(context_length, min_tokens, body.path.prompt_field)
+    if body.max_output_tokens is not None and body.max_output_tokens > context_length:
+        return openai_errors.out_of_range(
+            "max_tokens",
+            f"max_tokens is {body.max_output_tokens}, but the context of this model is {context_length} tokens. "
+            "Lower it.",
+        )
+    return None
+
+
+def parse_cold_start_timeout(header: str | None, limit: float) -> float | ErrorResponse:
+    """Parse COLD_START_TIMEOUT_HEADER: how many seconds a request waits for a replica to start, at most `limit`."""
+    if header is None:
+        return limit
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:  # also refuses NaN
+        return openai_errors.invalid_request(
+            f"The header X-Scale-Up-Timeout must be seconds, 0 or more, not {header[:MAX_ECHOED_CHARACTERS]!r}."
+        )
+    return min(seconds, limit)
+
+
+def _parse_object(body: bytes) -> dict[str, Any] | ErrorResponse:
+    try:
+        fields = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        return openai_errors.invalid_request(
+            f"The body is not valid JSON: {str(error)[:200]}. Check quotes, commas and brackets."
+        )
+    if not isinstance(fields, dict):
+        return openai_errors.invalid_request("The body must be a JSON object.")
+    return fields
+
+
+def _check_common_fields(path: InferencePath, fields: Mapping[str, Any]) -> ErrorResponse | None:
+    model, stream, options = fields.get("model"), fields.get("stream"), fields.get("stream_options")
+    if not isinstance(model, str) or not model:
+        return openai_errors.invalid_request("You must provide a model: the name of a deployment, as text.", "model")
+    if stream is not None and not isinstance(stream, bool):
+        return openai_errors.invalid_request("`stream` must be true or false.", "stream")
+    if options is not None and not isinstance(options, dict):
+        return openai_errors.invalid_request("`stream_options` must be an object.", "stream_options")
+    if options and not stream:
+        message = "`stream_options` is allowed only together with `stream: true`."
+        return openai_errors.invalid_request(message, "stream_options")
+    if stream and path is InferencePath.EMBEDDINGS:
+        return openai_errors.invalid_request("Embeddings cannot be streamed: leave `stream` out.", "stream")
+    return None
+
+
+def _check_prompt(path: InferencePath, fields: Mapping[str, Any]) -> ErrorResponse | None:
+    name = path.prompt_field
+    prompt = fields.get(name)
+    if path is InferencePath.CHAT:
+        return _check_messages(prompt)
+    if path is InferencePath.EMBEDDINGS:
+        is_valid = _is_embedding_input(prompt)
+        message = "`input` must be text, a list of token ids, or a list of these; none of them empty."
+    else:
+        is_valid = isinstance(prompt, str) or (isinstance(prompt, list) and bool(prompt))
+        message = "`prompt` must be text or a list that is not empty."
+    return None if is_valid else openai_errors.invalid_request(message, name)
+
+
+def _check_messages(messages: Any) -> ErrorResponse | None:
+    if not isinstance(messages, list) or not messages:
+        return openai_errors.invalid_request("`messages` must be a list with at least one message.", "messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            return openai_errors.invalid_request("Each message must be an object with a `role`.", f"messages.[{index}]")
+    return None
+
+
+def _is_embedding_input(value: Any) -> bool:
+    if isinstance(value, list) and value and not _is_token_id_list(value):
+        return all(bool(item) and (isinstance(item, str) or _is_token_id_list(item)) for item in value)
+    return bool(value) and (isinstance(value, str) or _is_token_id_list(value))
+
+
+def _is_token_id_list(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(token_id, int) and not isinstance(token_id, bool) for token_id in value
+    )
+
+
+def _check_numbers(fields: Mapping[str, Any]) -> ErrorResponse | None:
+    for name, allowed in RANGES.items():
+        value = fields.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return openai_errors.invalid_request(f"`{name}` must be {allowed.describe()}.", name)
+        if not allowed.contains(value):
+            return openai_errors.out_of_range(name, f"`{name}` is {value}; it must be {allowed.describe()}.")
+    return None
+
+
+def _list_prompts(path: InferencePath, value: Any) -> list[Any]:
+    """List the prompts of a request; the engine processes each one separately."""
+    is_single = path is InferencePath.CHAT or isinstance(value, str) or _is_token_id_list(value)
+    return [value] if is_single else value
+
+
+def _count_bytes(prompt: Any) -> int:
+    """Count the bytes of the text in a prompt: a text, a token id, a message, a content part, or a list of these."""
+    if isinstance(prompt, str):
+        return len(prompt.encode("utf-8", "surrogatepass"))
+    if isinstance(prompt, int):
+        return BYTES_PER_TOKEN
+    if isinstance(prompt, list):
+        return sum(map(_count_bytes, prompt))
+    if isinstance(prompt, dict):
+        texts = [prompt[name] for name in ("content", "text") if isinstance(prompt.get(name), str | list)]
+        return sum(map(_count_bytes, texts))
+    return 0

@@ -1,0 +1,128 @@
+"""The HTTP routes of the gateway as an ASGI application. Any other path is 404 in the error format of OpenAI."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from gateway import metrics, model_lookup, openai_errors, openai_models, request_ids
+from gateway.asgi_http import ClientDisconnected, Receive, Request, Response, Scope, Send
+from gateway.authentication import authenticate
+from gateway.contract import KeyRecord
+from gateway.inference import Components, find_route, handle_inference
+from gateway.key_and_route_cache import Snapshot
+from gateway.lifecycle import Gateway
+from gateway.openai_errors import ErrorResponse
+from gateway.request_validation import InferencePath, validate_body
+
+log = logging.getLogger(__name__)
+INFERENCE_PATHS = {path.value: path for path in InferencePath}
+MODELS_PATH = "/v1/models"
+HEALTH_PATHS = {"/health", "/livez", "/readyz"}
+CLIENT_CLOSED_REQUEST = 499  # recorded when the client disconnects before any response
+
+
+class Application:
+    """The ASGI application of one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._run_lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._handle_http(Request(scope, receive), send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            if message["type"] == "lifespan.startup":
+                await self._gateway.start()
+                await send({"type": "lifespan.startup.complete"})
+        await self._gateway.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _handle_http(self, request: Request, send: Send) -> None:
+        request_id = request_ids.build_uuid7(int(_now() * 1000), request_ids.build_random_tail(os.urandom(10)))
+        response = Response(
+            send,
+            request_id,
+            self._gateway.settings.client_stall_seconds,
+            client_request_id=request.headers.get("x-request-id"),
+        )
+        try:
+            await self._dispatch(request, response)
+        except ClientDisconnected:
+            log.debug("A client disconnected.")
+        except Exception:
+            public_id = request_ids.format_public_id(response.request_id)
+            log.exception("Request %s failed", public_id)
+            if not response.has_ended:
+                await response.send_error(openai_errors.internal_error(public_id))
+        metrics.record_response(_get_route_label(request.path), response.status or CLIENT_CLOSED_REQUEST)
+
+    async def _dispatch(self, request: Request, response: Response) -> None:
+        path, method = request.path, request.method
+        if path in INFERENCE_PATHS:
+            allowed = "POST"
+        elif path in HEALTH_PATHS or path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
+            allowed = "GET, HEAD"
+        else:
+            return await response.send_error(openai_errors.unknown_url(method, path))
+        if method not in allowed.split(", "):
+            return await response.send_error(openai_errors.method_not_allowed(method, path, allowed))
+        if path in HEALTH_PATHS:
+            is_healthy = self._gateway.is_ready or path != "/readyz"
+            body = b'{"status":"ok"}' if is_healthy else b'{"status":"not ready"}'
+            return await response.send_whole(200 if is_healthy else 503, body)
+        await self._handle_authenticated(request, response)
+
+    async def _handle_authenticated(self, request: Request, response: Response) -> None:
+        components = self._gateway.components
+        if components is None or components.cache.snapshot is None:
+            message = "The gateway is starting. Try again in a few seconds."
+            return await response.send_error(openai_errors.service_unavailable(message))
+        key = _authenticate(request, components.cache.snapshot)
+        if isinstance(key, ErrorResponse) and await components.cache.refresh_before_refusal():
+            key = _authenticate(request, components.cache.snapshot)
+        if isinstance(key, ErrorResponse):
+            return await response.send_error(key)
+        response.organization = key.organization_slug
+        if path := INFERENCE_PATHS.get(request.path):
+            with metrics.in_flight.track_inprogress():
+                return await self._infer(components, path, request, response, key)
+        if request.path == MODELS_PATH:
+            routes = model_lookup.list_callable_routes(key, components.cache.snapshot.routes)
+            return await response.send_whole(200, openai_models.render_models(routes))
+        model = request.path.removeprefix(f"{MODELS_PATH}/")
+        route = await find_route(model, key, components.cache)
+        if isinstance(route, ErrorResponse):
+            return await response.send_error(route)
+        await response.send_whole(200, openai_models.render_model(route, model_lookup.get_adapter_name(model)))
+
+    async def _infer(
+        self, components: Components, path: InferencePath, request: Request, response: Response, key: KeyRecord
+    ) -> None:
+        raw_body = await request.read_body(self._gateway.settings.body_bytes)
+        body = raw_body if isinstance(raw_body, ErrorResponse) else validate_body(path, raw_body)
+        if isinstance(body, ErrorResponse):
+            return await response.send_error(body)
+        await handle_inference(components, request, response, key, body)
+
+
+def _authenticate(request: Request, snapshot: Snapshot) -> KeyRecord | ErrorResponse:
+    return authenticate(request.headers.get("authorization"), request.query, snapshot.keys, _now())
+
+
+def _now() -> float:
+    return time.time()  # noqa: TID251 - requests enter here, this is the edge
+
+
+def _get_route_label(path: str) -> str:
+    """Return the label of a path in metrics; it never contains text of the client."""
+    if path.startswith(f"{MODELS_PATH}/"):
+        return MODELS_PATH
+    return path if path in INFERENCE_PATHS or path in HEALTH_PATHS or path == MODELS_PATH else "other"

@@ -1,0 +1,253 @@
+"""What a deployment's page says while it rolls, scales, sleeps, wakes, fails and is held back."""
+
+import json
+import re
+from datetime import datetime, timedelta
+
+import pytest
+import redis
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Organization
+from accounts.roles import Role
+from deployments.models import Deployment
+from deployments.states import DeploymentStatus as S
+from deployments.states import ReplicaState
+from gateway import contract
+from tests.integration.console import deployment_rows as rows
+from tests.integration.console.markup import squeeze, words_of
+
+pytestmark = pytest.mark.django_db
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+INPUTS = {"load": 28, "waiting": 6, "oldest_waiting_seconds": 2.4, "max_concurrency": 16, "load_per_replica": 11.2,
+          "mean_load": 28.0, "needed": 3, "min_replicas": 1, "max_replicas": 6}  # fmt: skip
+
+
+@pytest.fixture
+def owner() -> Organization:
+    return rows.organization()
+
+
+@pytest.fixture
+def now() -> datetime:
+    return timezone.now()
+
+
+@pytest.fixture
+def visitor(owner: Organization) -> Client:
+    client = Client()
+    client.force_login(rows.person("mara@example.com", owner, Role.ADMIN), backend=BACKEND)
+    return client
+
+
+def said(client: Client, deployment: Deployment, below: str = "", fragment: str = "status-banner") -> str:
+    """The words of a fragment of a page."""
+    answer = client.get(f"/deployments/{deployment.pk}/{below}")
+    assert answer.status_code == 200
+    text = answer.content.decode()
+    assert "style=" not in text
+    return words_of(text, fragment)
+
+
+def changed(deployment: Deployment, **fields: object) -> Deployment:
+    Deployment.objects.filter(pk=deployment.pk).update(**fields)
+    deployment.refresh_from_db()
+    return deployment
+
+
+def waiting(url: str, deployment: Deployment, count: int, seconds: float) -> None:
+    """What a living gateway says that it holds."""
+    client = redis.Redis.from_url(url)
+    now = client.time()[0]
+    client.set(contract.EPOCH, "e1")
+    client.zadd(contract.GATEWAYS, {"g1": now})
+    held = contract.Waiting(count, now - seconds).to_json()
+    client.hset(contract.load_key(str(deployment.pk)), contract.waiting_field("g1"), held)
+
+
+def test_a_roll_says_from_which_revision_to_which_how_many_of_each_and_what_is_next(owner, now, visitor):
+    text = said(visitor, rows.in_status(owner, S.ROLLING, now))
+    assert "Rolling from revision 1 to 2" in text
+    assert re.search(r"revision 1 1 ready, 1 draining revision 2 1 ready, 1 starting", text)
+    assert "1 of 2 replaced" in text
+    assert re.search(r"Next: once r-\w{4} is ready, an old replica drains", text)
+
+
+def test_the_end_of_a_roll_says_which_replica_finishes_and_how_long_it_may_take(owner, now, visitor):
+    deployment = rows.in_status(owner, S.ROLLING, now)
+    deployment.replicas.filter(state=ReplicaState.ENGINE_INITIALIZING).update(state=ReplicaState.READY)
+    assert re.search(r"Next: r-\w{4} finishes what it has, at most 0:(3\d|40), then stops", said(visitor, deployment))
+
+
+def test_a_roll_that_is_held_says_why(owner, now, visitor):
+    deployment = changed(rows.in_status(owner, S.ROLLING, now), rollout_hold="no L40S is free and min replicas is 1")
+    assert "Held: no L40S is free and min replicas is 1" in said(visitor, deployment)
+
+
+def test_a_replica_of_an_equal_configuration_counts_as_replaced(owner, now, visitor):
+    deployment = rows.in_status(owner, S.RUNNING, now)
+    rows.revision(deployment, now, max_concurrency=32)
+    rows.revision(deployment, now, max_concurrency=16, restores=1)
+    assert "Live and accepting requests" in said(visitor, deployment)
+
+
+def test_a_replica_that_has_just_become_ready_must_stay_so_before_an_old_one_goes(owner, now, visitor):
+    deployment = rows.in_status(owner, S.RUNNING, now)
+    rows.revision(deployment, now)
+    changed(deployment, status=S.ROLLING)
+    rows.replica(deployment, ReplicaState.READY, now, ready_at=now)
+    assert re.search(r"Next: r-\w{4} must stay ready for \d+ s, then an old replica drains", said(visitor, deployment))
+
+
+def test_falling_asleep_is_no_scaling(owner, now, visitor):
+    deployment = changed(rows.in_status(owner, S.SCALING, now), desired_replicas=0, asleep_since=now)
+    assert "Falling asleep 1 ready, 1 starting. Then it holds no GPU." in said(visitor, deployment)
+
+
+def test_scaling_says_from_what_to_what_and_why(owner, now, visitor):
+    deployment = changed(rows.in_status(owner, S.SCALING, now), desired_replicas=3)
+    summary = "Scales from 1 replica to 3: 28 requests at a time over 60 s, 11.2 each, need 3 replicas."
+    rows.event(deployment, now, "scaled", summary, **{"from": 1, "to": 3, "inputs": INPUTS})
+    text = said(visitor, deployment)
+    assert "Scaling from 1 to 3 replicas 28 requests at a time over 60 s" in text
+    assert "1 ready, 1 starting" in text
+
+
+def test_the_timeline_answers_why_it_scaled_with_every_number(owner, now, visitor):
+    deployment = rows.in_status(owner, S.RUNNING, now)
+    rows.event(deployment, now, "scaled", "Scaled 1 → 3: load.", **{"from": 1, "to": 3, "inputs": INPUTS})
+    text = said(visitor, deployment, fragment="timeline")
+    assert "Why did it scale?" in text
+    assert "Needed now 28 ÷ 11.2, rounded up 3" in text
+    assert "Decided up at once, at most doubled 3 replicas" in text
+
+
+def test_sleeping_says_since_when_what_it_costs_and_how_long_a_start_takes_here(owner, now, visitor):
+    earlier = rows.deployment(owner, now)
+    rows.replica(earlier, ReplicaState.READY, now, seconds=14, ready_at=now)
+    asleep = rows.in_status(owner, S.SLEEPING, now - timedelta(minutes=5))
+    text = said(visitor, asleep)
+    assert "Asleep since" in text
+    assert "5 min" in text
+    assert "holds no GPU and costs nothing" in text
+    assert "a start typically takes 0:42 here, p95 0:42 (1 measured)" in text
+
+
+def test_waking_says_when_it_was_woken_and_who_waits_for_how_long(owner, now, visitor, redis_url):
+    waking = rows.in_status(owner, S.DEPLOYING, now)
+    changed(waking, woken_at=now - timedelta(seconds=12), min_replicas=0, max_replicas=3, autoscaling_enabled=True)
+    waiting(redis_url, waking, 4, 12)
+    text = said(visitor, waking)
+    assert "Woken by a request at" in text
+    assert re.search(r"4 requests wait, the oldest for 0:1[2-4]", text)
+    assert "+ 4" in said(visitor, waking, fragment="readouts")
+    assert "Woken as at least 1 replica must run, at" in said(visitor, changed(waking, min_replicas=1))
+
+
+def test_who_waits_is_not_known_without_a_living_gateway(owner, now, visitor, redis_url):
+    waking = changed(rows.in_status(owner, S.DEPLOYING, now), woken_at=now)
+    assert "How many requests wait is not known now" in said(visitor, waking)
+
+
+def test_a_start_after_a_crash_is_no_waking(owner, now, visitor):
+    crashed = changed(rows.in_status(owner, S.DEPLOYING, now), woken_at=now - timedelta(hours=1))
+    rows.replica(crashed, ReplicaState.STOPPED, now, ready_at=now - timedelta(minutes=50))
+    assert "Starting 1 replica" in said(visitor, crashed)
+
+
+def test_a_failure_offers_the_ways_out_beside_its_cause(owner, now, visitor):
+    failed = rows.in_status(owner, S.FAILED, now)
+    text = said(visitor, failed)
+    assert "The engine exited with code 1. Read the log" in text
+    assert "Traceback &lt;b&gt;" in text
+    assert re.search(r"Retry\s+Edit\s+Redeploy", text)
+
+
+def test_a_back_off_says_when_it_starts_again_and_which_attempt_it_is(owner, now, visitor):
+    held = rows.in_status(owner, S.PENDING, now)
+    changed(held, pending_reason="")
+    rows.failure(held, now, 30)
+    rows.failure(held, now, 1)
+    text = said(visitor, held)
+    assert re.search(r"Starts again in [123] s, attempt 3 of 3 The engine exited with code 1\.", text)
+    assert "Retry" in text
+
+
+def test_failures_before_people_asked_to_try_again_hold_nothing_back(owner, now, visitor):
+    held = changed(rows.in_status(owner, S.PENDING, now), tried_since=now)
+    rows.failure(held, now, 1)
+    assert "Starts again" not in said(visitor, held)
+
+
+def test_an_automatic_rollback_is_told_until_the_next_change(owner, now, visitor):
+    deployment = rows.in_status(owner, S.RUNNING, now)
+    cause = {"code": "engine_exited", "message": "The engine exited with code 1.", "evidence": "CUDA <error>"}
+    rows.revision(deployment, now, max_concurrency=512, cause=cause)
+    rows.revision(deployment, now, max_concurrency=16, restores=1)
+    text = said(visitor, deployment)
+    assert "Revision 2 could not start and was rolled back to revision 1, now revision 3" in text
+    assert "The engine exited with code 1." in text
+    assert "CUDA &lt;error&gt;" in text
+    rows.revision(deployment, now, max_concurrency=64)
+    assert "could not start" not in said(visitor, deployment)
+
+
+def test_what_is_terminated_can_be_redeployed_from_its_page(owner, now, visitor):
+    ended = rows.in_status(owner, S.TERMINATED, now)
+    assert "Redeploy" in said(visitor, ended)
+    answer = visitor.post(f"/deployments/{ended.pk}/redeploy/", follow=True)
+    ended.refresh_from_db()
+    assert (ended.status, ended.terminate_requested_at) == (S.PENDING, None)
+    assert "is deployed again" in squeeze(answer)
+
+
+def test_retry_starts_anew_and_says_so_and_says_why_not_where_nothing_failed(owner, now, visitor):
+    failed = rows.in_status(owner, S.FAILED, now)
+    assert "is tried again" in squeeze(visitor.post(f"/deployments/{failed.pk}/retry/", follow=True))
+    failed.refresh_from_db()
+    assert (failed.failed_at, failed.cause) == (None, None)
+    running = rows.in_status(owner, S.RUNNING, now)
+    assert "nothing to retry" in squeeze(visitor.post(f"/deployments/{running.pk}/retry/", follow=True))
+
+
+def test_older_events_are_reached_page_by_page_and_chosen_by_kind(owner, now, visitor):
+    deployment = rows.in_status(owner, S.RUNNING, now)
+    for number in range(120):
+        rows.event(deployment, now, "replica_ready", f"Ready {number}.")
+    rows.event(deployment, now, "scaled", "Scaled 1 → 2: load.", **{"from": 1, "to": 2})
+    seen, address = [], f"/deployments/{deployment.pk}/events/?kind=replicas"
+    while address:
+        text = squeeze(visitor.get(address))
+        seen += re.findall(r"Ready (\d+)\.", text)
+        older = re.search(r'id="older" href="([^"]+)"', text)
+        address = older[1].replace("&amp;", "&") if older else ""
+    assert seen == [str(number) for number in reversed(range(120))]
+    assert "Scaled 1 → 2" in said(visitor, deployment, "events/?kind=scaling", "events")
+    assert "Ready" not in said(visitor, deployment, "events/?kind=scaling", "events")
+
+
+@pytest.mark.parametrize("query", ["?before=x", "?before=-1", "?before=99999999999999999999", "?kind=nothing"])
+def test_an_address_of_events_is_read_leniently(owner, now, visitor, query):
+    assert "created the deployment" in said(visitor, rows.in_status(owner, S.RUNNING, now), f"events/{query}", "events")
+
+
+def test_adapters_are_counted_in_a_badge_that_lists_them_and_offered_to_callers(owner, now, visitor):
+    deployment = rows.in_status(owner, S.RUNNING, now)
+    spec = deployment.revision.spec | {"adapters": [{"name": "sql", "repository": "org/sql-lora", "revision": ""}]}
+    deployment.revision.spec = json.loads(json.dumps(spec))
+    deployment.revision.save()
+    text = squeeze(visitor.get(f"/deployments/{deployment.pk}/"))
+    badge = re.search(r'<button class="tag" type="button" id="lora-engine" popovertarget="([^"]+)"[^>]*>\+1 LoRA', text)
+    assert re.search(rf'id="{badge[1]}" popover[^>]*>.*?in-running:sql.*?org/sql-lora', text, re.S)
+    assert "<dt>Adapter</dt><dd><code>in-running:sql</code></dd>" in text
+
+
+def test_cells_are_drawn_up_to_what_the_range_allows(owner, now, visitor):
+    deployment = changed(rows.in_status(owner, S.RUNNING, now), autoscaling_enabled=True, max_replicas=4)
+    text = squeeze(visitor.get(f"/deployments/{deployment.pk}/"))
+    readouts = text[text.index('id="readouts"') :]
+    assert readouts[readouts.index('<span class="cells"') :].startswith(
+        '<span class="cells" aria-hidden="true"><i class="ready"></i><i></i><i></i><i></i></span>'
+    )
+    assert "range 1–4" in readouts

@@ -1,0 +1,239 @@
+"""What a cluster gets wrong, a console that was away, kills, lost leases: the same planner, on a bad day."""
+
+from datetime import timedelta
+
+import pytest
+
+from deployments.drivers.base import DriverError
+from deployments.models import Deployment, Replica, ReplicaPhase
+from deployments.reconciler import leases, observe, worker
+from deployments.reconciler.execute import apply
+from deployments.reconciler.plan import plan
+from deployments.states import DeploymentStatus, ReplicaState
+from tests.integration.deployments.failpoints import FAILPOINTS, Killed, dies_at
+from tests.integration.deployments.readings import states, status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+R, S = ReplicaState, DeploymentStatus
+
+
+# What a cluster gets wrong
+
+
+def test_a_start_that_fails_for_now_is_asked_for_again(console):
+    console.cluster.start_error = DriverError("busy", retryable=True)
+    deployment = console.create()
+    console.tick(times=2)
+    console.cluster.start_error = None
+    console.tick()
+    assert len(console.cluster.running()) == 1
+    assert states(deployment) == [R.REQUESTING_GPU]
+
+
+def test_what_is_terminated_before_it_could_start_is_not_asked_for_again(console):
+    console.cluster.start_error = DriverError("busy", retryable=True)
+    deployment = console.create()
+    console.tick()
+    console.terminate(deployment)
+    console.cluster.calls.clear()
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED])
+    assert "start" not in [call for call, _ in console.cluster.calls]
+
+
+def test_a_revision_that_this_release_cannot_read_fails_alone(console):
+    broken, sound = console.create("broken"), console.create("sound")
+    broken.revision.spec["engine"]["name"] = "gone"
+    broken.revision.save()
+    console.tick(1, times=30)
+    assert (status(broken), broken.cause["code"]) == (S.FAILED, "start_refused")
+    assert status(sound) == S.DEPLOYING
+
+
+def test_a_start_that_reports_an_error_but_happened_is_adopted(console):
+    console.cluster.start_error = DriverError("timed out", retryable=True)
+    console.cluster.start_happens_despite_error = True
+    deployment = console.create()
+    console.tick()
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert (status(deployment), len(console.cluster.running())) == (S.RUNNING, 1)
+
+
+def test_a_stale_listing_neither_kills_nor_duplicates(console):
+    console.cluster.staleness_seconds = 30
+    deployment = console.create(replicas=2)
+    console.cluster.listing = console.cluster.observe()
+    console.tick(times=20)
+    assert len(deployment.replicas.all()) == len(console.cluster.running()) == 2
+
+
+def test_a_cluster_out_of_reach_changes_nothing(console):
+    deployment = console.create()
+    console.run(deployment)
+    console.cluster.reachable = False
+    console.tick(6, times=3)
+    assert (status(deployment), states(deployment)) == (S.RUNNING, [R.READY])
+
+
+def test_what_runs_without_a_live_row_is_stopped_and_forgotten(console, cluster):
+    deployment = console.create()
+    replica = console.run(deployment)
+    Replica.objects.filter(pk=replica.pk).update(state=R.STOPPED)
+    worker.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+    assert console.cluster.running() == []
+    worker.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+    assert console.cluster.replicas == {}
+
+
+# The console was away
+
+
+def test_a_night_switched_off_is_neither_billed_nor_counted(console):
+    deployment = console.create()
+    replica = console.run(deployment)
+    console.tick(5)
+    evening = console.now
+    console.cluster.exit(replica.name, None, at=evening)
+    console.tick(15 * 3600)
+    replica.refresh_from_db()
+    assert (replica.state, replica.released_at, replica.cause) == (R.STOPPED, evening, None)
+    assert states(deployment) == [R.STOPPED, R.REQUESTING_GPU]
+    assert not ReplicaPhase.objects.filter(replica=replica, ended_at__gt=evening).exists()
+
+
+def test_replicas_that_ran_on_while_the_console_was_away_are_found_again(console):
+    deployment = console.create()
+    replica = console.run(deployment)
+    console.tick(15 * 3600)
+    assert (status(deployment), console.cluster.running()) == (S.RUNNING, [replica.name])
+
+
+# Kills and leases
+
+
+@pytest.mark.parametrize("where", FAILPOINTS)
+def test_a_kill_while_starting_leaves_no_orphan_and_no_double(console, where):
+    deployment = console.create(replicas=2)
+    if where in ("before_stop", "after_stop"):
+        console.tick()
+    else:
+        with pytest.raises(Killed):
+            console.tick(failpoint=dies_at(where))
+    console.tick(31)
+    console.cluster.reach(R.READY)
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.RUNNING, [R.READY] * 2)
+    assert console.cluster.running() == sorted(deployment.replicas.values_list("name", flat=True))
+
+
+@pytest.mark.parametrize("where", [name for name in FAILPOINTS if "start" not in name])
+def test_a_kill_while_stopping_is_made_good_by_the_next_pass(console, where):
+    deployment = console.create(replicas=2)
+    console.tick()
+    console.cluster.reach(R.DOWNLOADING_MODEL)
+    console.tick()
+    console.terminate(deployment)
+    with pytest.raises(Killed):
+        console.tick(failpoint=dies_at(where))
+    console.tick(31)
+    console.tick(times=2)
+    assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED] * 2)
+    assert console.cluster.running() == []
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing_and_calls_nothing(console):
+    deployment = console.create()
+    now = console.cluster.pass_time(1)
+    lease = leases.claim(now, limit=10, seconds=30)
+    suspended = observe.load(lease, lambda _: console.cluster, now)
+    console.tick(31)
+    calls, before = list(console.cluster.calls), Deployment.objects.values().get()
+    apply(suspended, {pk: plan(snapshot) for pk, snapshot in suspended.snapshots.items()}, worker.no_failpoint)
+    assert console.cluster.calls == calls
+    assert Deployment.objects.values().get() == before
+    assert deployment.replicas.count() == 1
+
+
+def test_two_workers_never_hold_the_same_deployment(console):
+    console.create("first")
+    console.create("second")
+    now = console.cluster.pass_time(1)
+    first, second = (leases.claim(now, limit=10, seconds=30) for _ in range(2))
+    assert (len(first.deployment_ids), second.deployment_ids) == (2, ())
+
+
+def test_a_hint_that_comes_during_a_pass_is_not_lost(console):
+    deployment = console.create()
+
+    def press_the_button(name):
+        if name == "after_intent":
+            console.terminate(deployment)
+
+    console.tick(failpoint=press_the_button)
+    deployment.refresh_from_db()
+    assert (deployment.status, deployment.next_due_at) == (S.TERMINATING, console.now)
+
+
+def test_what_people_change_during_a_pass_is_not_overwritten(console):
+    deployment = console.create()
+    console.tick()
+    Deployment.objects.update(woken_at=console.now)
+    console.cluster.reach(R.READY)
+
+    def press_the_button(name):
+        if name == "before_intent":
+            console.terminate(deployment)
+
+    console.tick(failpoint=press_the_button)
+    deployment.refresh_from_db()
+    assert (deployment.version, deployment.woken_at, deployment.status) == (2, None, S.TERMINATING)
+
+
+def test_a_pass_costs_the_same_number_of_queries_for_one_deployment_and_for_twenty(
+    console, django_assert_max_num_queries
+):
+    for number in range(8):
+        console.create(f"d{number}")
+    console.tick()
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert Deployment.objects.filter(status=S.RUNNING).count() == 8
+    with django_assert_max_num_queries(20):
+        console.tick(6)
+    console.cluster.reach(R.READY, healthy=False)
+    with django_assert_max_num_queries(24):
+        console.tick(6)
+
+
+def test_stamps_never_lie_in_the_future_and_phases_never_overlap(console):
+    deployment = console.create()
+    console.tick()
+    later = console.now + timedelta(hours=1)
+    console.cluster.now, real = later, console.cluster.now
+    console.cluster.reach(R.READY)
+    console.cluster.now = real
+    console.tick()
+    (replica,) = deployment.replicas.all()
+    assert replica.state_since == replica.ready_at == console.now
+
+
+def test_one_deployment_that_breaks_its_pass_does_not_hold_up_the_others(console):
+    broken, sound = console.create(name="broken"), console.create(name="sound")
+    start = console.cluster.start
+
+    def start_unless_broken(spec):
+        if spec.deployment_id == str(broken.pk):
+            raise RuntimeError("a fault that nobody foresaw")
+        start(spec)
+
+    console.cluster.start = start_unless_broken
+    console.tick()
+    console.cluster.reach(R.READY)
+    console.tick()
+    assert status(sound) == S.RUNNING
+    console.cluster.start = start
+    console.tick(31)
+    console.cluster.reach(R.READY)
+    console.tick(times=2)
+    assert status(broken) == S.RUNNING

@@ -1,0 +1,45 @@
+"""What may be done with a deployment, as one truth table."""
+
+import pytest
+
+from console.deployments.action_menu import offer_actions
+from deployments.states import DeploymentStatus as S
+
+ALIVE = ("", "edit terminate", "clone")
+TABLE = {
+    S.PENDING: ALIVE,
+    S.DEPLOYING: ALIVE,
+    S.RUNNING: ALIVE,
+    S.SCALING: ALIVE,
+    S.ROLLING: ALIVE,
+    S.SLEEPING: ALIVE,
+    S.FAILED: ("retry edit redeploy", "delete", "clone"),
+    S.TERMINATING: ("", "", "clone"),
+    S.TERMINATED: ("edit redeploy", "delete", "clone"),
+}
+
+
+def said(status: str, **facts: bool) -> tuple[str, str, str]:
+    found = offer_actions(status, **facts)
+    return " ".join(found.banner), " ".join(found.header), " ".join(found.more)
+
+
+@pytest.mark.parametrize("status", S)
+def test_each_status_offers_what_makes_sense_in_it(status):
+    assert said(status, may_deploy=True) == TABLE[status]
+
+
+@pytest.mark.parametrize("status", S)
+def test_who_may_not_deploy_is_offered_nothing(status):
+    assert said(status, may_deploy=False, is_backing_off=True) == ("", "", "")
+
+
+@pytest.mark.parametrize("status", S)
+def test_retrying_at_once_is_offered_while_a_start_waits_after_a_failure(status):
+    offered = "retry" in offer_actions(status, may_deploy=True, is_backing_off=True).all
+    assert offered == (status not in (S.TERMINATING, S.TERMINATED))
+
+
+@pytest.mark.parametrize("status", S)
+def test_a_menu_holds_only_what_leads_to_a_page_of_its_own(status):
+    assert set(offer_actions(status, may_deploy=True).menu) <= {"edit", "clone", "terminate", "delete"}
