@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from deployments.causes import Cause
 from deployments.drivers.base import ExitRecord, Launch
 from deployments.engines import base
 from deployments.schema.engine_settings import EngineSettings, arguments
-from deployments.schema.setting import Flag
+from deployments.schema.setting import Flag, Setting
+from deployments.schema.types import Whole
 
 IMAGE = "vllm/vllm-openai:v0.11.0"
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
@@ -34,6 +35,18 @@ class VllmSettings(EngineSettings):
     }
 
     name: Literal["vllm"] = "vllm"
+    max_num_batched_tokens: Annotated[
+        int | None,
+        Whole(ge=1),
+        Setting(
+            "Max batched tokens",
+            "Tokens that one step of the engine computes at most. More raise throughput and the memory of activations.",
+            unit="tokens",
+            advanced=True,
+            placeholder="engine's default",
+        ),
+        Flag("--max-num-batched-tokens"),
+    ] = None
 
 
 @dataclass(frozen=True)
