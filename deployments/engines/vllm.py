@@ -15,7 +15,7 @@ from deployments.drivers.base import ExitRecord, Launch
 from deployments.engines import base
 from deployments.schema.engine_settings import EngineSettings, arguments
 from deployments.schema.setting import Flag, Setting
-from deployments.schema.types import Whole
+from deployments.schema.types import StrictBool, Whole
 
 IMAGE = "vllm/vllm-openai:v0.11.0"
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
@@ -46,6 +46,15 @@ class VllmSettings(EngineSettings):
             placeholder="engine's default",
         ),
         Flag("--max-num-batched-tokens"),
+    ] = None
+    enable_chunked_prefill: Annotated[
+        StrictBool | None,
+        Setting(
+            "Chunked prefill",
+            "Computes long prompts in parts between tokens of other requests. They wait less; the prompt takes longer.",
+            advanced=True,
+        ),
+        Flag("--enable-chunked-prefill", off="--no-enable-chunked-prefill"),
     ] = None
 
 

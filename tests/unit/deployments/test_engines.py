@@ -44,6 +44,8 @@ def simulated(**behaviour: object) -> SimulatorSettings:
         pytest.param({"context_length": 512}, 1, ("--max-model-len", "512"), id="another context length"),
         pytest.param({"max_concurrency": 7}, 1, ("--max-num-seqs", "7"), id="max concurrency"),
         pytest.param({"max_num_batched_tokens": 8192}, 1, ("--max-num-batched-tokens", "8192"), id="batched tokens"),
+        pytest.param({"enable_chunked_prefill": True}, 1, ("--enable-chunked-prefill",), id="chunked prefill on"),
+        pytest.param({"enable_chunked_prefill": False}, 1, ("--no-enable-chunked-prefill",), id="chunked prefill off"),
         pytest.param({}, 4, ("--tensor-parallel-size", "4"), id="all GPUs hold one model"),
         pytest.param({"prefix_caching": True}, 1, ("--enable-prefix-caching",), id="prefix caching on"),
         pytest.param({"prefix_caching": False}, 1, ("--no-enable-prefix-caching",), id="prefix caching off"),
