@@ -84,7 +84,7 @@ def _raise(request: HttpRequest, error: Exception) -> HttpResponse:
 _answer(Problem, lambda problem: problem)
 _answer(ValidationError, problems.from_validation_error)
 _answer(HttpError, _problem_of_http_error)
-_answer(RequestDataTooBig, lambda _: Problem("too-large", "The body is larger than 1 MiB."))
+_answer(RequestDataTooBig, lambda _: json_body.too_large())
 _answer(UnreadablePostError, lambda _: Problem("malformed", "The body ended before its announced length."))
 _answer(AuthenticationError, lambda _: unauthenticated("Send an API key: Authorization: Bearer mc_…."))
 _answer(Http404, lambda _: problems.missing("thing"))

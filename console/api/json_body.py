@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from ninja.parser import Parser
 
@@ -23,11 +22,11 @@ class StrictParser(Parser):
 
 
 def read(request: HttpRequest) -> Any:
-    """The parsed body. Raises a 400 for what is not JSON, a 415, and what Django raises for a body that is too big
-    or cut off."""
+    """The parsed body. Raises a 400 for what is not JSON, 413 and 415, and what Django raises for a body that it does
+    not read."""
     raw = request.body
     if len(raw) > MOST_BYTES:
-        raise RequestDataTooBig
+        raise too_large()
     if not raw:
         raise Problem("malformed", "The body is empty; send a JSON object.")
     accepted = (JSON, MERGE_PATCH) if request.method == "PATCH" else (JSON,)
@@ -46,6 +45,10 @@ def read_object(request: HttpRequest) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise invalid([FieldError("", "wrong_type", "Send a JSON object here.")])
     return body
+
+
+def too_large() -> Problem:
+    return Problem("too-large", "The body is larger than 1 MiB.")
 
 
 def _reason(error: Exception) -> str:

@@ -77,11 +77,11 @@ def test_the_body_of_a_deployment_allows_what_the_api_accepts():
 
 def test_a_patch_may_take_back_what_has_a_default():
     properties = DOCUMENT["components"]["schemas"]["DeploymentPatch"]["properties"]
-    null = {"type": "null"}
-    assert null in properties["labels"]["anyOf"]
-    assert null in properties["gpu"]["properties"]["count"]["anyOf"]
-    assert "anyOf" not in properties["gpu"]
-    assert "anyOf" not in properties["name"]
+    gpu = properties["gpu"]["properties"]
+    for schema in (properties["description"], properties["labels"], properties["autoscaling"], gpu["count"]):
+        assert {"type": "null"} in schema["anyOf"]
+    for schema in (properties["name"], properties["endpoint"], gpu["type"]):
+        assert schema["type"] == "string"
 
 
 def test_an_edit_takes_if_match_and_two_media_types_and_answers_with_an_etag():
