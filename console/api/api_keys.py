@@ -76,8 +76,8 @@ class ApiKeyBody(RequestBody):
     expires_at: TimeInBody | None = Field(
         None, description="Null: never. A key whose time has passed is refused from the start."
     )
-    deployments: Annotated[list[Annotated[str, Field(max_length=63), Printable()]], Field(max_length=100)] | None = (
-        Field(None, description="Ids or names that the key may call; null for all.")
+    deployments: Annotated[list[DeploymentReference], Field(max_length=100)] | None = Field(
+        None, description="Ids or names that the key may call; null for all."
     )
 
 
