@@ -14,8 +14,8 @@ from django.db.models import Count, Q, QuerySet, Sum
 
 from deployments import events
 from deployments.config.configuration import CatalogSource, Configuration, Fixed, Gpu, Range
+from deployments.config.deployment_spec import DeploymentSpec, RevisionSpec
 from deployments.config.options import EndpointOption, ModelRef, Options
-from deployments.config.spec import DeploymentSpec, RevisionSpec
 from deployments.engines.registry import ENGINES
 from deployments.models import (
     CatalogModel,

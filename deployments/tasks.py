@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from deployments.clusters import configured_drivers
+from deployments.cluster_drivers import configured_drivers
 from deployments.reconciler import worker
 from deployments.routing import publish, wakeups
 

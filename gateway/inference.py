@@ -8,7 +8,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 
-from gateway import metrics, model_lookup, openai_errors, request_ids, sse, token_counting
+from gateway import metrics, model_lookup, openai_errors, request_ids, sse, usage_metering
 from gateway.asgi_http import ClientDisconnected, GatewayStopping, Request, Response, run_until_disconnect
 from gateway.contract import Admitted, KeyRecord, RouteRecord
 from gateway.keepalive import KeepaliveComments
@@ -125,9 +125,9 @@ class ProxiedRequest:
             if self._relay.error:
                 await self._response.send_error(self._relay.error)
         except ClientDisconnected:
-            self._relay.outcome = token_counting.CLIENT_LEFT
+            self._relay.outcome = usage_metering.CLIENT_LEFT
         except GatewayStopping:
-            self._relay.outcome = token_counting.INTERRUPTED
+            self._relay.outcome = usage_metering.INTERRUPTED
             error = openai_errors.stopped_while_streaming() if self._slot else openai_errors.stopped_while_queued()
             await self._response.send_error(error)
         finally:
@@ -244,8 +244,8 @@ class ProxiedRequest:
         if self._slot is None:
             return
         counts = self._relay.get_counts()
-        has_left = self._relay.outcome == token_counting.CLIENT_LEFT
-        event = token_counting.build_usage_event(
+        has_left = self._relay.outcome == usage_metering.CLIENT_LEFT
+        event = usage_metering.build_usage_event(
             self._slot.admitted,
             counts,
             outcome=self._relay.outcome,

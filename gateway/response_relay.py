@@ -9,7 +9,7 @@ from gateway.asgi_http import Response
 from gateway.openai_errors import ErrorResponse
 from gateway.replica_client import ReplicaResponse, ResponseLost
 from gateway.sse import EventSplitter, EventTooLong, StreamOptions
-from gateway.token_counting import (
+from gateway.usage_metering import (
     COMPLETED,
     INTERRUPTED,
     NO_TOKENS,

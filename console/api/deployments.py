@@ -21,10 +21,10 @@ from console.api.problems import missing, raises
 from console.api.router import Router
 from deployments import models as tables
 from deployments import queries, services
+from deployments.config.build_spec import parse
 from deployments.config.configuration import Configuration
 from deployments.config.json_schema import create_schema, patch_schema
 from deployments.config.normalize import merge
-from deployments.config.parsing import parse
 from deployments.services import VersionConflict
 from deployments.states import DeploymentStatus, ReplicaState
 

@@ -28,7 +28,7 @@ from console.api.pagination import LatestFirst, Page
 from console.api.router import Router
 from console.api.server_sent_events import describe_stream, stream
 from console.streaming import sse
-from console.streaming.threads import Threads
+from console.streaming.thread_pools import Threads
 from deployments.models import Deployment, DeploymentEvent
 
 router = Router(tags=["Deployments"])

@@ -13,8 +13,8 @@ from console.api.router import Router
 from deployments import models as tables
 from deployments import queries
 from deployments.config.configuration import AnyEngineSettings, CatalogSource, Gpu
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.config.diff import diff
-from deployments.config.spec import RevisionSpec
 from deployments.schema.adapter import Adapter
 
 router = Router(tags=["Deployments"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployments.config.spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.engines.registry import ENGINES
 from deployments.models import Deployment
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from console import access
 from console.components.page_request import PageRequest
-from console.deployments.current_state import page_context, read_state
+from console.deployments.page_context import page_context, read_state
 from deployments import services
 from deployments.models import Deployment
 

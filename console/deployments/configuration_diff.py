@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.config.declarations import SETTINGS
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.config.diff import diff, needs_restart
-from deployments.config.spec import RevisionSpec
+from deployments.config.settings_index import SETTINGS
 from deployments.schema.adapter import Adapter
 
 UNITS = {"seconds": "s"}

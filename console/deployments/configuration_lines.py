@@ -10,7 +10,7 @@ from console.components.formats import format_count, format_gib
 from console.deployments.configuration_diff import format_value
 from deployments import queries
 from deployments.config.configuration import Fixed, Range
-from deployments.config.declarations import SETTINGS, value_at
+from deployments.config.settings_index import SETTINGS, value_at
 from deployments.models import CatalogModel, Deployment
 
 ConfigurationLine = tuple[str, str]

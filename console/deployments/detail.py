@@ -20,8 +20,8 @@ from console.access import Actor
 from console.components.formats import format_moment
 from console.components.page_request import PageRequest
 from console.deployments.configuration_lines import ConfigurationLine, list_engine_settings
-from console.deployments.current_state import CurrentState, page_context, read_state
-from console.deployments.replicas import ReplicaRow, format_replica_range, make_cells
+from console.deployments.page_context import CurrentState, page_context, read_state
+from console.deployments.replica_rows import ReplicaRow, format_replica_range, make_cells
 from console.deployments.startup_waterfall import Phase, Waterfall, draw_waterfall
 from console.deployments.status_banner import Banner, read_banner
 from console.deployments.timeline import EventLine, make_event_lines

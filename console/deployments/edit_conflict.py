@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from console.components.number_text import read_number
-from console.deployments import replica_range
+from console.components.number_input import read_number
+from console.deployments import replica_range_fields
 from console.deployments.forms import FIELDS, IMMUTABLE, DeploymentForm, in_sentence, rows_of, texts_of
 
 _MERGED = (*(name for name in FIELDS if name not in IMMUTABLE), "fixed")
@@ -34,7 +34,7 @@ def merge_onto_current(form: DeploymentForm, base: Mapping[str, Any]) -> tuple[D
         rows = new_rows
     elif new_rows not in (old_rows, rows):
         both.append("adapters")
-    return DeploymentForm(replica_range.with_preset(texts), rows, form.options, form.current), both
+    return DeploymentForm(replica_range_fields.with_preset(texts), rows, form.options, form.current), both
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -10,8 +10,8 @@ from datetime import datetime
 from console.components.formats import format_count
 from console.deployments.configuration_diff import DiffLine, make_diff_lines
 from deployments import queries
+from deployments.config.deployment_spec import DeploymentSpec
 from deployments.config.diff import Change, diff
-from deployments.config.spec import DeploymentSpec
 from deployments.models import Deployment
 from deployments.states import LIVE, DeploymentStatus
 

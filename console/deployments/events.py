@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 from console import access
 from console.access import Actor
 from console.components.page_request import PageRequest
-from console.deployments.current_state import page_context, read_state
+from console.deployments.page_context import page_context, read_state
 from console.deployments.timeline import GROUPS, EventFilterForm, EventFilters, read_event_page
 from deployments.models import Deployment
 

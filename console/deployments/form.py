@@ -33,7 +33,7 @@ from console.deployments.edit_preview import Conflict, EditPreview, read_preview
 from console.deployments.forms import DeploymentForm, empty_form, filled_form, typed_form
 from deployments import queries, services
 from deployments.config.configuration import MAX_REPLICAS, NAME_PATTERN
-from deployments.config.presets import PRESETS, Preset
+from deployments.config.replica_range_presets import PRESETS, Preset
 from deployments.engines.registry import ENGINES
 from deployments.models import CatalogModel, Deployment, Endpoint
 from deployments.queries import spec_of, spec_options

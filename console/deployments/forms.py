@@ -14,14 +14,14 @@ from typing import Any
 from django import forms
 from django.forms import BoundField
 
-from console.components.number_text import read_number, write_number
-from console.deployments import replica_range
-from console.deployments.replica_range import Texts
+from console.components.number_input import read_number, write_number
+from console.deployments import replica_range_fields
+from console.deployments.replica_range_fields import Texts
+from deployments.config.build_spec import parse
 from deployments.config.configuration import MAX_ADAPTERS
-from deployments.config.declarations import SETTINGS, Declared, declared_settings, find, value_at
+from deployments.config.deployment_spec import DeploymentSpec
 from deployments.config.options import Options
-from deployments.config.parsing import parse
-from deployments.config.spec import DeploymentSpec
+from deployments.config.settings_index import SETTINGS, Declared, declared_settings, find, value_at
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import Adapter
 from deployments.schema.errors import FieldError, InvalidConfiguration
@@ -209,7 +209,7 @@ class DeploymentForm(forms.Form):
 
     def _applies(self, name: str, declared: Declared) -> bool:
         if declared.path.startswith("autoscaling."):
-            return replica_range.is_in_mode(declared.name, self.texts)
+            return replica_range_fields.is_in_mode(declared.name, self.texts)
         return not declared.engines or declared.name == "name" or self.texts["engine"] in declared.engines
 
     def _is_sent_empty(self, declared: Declared) -> bool:
@@ -345,7 +345,7 @@ def typed_form(data: Mapping[str, str], options: Options, current: DeploymentSpe
     if current:
         in_force = texts_of(current.to_json())
         texts |= {name: in_force[name] for name in IMMUTABLE}
-    return DeploymentForm(replica_range.apply_preset(texts), typed_rows(data), options, current)
+    return DeploymentForm(replica_range_fields.apply_preset(texts), typed_rows(data), options, current)
 
 
 def texts_of(body: Mapping[str, Any]) -> Texts:
@@ -353,7 +353,7 @@ def texts_of(body: Mapping[str, Any]) -> Texts:
     texts = {
         name: _text(declared, value_at(body, declared.path, declared.default)) for name, declared in FIELDS.items()
     }
-    return {**texts, "organization": "", **replica_range.texts_of_autoscaling(body["autoscaling"])}
+    return {**texts, "organization": "", **replica_range_fields.texts_of_autoscaling(body["autoscaling"])}
 
 
 def _text(declared: Declared, value: Any) -> str:

@@ -28,7 +28,7 @@ from console.components.layout import Layout
 from console.components.page_request import PageRequest
 from console.deployments.action_menu import Actions, offer_actions
 from console.deployments.list_filters import GROUPS, LABEL_TEXT, DeploymentFilterForm, DeploymentFilters
-from console.deployments.replicas import format_replica_range, make_cells
+from console.deployments.replica_rows import format_replica_range, make_cells
 from deployments.models import CatalogModel, Deployment, Endpoint, Replica
 from deployments.queries import status_counts
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState

@@ -20,7 +20,7 @@ from accounts.models import User
 from console import access
 from console.access import Actor
 from console.components.page_request import PageRequest
-from console.deployments.current_state import page_context, read_state
+from console.deployments.page_context import page_context, read_state
 from console.streaming import log_stream, sse
 from console.streaming.log_stream import Subject, Tail
 from deployments.events import short_id

@@ -10,8 +10,8 @@ from datetime import timedelta
 from django.conf import settings
 
 from console.components.formats import format_count, format_elapsed, join_words
-from console.deployments.current_state import CurrentState
-from console.deployments.replicas import ReplicaRow
+from console.deployments.page_context import CurrentState
+from console.deployments.replica_rows import ReplicaRow
 from deployments.states import STARTING, ReplicaState
 
 R = ReplicaState

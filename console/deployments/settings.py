@@ -21,7 +21,7 @@ from console.components.formats import format_moment
 from console.components.page_request import PageRequest
 from console.deployments.configuration_diff import DiffLine, diff_revisions
 from console.deployments.configuration_lines import read_configuration
-from console.deployments.current_state import page_context, read_state
+from console.deployments.page_context import page_context, read_state
 from console.deployments.timeline import CHANGE_LOG, EventFilterForm, EventFilters, read_event_page
 from deployments import queries
 from deployments.models import Deployment, Revision

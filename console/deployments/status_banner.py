@@ -16,8 +16,8 @@ from console.components.formats import (
     format_moment,
     join_words,
 )
-from console.deployments.current_state import CurrentState
-from console.deployments.replicas import format_replica_range
+from console.deployments.page_context import CurrentState
+from console.deployments.replica_rows import format_replica_range
 from console.deployments.rollout_progress import RevisionReplicas, find_rollout
 from console.deployments.startup_waterfall import Waterfall
 from console.deployments.timeline import scaling_reason

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from console.streaming.threads import Threads
+from console.streaming.thread_pools import Threads
 
 INTERVAL_SECONDS = 0.25
 THREADS = Threads("live", 4)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from console.streaming.threads import Threads
+from console.streaming.thread_pools import Threads
 from deployments.drivers.base import DriverError
 from deployments.logs.search import Line, LogQuery
 from deployments.logs.tail import Follower, read_deployment, read_replica

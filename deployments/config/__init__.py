@@ -5,6 +5,6 @@
     resolve     fill in what was left open from the environment
     check       everything that depends on rows, settings or the caller's role
 
-`parsing.parse` runs them in this order for the form, POST, PATCH, clone and compatibility APIs. Settings are declared
-in `configuration` and in the engines' modules; forms, schemas, diffs and documents are derived from the declarations.
+`build_spec.parse` runs them in this order for the form, POST, PATCH, clone and compatibility APIs. Settings are
+declared in `configuration` and in the engines' modules; forms, schemas, diffs and documents are derived from them.
 """

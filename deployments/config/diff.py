@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.config.declarations import find
+from deployments.config.settings_index import find
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from deployments.config.configuration import Configuration
-from deployments.config.declarations import SETTINGS
+from deployments.config.settings_index import SETTINGS
 
 Schema = dict[str, Any]
 

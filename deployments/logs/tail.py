@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.db.models import Max, Q, QuerySet
 
-from deployments.clusters import DriverLookup, configured_drivers
+from deployments.cluster_drivers import DriverLookup, configured_drivers
 from deployments.drivers.base import LogLine
 from deployments.logs import stored
 from deployments.logs.search import Line, LinePosition, LogQuery

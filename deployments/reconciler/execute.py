@@ -21,17 +21,17 @@ from pydantic import ValidationError
 
 from deployments import causes, events
 from deployments.causes import Cause
-from deployments.config.spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.drivers.base import Driver, DriverError, LogLine, ObservedReplica, ReplicaSpec
 from deployments.engines.registry import ENGINES
 from deployments.logs import stored
 from deployments.models import Deployment, DeploymentEvent, Replica, Revision
 from deployments.notifications import notify_pages
-from deployments.reconciler import actions as act
 from deployments.reconciler import deadlines, leases, placement
-from deployments.reconciler.actions import Action
+from deployments.reconciler import plan_actions as act
 from deployments.reconciler.observe import Batch, deployment_view, replica_view, weight_bytes
 from deployments.reconciler.plan import conclude
+from deployments.reconciler.plan_actions import Action
 from deployments.reconciler.snapshot import ReplicaView
 from deployments.reconciler.store import Changes
 from deployments.routing import sleep, wakeups

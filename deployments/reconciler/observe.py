@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F, Q
 
-from deployments.clusters import DriverLookup
+from deployments.cluster_drivers import DriverLookup
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
 from deployments.models import Cluster, Deployment, Replica, Revision
 from deployments.reconciler import placement

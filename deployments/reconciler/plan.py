@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from deployments.reconciler import backoff, replica_count, replica_policy, rollout, status
-from deployments.reconciler.actions import Action, End, GiveUp, Hold, RollBack, Start, Stop
 from deployments.reconciler.backoff import Backoff
+from deployments.reconciler.plan_actions import Action, End, GiveUp, Hold, RollBack, Start, Stop
 from deployments.reconciler.snapshot import DeploymentView, Policy, ReplicaView, Snapshot
 from deployments.states import DeploymentStatus, ReplicaState
 

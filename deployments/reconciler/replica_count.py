@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from deployments.reconciler import autoscaler
-from deployments.reconciler.actions import Action, FallAsleep, Remember, Scale, Wake
 from deployments.reconciler.autoscaler import Memory, Range, Signals
+from deployments.reconciler.plan_actions import Action, FallAsleep, Remember, Scale, Wake
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import ReplicaState
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.reconciler import deadlines
-from deployments.reconciler.actions import Action, Confirm, End, Record, Stop
+from deployments.reconciler.plan_actions import Action, Confirm, End, Record, Stop
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import LIVE, STARTING_ORDER, ReplicaState
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from deployments.reconciler.actions import Action, Drain, Resume, Stop
 from deployments.reconciler.gpu_queue import describe_gpus
+from deployments.reconciler.plan_actions import Action, Drain, Resume, Stop
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import STARTING_ORDER, ReplicaState
 

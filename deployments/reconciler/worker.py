@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from deployments.clusters import DriverLookup
+from deployments.cluster_drivers import DriverLookup
 from deployments.drivers.base import DriverError
 from deployments.models import Cluster, Replica
 from deployments.reconciler import execute, leases, observe

@@ -16,7 +16,7 @@ from uuid import UUID
 import redis
 
 from accounts.redis_client import redis_client
-from deployments.config.spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.models import Deployment, Replica, Revision
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract

@@ -6,12 +6,12 @@ Raises: `NameTaken`, `NotEnded`, `NotNow`, `UnknownRevision`, `VersionConflict`.
 
 from deployments.catalog.reference_data import ensure_local_cluster as ensure_local_cluster
 from deployments.catalog.reference_data import load_reference_data as load_reference_data
-from deployments.reconciler.shutdown import stop_local_replicas as stop_local_replicas
+from deployments.reconciler.console_shutdown import stop_local_replicas as stop_local_replicas
 from deployments.services.create import NameTaken as NameTaken
 from deployments.services.create import create_deployment as create_deployment
 from deployments.services.create import request_hash as request_hash
-from deployments.services.desired_state import NotNow as NotNow
-from deployments.services.desired_state import VersionConflict as VersionConflict
+from deployments.services.desired_state_writer import NotNow as NotNow
+from deployments.services.desired_state_writer import VersionConflict as VersionConflict
 from deployments.services.edit import Edited as Edited
 from deployments.services.edit import UnknownRevision as UnknownRevision
 from deployments.services.edit import edit as edit

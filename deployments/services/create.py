@@ -12,11 +12,11 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import Organization, User
 from deployments import events
-from deployments.config.spec import DeploymentSpec
+from deployments.config.deployment_spec import DeploymentSpec
 from deployments.models import Deployment, Endpoint
 from deployments.reconciler import store
 from deployments.schema.errors import FieldError
-from deployments.services import desired_state
+from deployments.services import desired_state_writer
 
 
 class NameTaken(Exception):
@@ -66,15 +66,15 @@ def _insert(
         labels=dict(wanted.labels),
         request_hash=body_hash,
         gpu_type_id=wanted.gpu.type,
-        **desired_state.range_columns(wanted.autoscaling),
+        **desired_state_writer.range_columns(wanted.autoscaling),
         **store.initial_columns(wanted.autoscaling.first_replicas, now),
         created_by=by,
         created_at=now,
         updated_at=now,
         next_due_at=now,
     )
-    deployment.revision = desired_state.add_revision(deployment, spec.revision, by, now)
+    deployment.revision = desired_state_writer.add_revision(deployment, spec.revision, by, now)
     deployment.save(update_fields=["revision"])
     events.created(deployment, by, now).save()
-    desired_state.announce(deployment, now)
+    desired_state_writer.announce(deployment, now)
     return deployment

@@ -10,14 +10,14 @@ from django.db import transaction
 
 from accounts.models import User
 from deployments import events, queries
-from deployments.config.check import immutable_changes
+from deployments.config.admission_checks import immutable_changes
+from deployments.config.deployment_spec import DeploymentSpec, RevisionSpec
 from deployments.config.diff import Change, diff, needs_restart
-from deployments.config.spec import DeploymentSpec, RevisionSpec
 from deployments.models import Deployment, Revision
 from deployments.reconciler import store
 from deployments.schema.errors import FieldError, InvalidConfiguration
-from deployments.services import desired_state
-from deployments.services.desired_state import NotNow
+from deployments.services import desired_state_writer
+from deployments.services.desired_state_writer import NotNow
 from deployments.states import DeploymentStatus
 
 
@@ -49,7 +49,7 @@ def edit(
     `InvalidConfiguration` for another value of what never changes, and `NotNow` while it is terminating. A TERMINATED
     deployment can be edited; redeploying uses the edit.
     """
-    row = desired_state.lock(deployment, expected_version)
+    row = desired_state_writer.lock(deployment, expected_version)
     current, chosen = queries.spec_of(row), spec.configuration
     if errors := immutable_changes(chosen, current.configuration):
         raise InvalidConfiguration(errors)
@@ -58,18 +58,18 @@ def edit(
         return Edited(row, None, ())
     _check_not_terminating(row, "edit")
     restarts = any(needs_restart(change.field) for change in changes)
-    revision = desired_state.add_revision(row, spec.revision, by, now) if restarts else None
+    revision = desired_state_writer.add_revision(row, spec.revision, by, now) if restarts else None
     columns: dict[str, Any] = {"description": chosen.description, "labels": dict(chosen.labels)}
     changes_range = any(change.field.startswith("autoscaling.") for change in changes)
     if changes_range:
-        columns |= desired_state.range_columns(chosen.autoscaling)
+        columns |= desired_state_writer.range_columns(chosen.autoscaling)
         store.reset_desired_replicas(row, chosen.autoscaling.first_replicas, chosen.autoscaling.max_replicas)
     if revision:
         columns["revision"] = revision
     # A new configuration, or a new range of a failed deployment, is tried again; a new label is not.
     if row.terminate_requested_at is None and (revision or (row.failed_at is not None and changes_range)):
         store.reset_failures(row, now)
-    desired_state.change(row, now, **columns)
+    desired_state_writer.change(row, now, **columns)
     events.edited(row, changes, revision, by, now).save()
     return Edited(row, revision, changes)
 
@@ -83,7 +83,7 @@ def rollback(
     Without a number: the latest earlier revision with another configuration that did not fail. Raises
     `UnknownRevision`, `VersionConflict`, and `NotNow` when that configuration is already in force.
     """
-    row = desired_state.lock(deployment, expected_version)
+    row = desired_state_writer.lock(deployment, expected_version)
     _check_not_terminating(row, "roll back")
     old = _find_revision(row, number)
     spec, gpu_type = RevisionSpec.from_json(old.spec), row.gpu_type_id
@@ -91,10 +91,10 @@ def rollback(
     changes = diff(current.configuration_json(gpu_type), spec.configuration_json(gpu_type))
     if not changes:
         raise NotNow(f"The configuration of revision {old.number} is in force already. Choose another revision.")
-    revision = desired_state.add_revision(row, spec, by, now, restores=old.number)
+    revision = desired_state_writer.add_revision(row, spec, by, now, restores=old.number)
     if row.terminate_requested_at is None:
         store.reset_failures(row, now)
-    desired_state.change(row, now, revision=revision)
+    desired_state_writer.change(row, now, revision=revision)
     events.rolled_back(row, changes, revision, by, now).save()
     return Edited(row, revision, changes)
 

@@ -12,8 +12,8 @@ from deployments.models import Deployment
 from deployments.notifications import notify_pages
 from deployments.reconciler import store
 from deployments.routing.publish import publish
-from deployments.services import desired_state
-from deployments.services.desired_state import NotNow
+from deployments.services import desired_state_writer
+from deployments.services.desired_state_writer import NotNow
 from deployments.states import DeploymentStatus
 
 REDEPLOYABLE = DELETABLE = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
@@ -34,7 +34,7 @@ def retry(deployment: Deployment, *, expected_version: int | None = None, by: Us
 
     Raises `VersionConflict`, and `NotNow` unless it has failed or a failed replica waits to be replaced.
     """
-    row = desired_state.lock(deployment, expected_version)
+    row = desired_state_writer.lock(deployment, expected_version)
     if row.status == DeploymentStatus.TERMINATED and row.terminate_requested_at is not None:
         raise NotNow("The deployment is TERMINATED. Redeploy it to start it again.")
     if row.terminate_requested_at is not None:
@@ -42,7 +42,7 @@ def retry(deployment: Deployment, *, expected_version: int | None = None, by: Us
     if row.failed_at is None and not queries.waits_after_failure(row, now):
         raise NotNow(f"The deployment is {row.status}: nothing of it has failed, so there is nothing to retry.")
     store.reset_failures(row, now)
-    desired_state.change(row, now)
+    desired_state_writer.change(row, now)
     events.retried(row, by, now).save()
     deployment.refresh_from_db()
 
@@ -53,7 +53,7 @@ def redeploy(deployment: Deployment, *, expected_version: int | None = None, by:
 
     Raises `VersionConflict`, and `NotNow` for any other status.
     """
-    row = desired_state.lock(deployment, expected_version)
+    row = desired_state_writer.lock(deployment, expected_version)
     if row.status not in REDEPLOYABLE:
         if row.terminate_requested_at is not None:
             raise NotNow(TERMINATING)
@@ -61,7 +61,7 @@ def redeploy(deployment: Deployment, *, expected_version: int | None = None, by:
             f"The deployment is {row.status}. Only what is TERMINATED or FAILED is redeployed; edit it to change it."
         )
     store.reset_run(row, now)
-    desired_state.change(row, now, terminate_requested_at=None, terminated_by=None)
+    desired_state_writer.change(row, now, terminate_requested_at=None, terminated_by=None)
     events.redeployed(row, by, now).save()
     deployment.refresh_from_db()
 
@@ -72,7 +72,7 @@ def terminate(deployment: Deployment, *, by: User | None, now: datetime) -> None
     row = Deployment.objects.select_for_update().get(pk=deployment.pk)
     if row.terminate_requested_at is None and row.deleted_at is None:
         store.reset_for_termination(row, now)
-        desired_state.write(row, now, terminate_requested_at=now, terminated_by=by)
+        desired_state_writer.write(row, now, terminate_requested_at=now, terminated_by=by)
         events.terminate_requested(row, by, now).save()
     deployment.refresh_from_db()
 

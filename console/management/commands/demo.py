@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from console.machine import demo_data, run_file
+from console.machine import demo_accounts, run_file
 from console.machine.demo_credentials import read_demo_credentials, write_demo_credentials
 
 
@@ -22,10 +22,10 @@ class Command(BaseCommand):
         folder, now = settings.DATA_DIR, timezone.now()  # noqa: TID251 - the edge
         try:
             if options["remove"]:
-                content = demo_data.remove_demo_data(now)
+                content = demo_accounts.remove_demo_data(now)
             else:
-                content = demo_data.ensure_demo_data(read_demo_credentials(folder), now)
-        except demo_data.DemoDataInUse as error:
+                content = demo_accounts.ensure_demo_data(read_demo_credentials(folder), now)
+        except demo_accounts.DemoDataInUse as error:
             raise CommandError(str(error)) from None
         write_demo_credentials(folder, content)
         run_file.update_demo(folder, content)

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from console.machine import database_setup
+from console.machine import database_bootstrap
 
 
 class Command(BaseCommand):
@@ -14,4 +14,4 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        database_setup.set_up_database(settings.ENVIRONMENT, timezone.now())  # noqa: TID251 - the edge
+        database_bootstrap.set_up_database(settings.ENVIRONMENT, timezone.now())  # noqa: TID251 - the edge

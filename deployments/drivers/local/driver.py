@@ -27,7 +27,7 @@ from deployments.drivers.base import (
     ReplicaChanged,
     ReplicaSpec,
 )
-from deployments.drivers.local import gpu_inventory, launch, logfile, observation, processes
+from deployments.drivers.local import gpu_detection, launch, logfile, observation, processes
 from deployments.drivers.local.processes import Process
 from deployments.drivers.local.replica_folder import Exit, Folder, Intent, State, Stop, Unreadable, now, sync_folder
 from deployments.states import ReplicaState
@@ -143,8 +143,8 @@ class LocalDriver:
             for replica in self.observe().replicas
         }
 
-    def _read_inventory(self) -> gpu_inventory.Inventory:
-        return gpu_inventory.combine(self._declared, gpu_inventory.detect())
+    def _read_inventory(self) -> gpu_detection.Inventory:
+        return gpu_detection.combine(self._declared, gpu_detection.detect())
 
     def _folder(self, name: str) -> Folder:
         return Folder(self._root / name)

@@ -20,7 +20,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.redis_client import redis_client
-from deployments.clusters import configured_drivers
+from deployments.cluster_drivers import configured_drivers
 from deployments.drivers.base import Driver, DriverError
 from deployments.models import Cluster
 from deployments.routing.wakeups import make_due

@@ -4,8 +4,8 @@ import pytest
 from django.test import Client
 
 from console.deployments.configuration_diff import format_value
-from deployments.config.declarations import SETTINGS
-from deployments.config.spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec
+from deployments.config.settings_index import SETTINGS
 from deployments.engines.registry import ENGINES
 from deployments.models import Cluster, Deployment
 from tests.integration.api import world

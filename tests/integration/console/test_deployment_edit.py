@@ -14,8 +14,8 @@ from accounts.models import Organization
 from accounts.roles import Role
 from console.deployments.forms import texts_of
 from deployments import services
+from deployments.config.build_spec import parse
 from deployments.config.normalize import merge
-from deployments.config.parsing import parse
 from deployments.models import CatalogModel, Deployment
 from deployments.queries import spec_of, spec_options
 from deployments.states import DeploymentStatus, ReplicaState

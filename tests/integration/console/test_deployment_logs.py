@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import Role
-from deployments.clusters import configured_drivers
+from deployments.cluster_drivers import configured_drivers
 from deployments.drivers.base import Launch, LogLine, ReplicaSpec
 from deployments.events import short
 from deployments.logs import stored

@@ -10,9 +10,9 @@ from accounts import services as accounts
 from accounts.models import Organization, User
 from accounts.roles import Role
 from deployments import queries, services
+from deployments.config.build_spec import parse
 from deployments.config.normalize import merge
 from deployments.config.options import EndpointOption, Options
-from deployments.config.parsing import parse
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica
 from deployments.reconciler import worker
 from deployments.reconciler.execute import Failpoint

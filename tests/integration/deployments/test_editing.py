@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 
 from deployments import queries, services
+from deployments.config.build_spec import parse
 from deployments.config.configuration import Gpu, Range
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.config.normalize import merge
-from deployments.config.parsing import parse
-from deployments.config.spec import RevisionSpec
 from deployments.models import Deployment, DeploymentEvent, Replica
 from deployments.schema.errors import InvalidConfiguration
 from deployments.states import DeploymentStatus, ReplicaState

@@ -8,12 +8,12 @@ import psutil
 import pytest
 
 from deployments import services
-from deployments.config.parsing import parse
+from deployments.config.build_spec import parse
 from deployments.drivers.local.driver import LocalDriver
 from deployments.logs import stored
 from deployments.models import Cluster
 from deployments.reconciler import execute, worker
-from deployments.reconciler.shutdown import stop_local_replicas
+from deployments.reconciler.console_shutdown import stop_local_replicas
 from deployments.routing.wakeups import make_due
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.polling import eventually

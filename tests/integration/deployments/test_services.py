@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from deployments import queries, services
-from deployments.config.parsing import parse
-from deployments.config.spec import RevisionSpec
+from deployments.config.build_spec import parse
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.models import Deployment, DeploymentEvent
 from deployments.states import DeploymentStatus
 from gateway import contract

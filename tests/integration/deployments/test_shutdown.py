@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.models import Cluster, DeploymentEvent
-from deployments.reconciler.shutdown import stop_local_replicas
+from deployments.reconciler.console_shutdown import stop_local_replicas
 from deployments.states import DeploymentStatus, ReplicaState
 
 pytestmark = pytest.mark.django_db(transaction=True)

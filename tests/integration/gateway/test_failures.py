@@ -15,7 +15,7 @@ from console.machine.embedded_servers import find_free_port
 from gateway import contract
 from gateway.contract import Admitted
 from gateway.settlement_spool import Settlement, SettlementSpool
-from gateway.token_counting import NO_TOKENS, build_usage_event
+from gateway.usage_metering import NO_TOKENS, build_usage_event
 from tests.integration.gateway.conftest import World, chat, until
 
 SOON = 8.0

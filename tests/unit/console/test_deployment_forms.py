@@ -2,8 +2,8 @@
 
 import pytest
 
-from console.components import number_text
-from console.deployments import replica_range
+from console.components import number_input
+from console.deployments import replica_range_fields
 from console.deployments.edit_conflict import merge_onto_current
 from console.deployments.forms import (
     ADAPTER_FIELDS,
@@ -15,10 +15,10 @@ from console.deployments.forms import (
     typed_form,
     typed_rows,
 )
+from deployments.config.build_spec import parse
 from deployments.config.configuration import Fixed
-from deployments.config.parsing import parse
+from tests.unit.deployments.config.test_build_spec import LEAST, OPTIONS
 from tests.unit.deployments.config.test_merge import changed
-from tests.unit.deployments.config.test_parsing import LEAST, OPTIONS
 
 CURRENT = parse(
     LEAST
@@ -89,12 +89,12 @@ def test_a_fixed_number_becomes_a_range_again_by_a_preset():
 )
 def test_figures_beside_the_form_read_what_they_can(texts, expected):
     blank = {"fixed": "", "replicas": "", "min_replicas": "", "max_replicas": ""}
-    assert replica_range.read_bounds({**blank, **texts}) == expected
+    assert replica_range_fields.read_bounds({**blank, **texts}) == expected
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 3600.0, 0.123456789012345, 8192, 1e-7])
 def test_a_number_shown_reads_as_the_same_number(value):
-    assert number_text.read_number(number_text.write_number(value)) == value
+    assert number_input.read_number(number_input.write_number(value)) == value
 
 
 def test_rows_left_empty_are_no_adapters_and_the_one_to_remove_is_gone():

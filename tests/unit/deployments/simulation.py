@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from deployments.reconciler import actions as act
+from deployments.reconciler import plan_actions as act
 from deployments.reconciler.plan import plan
 from deployments.reconciler.snapshot import Listing, PoolView, ReplicaView, Snapshot
 from deployments.routing.load import Load

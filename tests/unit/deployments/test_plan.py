@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.reconciler.actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
 from deployments.reconciler.plan import conclude, plan
+from deployments.reconciler.plan_actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
 from deployments.reconciler.replica_policy import ENDED_UNOBSERVED
 from deployments.reconciler.snapshot import Listing
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState

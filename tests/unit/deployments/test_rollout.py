@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from deployments.reconciler.actions import Drain, Resume, RollBack, Start, Stop
+from deployments.reconciler.plan_actions import Drain, Resume, RollBack, Start, Stop
 from deployments.reconciler.rollout import Steps, plan_steps
 from deployments.reconciler.snapshot import PoolView
 from deployments.states import ReplicaState

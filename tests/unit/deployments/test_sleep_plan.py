@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from deployments.reconciler.actions import FallAsleep, Wake
 from deployments.reconciler.plan import plan
+from deployments.reconciler.plan_actions import FallAsleep, Wake
 from deployments.states import ReplicaState
 from tests.unit.deployments.simulation import World
 from tests.unit.deployments.snapshots import a_deployment, a_load, a_replica, a_snapshot, ago, seen

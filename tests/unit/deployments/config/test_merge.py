@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from deployments.config.build_spec import parse
 from deployments.config.configuration import Fixed, Gpu, Range
 from deployments.config.normalize import merge
 from deployments.config.options import EndpointOption
-from deployments.config.parsing import parse
 from deployments.engines.simulator.engine import SimulatedBehaviour
 from deployments.engines.vllm import VllmSettings
 from deployments.schema.adapter import Adapter
 from deployments.schema.errors import InvalidConfiguration
-from tests.unit.deployments.config.test_parsing import LEAST, OPTIONS
+from tests.unit.deployments.config.test_build_spec import LEAST, OPTIONS
 
 
 def changed(spec, **sections):

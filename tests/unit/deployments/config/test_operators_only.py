@@ -2,9 +2,9 @@
 
 import pytest
 
-from deployments.config.check import check
+from deployments.config.admission_checks import check
+from tests.unit.deployments.config.test_build_spec import OPTIONS
 from tests.unit.deployments.config.test_merge import BASE, changed
-from tests.unit.deployments.config.test_parsing import OPTIONS
 
 PATH = "engine.max_concurrency"
 CURRENT = BASE.configuration

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema_rs import validator_for
 
+from deployments.config.build_spec import parse
 from deployments.config.json_schema import answer_schema, create_schema, patch_schema
 from deployments.config.normalize import merge
-from deployments.config.parsing import parse
 from deployments.schema.errors import InvalidConfiguration
+from tests.unit.deployments.config.test_build_spec import LEAST, OPTIONS, WRONG
 from tests.unit.deployments.config.test_merge import BASE, FIXED, REAL, RICH
-from tests.unit.deployments.config.test_parsing import LEAST, OPTIONS, WRONG
 
 NAMES = st.sampled_from(
     [

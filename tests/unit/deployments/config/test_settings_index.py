@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from deployments.config.configuration import CatalogSource, Configuration
-from deployments.config.declarations import SETTINGS, declared_settings, find
+from deployments.config.settings_index import SETTINGS, declared_settings, find
 from deployments.config.settings_table import replace_table
 from deployments.engines.registry import ENGINES
 from deployments.schema.setting import Flag, Setting

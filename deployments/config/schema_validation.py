@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from deployments.config.configuration import Configuration, Fixed, Range
-from deployments.config.declarations import find, setting_of
 from deployments.config.normalize import normalize
 from deployments.config.options import Options
+from deployments.config.settings_index import find, setting_of
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import Adapter
 from deployments.schema.errors import FieldError, convert

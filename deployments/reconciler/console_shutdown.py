@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from deployments.clusters import DriverLookup, configured_drivers
+from deployments.cluster_drivers import DriverLookup, configured_drivers
 from deployments.models import Cluster, Replica
 from deployments.reconciler import execute, leases, observe
-from deployments.reconciler.actions import Action, End, Stop
 from deployments.reconciler.observe import Batch
+from deployments.reconciler.plan_actions import Action, End, Stop
 from deployments.reconciler.worker import no_failpoint
 from deployments.states import LIVE
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from console.components.number_text import read_whole, write_number
+from console.components.number_input import read_whole, write_number
 from deployments.config.configuration import Fixed, Range
-from deployments.config.presets import PRESETS, matching
+from deployments.config.replica_range_presets import PRESETS, matching
 
 FIXED_PRESET = PRESETS[-1].id
 DEFAULT_MIN, DEFAULT_MAX = Range().min_replicas, Range().max_replicas

@@ -11,7 +11,7 @@ from django.db.models import Max
 from accounts.models import User
 from deployments import queries
 from deployments.config.configuration import Fixed, Range
-from deployments.config.spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.models import Deployment, Revision
 from deployments.notifications import notify_pages
 from deployments.reconciler import leases

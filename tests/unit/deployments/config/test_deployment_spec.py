@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from deployments.config.parsing import parse
-from deployments.config.spec import RevisionSpec
+from deployments.config.build_spec import parse
+from deployments.config.deployment_spec import RevisionSpec
 from deployments.config.upgrades import SCHEMA_VERSION, STEPS
+from tests.unit.deployments.config.test_build_spec import LEAST, OPTIONS
 from tests.unit.deployments.config.test_merge import BASE, REAL, RICH
-from tests.unit.deployments.config.test_parsing import LEAST, OPTIONS
 
 STORED = sorted((Path(__file__).parent / "stored").glob("*.json"))
 

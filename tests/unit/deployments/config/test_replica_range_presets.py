@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.config.presets import PRESETS, matching
+from deployments.config.replica_range_presets import PRESETS, matching
 
 
 @pytest.mark.parametrize(

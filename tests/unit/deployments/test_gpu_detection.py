@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from deployments import engines
-from deployments.drivers.local import gpu_inventory
-from deployments.drivers.local.gpu_inventory import Inventory
+from deployments.drivers.local import gpu_detection
+from deployments.drivers.local.gpu_detection import Inventory
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,17 @@ from deployments.drivers.local.gpu_inventory import Inventory
     ],
 )
 def test_a_product_has_one_id_or_is_unknown(name: str, gpu_type: str | None) -> None:
-    assert gpu_inventory.find_gpu_type(name) == gpu_type
+    assert gpu_detection.find_gpu_type(name) == gpu_type
 
 
 def test_every_id_is_a_gpu_type_of_the_reference_data() -> None:
     path = Path(engines.__file__).parents[1] / "catalog" / "gpu_types.json"
-    assert set(gpu_inventory.PRODUCTS.values()) <= {row["id"] for row in json.loads(path.read_text())}
+    assert set(gpu_detection.PRODUCTS.values()) <= {row["id"] for row in json.loads(path.read_text())}
 
 
 def test_found_devices_keep_their_own_indices() -> None:
     names = ["NVIDIA L4", "NVIDIA H200", "Tesla T4", "NVIDIA L4"]
-    assert gpu_inventory.group_by_type(names) == {"l4-24gb": (0, 3), "h200-141gb": (1,)}
+    assert gpu_detection.group_by_type(names) == {"l4-24gb": (0, 3), "h200-141gb": (1,)}
 
 
 FOUND = {"l4-24gb": (0, 3), "h200-141gb": (1,)}
@@ -62,12 +62,12 @@ FOUND = {"l4-24gb": (0, 3), "h200-141gb": (1,)}
 def test_what_is_declared_beyond_the_hardware_is_simulated(
     declared: dict[str, int], found: dict[str, tuple[int, ...]], counts: dict[str, int], simulated: bool
 ) -> None:
-    gpus = gpu_inventory.combine(declared, found)
+    gpus = gpu_detection.combine(declared, found)
     assert (gpus.counts, gpus.simulated) == (counts, simulated)
 
 
 def test_no_declared_index_occurs_twice() -> None:
-    gpus = gpu_inventory.combine({"l4-24gb": 3, "b200-180gb": 2}, {})
+    gpus = gpu_detection.combine({"l4-24gb": 3, "b200-180gb": 2}, {})
     assert sorted(index for indices in gpus.indices.values() for index in indices) == [0, 1, 2, 3, 4]
 
 

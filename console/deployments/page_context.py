@@ -14,7 +14,7 @@ from console.access import Actor
 from console.components.deployment_header import DeploymentHeader, make_header
 from console.components.formats import format_count, format_elapsed
 from console.deployments.action_menu import offer_actions
-from console.deployments.replicas import ReplicaRow
+from console.deployments.replica_rows import ReplicaRow
 from deployments import queries
 from deployments.models import Deployment, Revision
 from deployments.queries import Backoff

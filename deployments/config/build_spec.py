@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deployments.config.check import check
+from deployments.config.admission_checks import check
 from deployments.config.configuration import Configuration
+from deployments.config.deployment_spec import DeploymentSpec
 from deployments.config.normalize import normalize
 from deployments.config.options import Options
 from deployments.config.resolve import resolve
-from deployments.config.spec import DeploymentSpec
-from deployments.config.validate import validate
+from deployments.config.schema_validation import validate
 from deployments.schema.errors import FieldError, InvalidConfiguration
 
 

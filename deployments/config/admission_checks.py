@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from deployments.config.configuration import Configuration, Range
-from deployments.config.declarations import SETTINGS
 from deployments.config.diff import diff
 from deployments.config.options import EndpointOption, Options
 from deployments.config.resolve import needed_gib
-from deployments.config.validate import unusable_engine
+from deployments.config.schema_validation import unusable_engine
+from deployments.config.settings_index import SETTINGS
 from deployments.engines.registry import ENGINES
 from deployments.schema.errors import FieldError
 

@@ -11,7 +11,7 @@ from accounts import key_publication
 from accounts.services import create_organization
 from billing.partitions import ensure_partitions
 from console import env
-from console.machine import database_roles, demo_data
+from console.machine import database_roles, demo_accounts
 from console.machine.demo_credentials import read_demo_credentials, write_demo_credentials
 from deployments.catalog.reference_data import ensure_local_cluster, load_reference_data
 from deployments.routing.publish import publish_all
@@ -37,7 +37,7 @@ def set_up_database(environment: env.Environment, now: datetime) -> None:
     if environment.demo:
         known = read_demo_credentials(environment.data_dir)
         if not known.get("removed"):  # removed demo data is restored by `manage.py demo` only
-            write_demo_credentials(environment.data_dir, demo_data.ensure_demo_data(known, now))
+            write_demo_credentials(environment.data_dir, demo_accounts.ensure_demo_data(known, now))
     key_publication.publish_keys(now)
     publish_all()
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway import token_counting
+from gateway import usage_metering
 from gateway.contract import Admitted
-from gateway.token_counting import StreamTokenCounter, TokenCounts
+from gateway.usage_metering import StreamTokenCounter, TokenCounts
 
 
 def test_cumulative_usage_is_taken_last_and_never_summed():
@@ -33,18 +33,18 @@ USAGES = {
 
 @pytest.mark.parametrize(("given", "counts"), USAGES.values(), ids=USAGES.keys())
 def test_parsing_a_usage_object(given, counts):
-    assert token_counting.parse_usage(given) == counts
+    assert usage_metering.parse_usage(given) == counts
 
 
 def test_a_response_without_usage_is_estimated_from_its_text():
     body = b'{"choices":[{"message":{"content":"12345"}},{"text":"678"}]}'
-    assert token_counting.count_response_tokens(body, 4) == TokenCounts(4, 0, 2, estimated=True)
-    assert token_counting.count_response_tokens(b"no json", 4) == TokenCounts(4, 0, 0, estimated=True)
+    assert usage_metering.count_response_tokens(body, 4) == TokenCounts(4, 0, 2, estimated=True)
+    assert usage_metering.count_response_tokens(b"no json", 4) == TokenCounts(4, 0, 0, estimated=True)
 
 
 def test_an_event_never_ends_before_its_admission():
     admitted = Admitted("id", 10.5, "g", "o", "p", "d", "r", "k", "u", "m", True, 4)
-    event = token_counting.build_usage_event(
+    event = usage_metering.build_usage_event(
         admitted, TokenCounts(1, 0, 2), outcome="completed", status=200, seconds=-1, ttft_seconds=0.25
     )
     assert (event.finished_at, event.ttft_seconds, event.output_tokens) == (10.5, 0.25, 2)
