@@ -26,7 +26,7 @@ check: $(VENV)/dev.installed
 	$(BIN)/djangofmt --check templates
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) -q tests/unit tests/architecture
+	$(PYTEST) -q -n 2 tests/unit tests/architecture
 
 test: $(VENV)/dev.installed
 	$(PYTEST) -q -n 2 --dist loadscope -m "not processes and not browser and not kills and not survive"
