@@ -1,1 +1,2 @@
-"""What moves on open pages: sockets with their feeds and fragments, and the two streams, log and playground."""
+"""Live updates of open pages: WebSocket consumers, and the fragments that they push, rendered once for all viewers with
+equal rights."""

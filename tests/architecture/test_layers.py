@@ -27,8 +27,8 @@ def test_only_edges_read_the_clock():
     """Where TID251 is waived for a clock, the module is a view, admin, task, command, process or publisher."""
     edges = re.compile(
         r"^(console\.|gateway\.(__main__|routes)"
-        r"|(accounts|billing|deployments)\.(admin|tasks|publish|key_publication|management\.)"
-        r"|deployments\.(drivers\.(local|registry)|engines\.simulator|hints|reconciler\.(leases|observe|apply|passes)))"
+        r"|(accounts|billing|deployments)\.(admin|tasks|key_publication|management\.)"
+        r"|deployments\.(drivers\.(local|registry)|engines\.simulator))"
     )
     readers = {
         sources.module_name(path)
