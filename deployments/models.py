@@ -184,7 +184,7 @@ class Deployment(models.Model):
 
 
 class Revision(models.Model):
-    """An immutable configuration. `spec`: config.spec.RevisionSpec as JSON; `spec_hash`: its SHA-256.
+    """An immutable configuration. `spec`: RevisionSpec of config/deployment_spec.py as JSON; `spec_hash`: its SHA-256.
 
     `restores`: the number of the revision that a rollback restored. `ready_at`: when a replica of it first became
     READY; `cause`: why it could not start and was rolled back.
