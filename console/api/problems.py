@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from ninja.errors import ValidationError
 
-from deployments.schema.errors import FieldError, convert
+from deployments.schema.errors import FieldError, InvalidConfiguration, convert
 
 CONTENT_TYPE = "application/problem+json"
 PREFIX = "/api/v1"
@@ -124,6 +124,13 @@ def from_validation_error(error: ValidationError) -> Problem:
     if any(found["type"] == "missing" and found["loc"] == ("body", "body") for found in error.errors):
         return Problem("malformed", "The body is empty; send a JSON object.")
     return invalid([_field_error(found) for found in error.errors])
+
+
+def from_configuration_error(error: InvalidConfiguration) -> Problem:
+    """A setting of operators is refused before anything else that is wrong."""
+    if forbidden := [entry for entry in error.errors if entry.code == "operators_only"]:
+        return Problem("right-missing", "Only operators of the platform may change these settings.", forbidden)
+    return invalid(error.errors)
 
 
 def _field_error(found: Any) -> FieldError:

@@ -34,7 +34,7 @@ def merge_onto_current(form: DeploymentForm, base: Mapping[str, Any]) -> tuple[D
         rows = new_rows
     elif new_rows not in (old_rows, rows):
         both.append("adapters")
-    return DeploymentForm(replica_range_fields.with_preset(texts), rows, form.options, form.current), both
+    return form.copy(replica_range_fields.with_preset(texts), rows, is_typed=True), both
 
 
 def _is_same(one: str, other: str) -> bool:

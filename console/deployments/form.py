@@ -52,7 +52,7 @@ def create(request: PageRequest) -> HttpResponse:
         organization_slug = _choose_initial(request.actor, organizations)
         form = empty_form(options, request.GET.get("model", ""), endpoint, organization_slug)
         return _render_new(request, form, organizations)
-    form = typed_form(request.POST, options)
+    form = typed_form(request.POST, options, is_operator=request.actor.is_operator)
     if changed := _press_row_button(request, form):
         return _render_new(request, changed, organizations)
     organization = _find_chosen(form.texts["organization"], organizations)
@@ -124,7 +124,7 @@ def edit(request: PageRequest, deployment_id: UUID) -> HttpResponse:
         return _render_edit(request, deployment, filled_form(current, spec_options(), current))
     form, conflict = _read_edit(request, deployment)
     if (changed := _press_row_button(request, form)) or conflict:
-        return _render_edit(request, deployment, changed or form.unchecked(), conflict=conflict)
+        return _render_edit(request, deployment, changed or form.copy(is_typed=False), conflict=conflict)
     preview = _preview(deployment, form)
     if preview.spec is None or request.POST.get("seal") != preview.seal:
         return _render_edit(request, deployment, form, preview)
@@ -187,14 +187,14 @@ def _press_row_button(request: PageRequest, form: DeploymentForm) -> DeploymentF
     again; None when it was another one."""
     if "add_adapter" in request.POST:
         return form.add_row()
-    return form.unchecked() if "remove_adapter" in request.POST else None
+    return form.copy(is_typed=False) if "remove_adapter" in request.POST else None
 
 
 def _read_edit(request: PageRequest, deployment: Deployment) -> tuple[DeploymentForm, Conflict | None]:
     """The form as sent. When the deployment no longer has the version that the page was opened with, what was typed is
     put onto the present configuration."""
     current = spec_of(deployment)
-    form = typed_form(request.POST, spec_options(), current)
+    form = typed_form(request.POST, spec_options(), current, is_operator=request.actor.is_operator)
     if request.POST.get("version") == str(deployment.version):
         return form, None
     actor, at = queries.last_change(deployment)
@@ -263,7 +263,7 @@ def _render_edit(
     context = {
         **read_choices(form, read_capacity(request.actor, form.texts, deployment)),
         "deployment": deployment,
-        "preview": reviewed or _preview(deployment, form.as_typed()),
+        "preview": reviewed or _preview(deployment, form.copy(is_typed=True)),
         "is_review": reviewed is not None,
         "conflict": conflict,
         "base": signing.dumps(form.current.to_json(), salt=f"{SALT}-{deployment.pk}", compress=True),

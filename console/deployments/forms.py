@@ -155,15 +155,16 @@ class EngineGroup:
 class DeploymentForm(forms.Form):
     """`texts` and `rows` (of adapters) are what the fields show. With `is_typed` they were sent, and validation reports
     what is wrong; otherwise the form is shown for the first time. `current` is the configuration that an edit starts
-    from. After validation `spec` is the configuration that is asked for, None with errors."""
+    from; `is_operator`: an operator sent it. After validation `spec` is the configuration that is asked for, None with
+    errors."""
 
     use_required_attribute = False
 
     def __init__(
         self, texts: Mapping[str, str], rows: Rows, options: Options, current: DeploymentSpec | None = None, *,
-        is_typed: bool = True,
+        is_typed: bool = True, is_operator: bool = False,
     ) -> None:  # fmt: skip
-        self.options, self.current = options, current
+        self.options, self.current, self.is_operator = options, current, is_operator
         self.spec: DeploymentSpec | None = None
         sent: dict[str, Any] = {"data": texts} if is_typed else {"initial": texts}
         super().__init__(**sent, auto_id="%s")
@@ -230,7 +231,7 @@ class DeploymentForm(forms.Form):
     def clean(self) -> None:
         self.adapters.is_valid()
         try:
-            self.spec = parse(self.body, self.options, self.current)
+            self.spec = parse(self.body, self.options, self.current, is_operator=self.is_operator)
         except InvalidConfiguration as invalid:
             self.add_configuration_errors(invalid.errors)
 
@@ -300,18 +301,17 @@ class DeploymentForm(forms.Form):
     def empty_adapter(self) -> AdapterForm:
         return self.adapters.empty_form
 
+    def copy(self, texts: Texts | None = None, rows: Rows | None = None, *, is_typed: bool) -> DeploymentForm:
+        """The same form, or with other texts or rows; validated when `is_typed`."""
+        return DeploymentForm(
+            self.texts if texts is None else texts, self.rows if rows is None else rows, self.options, self.current,
+            is_typed=is_typed, is_operator=self.is_operator,
+        )  # fmt: skip
+
     def add_row(self) -> DeploymentForm:
         """The same form with one more row for an adapter, empty, and without validation."""
         blank: Rows = [dict.fromkeys(ADAPTER_FIELDS, "")] if len(self.rows) < MAX_ADAPTERS else []
-        return DeploymentForm(self.texts, [*self.rows, *blank], self.options, self.current, is_typed=False)
-
-    def unchecked(self) -> DeploymentForm:
-        """The same form, without validation."""
-        return DeploymentForm(self.texts, self.rows, self.options, self.current, is_typed=False)
-
-    def as_typed(self) -> DeploymentForm:
-        """The same form as if it was sent now."""
-        return DeploymentForm(self.texts, self.rows, self.options, self.current)
+        return self.copy(rows=[*self.rows, *blank], is_typed=False)
 
 
 def _is_advanced(declared: Declared, prefix: str) -> bool:
@@ -339,13 +339,16 @@ def filled_form(
     return DeploymentForm({**texts_of(body), **changes}, rows_of(body), options, current, is_typed=False)
 
 
-def typed_form(data: Mapping[str, str], options: Options, current: DeploymentSpec | None = None) -> DeploymentForm:
+def typed_form(
+    data: Mapping[str, str], options: Options, current: DeploymentSpec | None = None, *, is_operator: bool = False
+) -> DeploymentForm:
     """What was sent. An edit keeps what never changes."""
     texts = {name: data.get(name, "").replace("\x00", "").strip() for name in (*BESIDE_SETTINGS, *FIELDS)}
     if current:
         in_force = texts_of(current.to_json())
         texts |= {name: in_force[name] for name in IMMUTABLE}
-    return DeploymentForm(replica_range_fields.apply_preset(texts), typed_rows(data), options, current)
+    texts = replica_range_fields.apply_preset(texts)
+    return DeploymentForm(texts, typed_rows(data), options, current, is_operator=is_operator)
 
 
 def texts_of(body: Mapping[str, Any]) -> Texts:
