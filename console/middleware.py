@@ -8,8 +8,11 @@ from pathlib import Path
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
+from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
+
+from deployments.models import Deployment
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
@@ -27,6 +30,19 @@ def request_id(get_response: Handler) -> Handler:
         return response
 
     return handle
+
+
+class DeletedMeanwhile:
+    """A page of what was deleted between its lookup and its lock is 404, as if it was deleted before."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return page_not_found(request, exception) if isinstance(exception, Deployment.DoesNotExist) else None
 
 
 def content_security_policy(get_response: Handler) -> Handler:

@@ -11,7 +11,12 @@ from console.api.problems import Problem, invalid
 from deployments.schema.errors import FieldError
 
 MOST_BYTES = 2**20
+MOST_DEPTH = 64
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+
+
+class DuplicateName(ValueError):
+    """An object has two fields of this name."""
 
 
 class StrictParser(Parser):
@@ -34,9 +39,27 @@ def read(request: HttpRequest) -> Any:
         detail = f"Send the body as JSON, with Content-Type: {' or '.join(accepted)}."
         raise Problem("unsupported-media-type", detail)
     try:
-        return json.loads(raw.decode(), parse_constant=_refuse_constant)
+        body = json.loads(raw.decode(), parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+        _refuse_depth(body)
+        return body
     except (ValueError, RecursionError) as error:
         raise Problem("malformed", f"The body is not JSON: {_reason(error)}.") from None
+
+
+def _refuse_depth(value: Any, depth: int = 0) -> None:
+    if depth > MOST_DEPTH:
+        raise RecursionError
+    for below in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_depth(below, depth + 1)
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DuplicateName(twice[:100])
+    return found
 
 
 def read_object(request: HttpRequest) -> Mapping[str, Any]:
@@ -55,6 +78,8 @@ def _reason(error: Exception) -> str:
     match error:
         case json.JSONDecodeError():
             return f"{error.msg} at line {error.lineno}, column {error.colno}"
+        case DuplicateName():
+            return f"the field {str(error)!r} is there twice"
         case UnicodeDecodeError():
             return f"byte {error.start} is not UTF-8"
         case RecursionError():

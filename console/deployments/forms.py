@@ -33,8 +33,10 @@ WITHOUT_FIELD = {"model.source", "autoscaling.enabled", "adapters"}
 FIELDS = {
     FIELD_NAMES.get(path, declared.name): declared for path, declared in SETTINGS.items() if path not in WITHOUT_FIELD
 }
+# Fields are named by the last part of a path, which must be enough to tell them apart.
+assert len(FIELDS) == len(SETTINGS) - len(WITHOUT_FIELD)
 IMMUTABLE = tuple(name for name, declared in FIELDS.items() if declared.setting.immutable)
-BESIDE_SETTINGS = ("organization", "fixed", "preset", "preset_was")
+BESIDE_SETTINGS = ("organization", "fixed", "preset", "preset_was", "adapters")
 ADAPTER_FIELDS = ("repository", "name", "revision")
 ADAPTER_SETTINGS = {declared.path: declared for declared in declared_settings(Adapter)}
 _ADAPTER_INPUT = re.compile(r"adapter-(\d{1,3})-\w+")
@@ -45,6 +47,12 @@ class Switch(forms.CheckboxInput):
 
     def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
         return "on" if data.get(name) == "on" else ""
+
+
+def read_labels(text: str) -> list[tuple[str, str]]:
+    """One `name=value` a line; a line without `=` is a name without a value."""
+    lines = (line.partition("=") for line in text.replace("\r\n", "\n").split("\n") if line.strip())
+    return [(name.strip(), value.strip()) for name, _, value in lines]
 
 
 class SettingBoundField(forms.BoundField):
@@ -88,11 +96,9 @@ class SettingField(forms.Field):
             case "integer" | "number":
                 return read_number(text)
             case "boolean":
-                return text == "on"
+                return {"on": True, "off": False, "": False}.get(text, text)
             case "map":
-                # One `key=value` a line; a line without `=` is a key without a value.
-                lines = (line.partition("=") for line in text.splitlines() if line.strip())
-                return {key.strip(): value.strip() for key, _, value in lines}
+                return dict(read_labels(text))
             case _:
                 return text.replace("\r\n", "\n")
 
@@ -139,7 +145,7 @@ class AdapterForm(forms.Form):
         return {name: value for name in ADAPTER_FIELDS if (value := self[name].value())}
 
 
-AdapterFormSet = forms.formset_factory(AdapterForm, extra=0, max_num=MAX_ADAPTERS, absolute_max=2 * MAX_ADAPTERS)
+AdapterFormSet = forms.formset_factory(AdapterForm, extra=0, max_num=MAX_ADAPTERS, absolute_max=1000)
 Rows = list[dict[str, str]]
 
 
@@ -173,9 +179,11 @@ class DeploymentForm(forms.Form):
         for name, declared in FIELDS.items():
             floor = declared.setting.floor
             self.fields[name] = SettingField(declared, getattr(options, floor) if floor else None)
-        self.order_fields([*("name", "organization", "endpoint", "description", "model", "gpu", "gpu_count")])
+        self.order_fields(
+            [*("name", "organization", "endpoint", "description", "model", "adapters", "gpu", "gpu_count")]
+        )
         self.texts: Texts = {name: texts.get(name, "") for name in self.fields}
-        self.adapters = AdapterFormSet(data=_formset_data(rows), prefix="adapter", auto_id="%s") if is_typed else (
+        self.adapter_rows = AdapterFormSet(data=_formset_data(rows), prefix="adapter", auto_id="%s") if is_typed else (
             AdapterFormSet(initial=rows, prefix="adapter", auto_id="%s")
         )  # fmt: skip
 
@@ -184,7 +192,7 @@ class DeploymentForm(forms.Form):
         """The texts of the adapters' rows that are not empty."""
         return [
             {name: form[name].value() or "" for name in ADAPTER_FIELDS}
-            for form in self.adapters.forms
+            for form in self.adapter_rows.forms
             if not form.is_empty
         ]
 
@@ -195,7 +203,7 @@ class DeploymentForm(forms.Form):
         body: dict[str, Any] = {
             "model": {"source": "catalog"},
             "autoscaling": {"enabled": self.texts["fixed"] != "on"},
-            "adapters": [form.body for form in self.adapters.forms if not form.is_empty],
+            "adapters": [form.body for form in self.adapter_rows.forms if not form.is_empty],
         }
         for name, declared in FIELDS.items():
             text = self.texts[name]
@@ -229,7 +237,10 @@ class DeploymentForm(forms.Form):
         return field.read(text)
 
     def clean(self) -> None:
-        self.adapters.is_valid()
+        self.adapter_rows.is_valid()
+        names = [name for name, _ in read_labels(self.texts["labels"])]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            self.add_error("labels", f"{', '.join(twice)}: There are two lines with this name; keep one.")
         try:
             self.spec = parse(self.body, self.options, self.current, is_operator=self.is_operator)
         except InvalidConfiguration as invalid:
@@ -241,7 +252,7 @@ class DeploymentForm(forms.Form):
         for error in errors:
             section, *below = error.field.split(".")
             if section == "adapters" and len(below) == 2 and below[1] in ADAPTER_FIELDS:
-                filled = [form for form in self.adapters.forms if not form.is_empty]
+                filled = [form for form in self.adapter_rows.forms if not form.is_empty]
                 filled[int(below[0])].add_error(below[1], error.message)
             else:
                 declared = find(error.field)
@@ -255,12 +266,12 @@ class DeploymentForm(forms.Form):
         for name, field in self.fields.items():
             if name in self.errors:
                 found.append((name, in_sentence(str(field.label))))
-            if name == "model":
+            if name == "adapters":
                 found += self._adapter_problems()
         return found
 
     def _adapter_problems(self) -> Iterator[tuple[str, str]]:
-        for number, form in enumerate(self.adapters.forms, start=1):
+        for number, form in enumerate(self.adapter_rows.forms, start=1):
             for name in form.errors:
                 yield f"{form.prefix}-{name}", f"{name} of adapter {number}"
 
@@ -299,7 +310,7 @@ class DeploymentForm(forms.Form):
 
     @property
     def empty_adapter(self) -> AdapterForm:
-        return self.adapters.empty_form
+        return self.adapter_rows.empty_form
 
     def copy(self, texts: Texts | None = None, rows: Rows | None = None, *, is_typed: bool) -> DeploymentForm:
         """The same form, or with other texts or rows; validated when `is_typed`."""
@@ -382,7 +393,7 @@ def typed_rows(data: Mapping[str, str]) -> Rows:
     numbers = sorted({int(match[1]) for name in data if (match := _ADAPTER_INPUT.fullmatch(name))})
     rows = [
         {name: data.get(f"adapter-{number}-{name}", "").replace("\x00", "").strip() for name in ADAPTER_FIELDS}
-        for number in numbers[: 2 * MAX_ADAPTERS]
+        for number in numbers
         if str(number) != data.get("remove_adapter")
     ]
     return [row for row in rows if any(row.values())]

@@ -33,15 +33,15 @@ def texts_of_autoscaling(autoscaling: Mapping[str, Any]) -> Texts:
 
 
 def apply_preset(texts: Mapping[str, str]) -> Texts:
-    """A preset that was chosen since the page was rendered sets the range; otherwise the numbers hold."""
+    """A preset that was chosen since the page was rendered sets the range; otherwise the numbers hold. Text that is no
+    number stays, to be refused at its field."""
     chosen = _PRESETS.get(texts["preset"])
     if chosen is None or texts["preset"] == texts["preset_was"]:
         return with_preset(texts)
-    high = read_whole(texts["replicas" if texts["fixed"] == "on" else "max_replicas"]) or DEFAULT_MAX
-    low, high = chosen.range_for(high)
+    high = texts["replicas" if texts["fixed"] == "on" else "max_replicas"] or str(DEFAULT_MAX)
     if chosen.id == FIXED_PRESET:
-        return with_preset({**texts, "fixed": "on", "replicas": str(high)})
-    return with_preset({**texts, "fixed": "", "min_replicas": str(low), "max_replicas": str(high)})
+        return with_preset({**texts, "fixed": "on", "replicas": high})
+    return with_preset({**texts, "fixed": "", "min_replicas": str(chosen.min_replicas), "max_replicas": high})
 
 
 def with_preset(texts: Mapping[str, str]) -> Texts:

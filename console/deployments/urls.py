@@ -26,6 +26,6 @@ urlpatterns = [
     path("", deployment_list.list_deployments, name="deployments"),
     path("new/", form.create, name="new-deployment"),
     path("new/name/", form.check_name, name="name-check"),
-    path("new/asked/", form.show_capacity, name="asked"),
+    path("new/capacity/", form.show_capacity, name="capacity"),
     path("<uuid:deployment_id>/", include(deployment_urlpatterns)),
 ]

@@ -6,29 +6,19 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from deployments.config.configuration import Configuration, Range
-from deployments.config.diff import diff
 from deployments.config.options import EndpointOption, Options
 from deployments.config.resolve import needed_gib
 from deployments.config.schema_validation import unusable_engine
 from deployments.config.settings_index import SETTINGS
 from deployments.engines.registry import ENGINES
 from deployments.schema.errors import FieldError
+from deployments.schema.types import CHOSEN_IF_ABSENT
 
 OPERATORS_ONLY = tuple(path for path, declared in SETTINGS.items() if declared.setting.operators_only)
 
 
-def check(
-    configuration: Configuration,
-    options: Options,
-    current: Configuration | None = None,
-    *,
-    is_operator: bool,
-    operators_only: Collection[str] = OPERATORS_ONLY,
-) -> list[FieldError]:
-    """Everything that cannot be chosen. A value in force (`current`) stays valid, whatever may be chosen today.
-
-    The code `operators_only` marks a value that differs from the one in force and that only operators may set.
-    """
+def check(configuration: Configuration, options: Options, current: Configuration | None = None) -> list[FieldError]:
+    """Everything that cannot be chosen. What is in force (`current`) stays valid, whatever may be chosen today."""
     errors: list[FieldError] = []
     endpoint = options.endpoints.get(configuration.endpoint)
     if endpoint is None:
@@ -38,21 +28,31 @@ def check(
     if configuration.model.id not in options.models:
         message = f"The catalog has no model {configuration.model.id!r}; GET /api/v1/models lists them."
         errors.append(FieldError("model.id", "unknown_model", message))
-    errors += _check_engine(configuration, options, endpoint)
+    if current is None or configuration.engine.name != current.engine.name:
+        errors += _check_engine(configuration, options, endpoint)
+    errors += _check_context_length(configuration, options)
     errors += _check_adapters(configuration)
-    if endpoint:
+    if endpoint and (current is None or configuration.gpu != current.gpu):
         errors += _check_gpu(configuration, options, endpoint)
     errors += _check_autoscaling(configuration, options, current)
     if current:
         wrong = {error.field for error in errors}
         errors += [error for error in immutable_changes(configuration, current) if error.field not in wrong]
-    if not is_operator:
-        changed = {change.field for change in diff(current.to_json() if current else {}, configuration.to_json())}
-        for path in operators_only:
-            is_default = current is None and _value_at(configuration, path) == SETTINGS[path].default
-            if any(f"{field}.".startswith(f"{path}.") for field in changed) and not is_default:
-                message = "Only operators of the platform may change this; leave it out."
-                errors.append(FieldError(path, "operators_only", message))
+    return errors
+
+
+def operator_settings(
+    configuration: Configuration, current: Configuration | None, operators_only: Collection[str] = OPERATORS_ONLY
+) -> list[FieldError]:
+    """An error for each setting of operators that was sent with another value than the one in force or, for a new
+    deployment, than the default. `configuration` is not resolved yet: what was not sent is still open."""
+    message = "Only operators of the platform may change this; leave it out."
+    errors = []
+    for path in operators_only:
+        value = _value_at(configuration, path)
+        usual = _value_at(current, path) if current else SETTINGS[path].default
+        if value != usual and value is not CHOSEN_IF_ABSENT:
+            errors.append(FieldError(path, "operators_only", message))
     return errors
 
 
@@ -84,8 +84,11 @@ def _check_engine(
             ' Use "simulator", or an endpoint whose cluster has GPUs.'
         )
         yield FieldError("engine.name", "engine_unavailable", message)
+
+
+def _check_context_length(configuration: Configuration, options: Options) -> Iterator[FieldError]:
     model = options.models.get(configuration.model.id)
-    if model and engine.context_length > model.context_length:
+    if model and configuration.engine.context_length > model.context_length:
         message = f"The model reads at most {model.context_length:,} tokens; use {model.context_length} or less."
         yield FieldError("engine.context_length", "above_model_context", message)
 

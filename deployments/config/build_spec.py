@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deployments.config.admission_checks import check
+from deployments.config.admission_checks import check, operator_settings
 from deployments.config.configuration import Configuration
 from deployments.config.deployment_spec import DeploymentSpec
 from deployments.config.normalize import normalize
@@ -28,13 +28,15 @@ def parse(
     options = _with_values_in_force(options, current) if current else options
     configuration, errors = validate(normalize(body, options), options)
     if configuration is not None:
-        configuration = resolve(configuration, options)
         in_force = current.configuration if current else None
+        if not is_operator:
+            errors += operator_settings(configuration, in_force)
+        configuration = resolve(configuration, options)
         # A check of a value that validation replaced says nothing, nor one of a model that could not be read.
         wrong = ["model" if error.field.startswith("model.") else error.field for error in errors]
         errors += [
             error
-            for error in check(configuration, options, in_force, is_operator=is_operator)
+            for error in check(configuration, options, in_force)
             if not any(f"{error.field}.".startswith(f"{field}.") for field in wrong)
         ]
     if errors or configuration is None:
@@ -44,6 +46,9 @@ def parse(
         raise InvalidConfiguration(
             error for _, _, error in sorted(zip(places, range(len(errors)), errors, strict=True))
         )
+    # The order of adapters means nothing, so that another one is no other revision.
+    adapters = tuple(sorted(configuration.adapters, key=lambda adapter: adapter.name))
+    configuration = configuration.model_copy(update={"adapters": adapters})
     return DeploymentSpec(configuration, options.models[configuration.model.id])
 
 

@@ -13,7 +13,7 @@ from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import Adapter
 from deployments.schema.engine_settings import EngineSettings
 from deployments.schema.setting import Setting
-from deployments.schema.types import CHOSEN_IF_ABSENT, CONTROL_CHARACTERS, Matching, Printable, Section, Whole
+from deployments.schema.types import CHOSEN_IF_ABSENT, Matching, Printable, Section, Whole
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 MAX_REPLICAS, MAX_ADAPTERS = 64, 32
@@ -49,7 +49,7 @@ class Gpu(Section):
             immutable="A deployment keeps its GPU type. Clone it with the other type instead.",
         ),
     ] = CHOSEN_IF_ABSENT
-    count: Annotated[int, Whole(ge=1), Setting("GPUs per replica")] = CHOSEN_IF_ABSENT
+    count: Annotated[int, Whole(ge=1, le=1024), Setting("GPUs per replica")] = CHOSEN_IF_ABSENT
 
 
 class Range(Section):
@@ -115,8 +115,8 @@ def discriminator(field: str) -> Discriminator:
 
     def tag(value: Any) -> str | None:
         if isinstance(value, Section):
-            return str(getattr(value, field))
-        return str(value.get(field)) if isinstance(value, dict) else None
+            return repr(getattr(value, field))
+        return repr(value.get(field)) if isinstance(value, dict) else None
 
     return Discriminator(tag)
 
@@ -125,15 +125,28 @@ if TYPE_CHECKING:
     AnyEngineSettings: TypeAlias = EngineSettings
 else:
     AnyEngineSettings = Annotated[
-        Union[tuple(Annotated[engine.settings, Tag(name)] for name, engine in ENGINES.items())],  # noqa: UP007
+        Union[tuple(Annotated[engine.settings, Tag(repr(name))] for name, engine in ENGINES.items())],  # noqa: UP007
         discriminator("name"),
     ]
 Autoscaling = Annotated[Annotated[Range, Tag("True")] | Annotated[Fixed, Tag("False")], discriminator("enabled")]
 
+# A label is one line of a form, `name=value`: neither has line breaks or spaces at its ends, and the name has no "=".
 LabelKey = Annotated[
-    str, Matching(f"[^{CONTROL_CHARACTERS}]{{1,63}}", "Use names of 1 to 63 printable characters.", "invalid_name")
+    str,
+    Matching(
+        r"[^\x00-\x20=\x7f]([^\x00-\x1f=\x7f]{0,61}[^\x00-\x20=\x7f])?",
+        'Use names of 1 to 63 printable characters without "=" and without spaces at the ends.',
+        "invalid_name",
+    ),
 ]
-LabelValue = Annotated[str, Field(max_length=255), Printable()]
+LabelValue = Annotated[
+    str,
+    Field(max_length=255),
+    Matching(
+        r"([^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?)?",
+        "Use one line of printable characters, without spaces at the ends.",
+    ),
+]
 
 
 class Configuration(Section):

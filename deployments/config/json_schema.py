@@ -7,7 +7,7 @@ beyond a schema, and is checked when a body is parsed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from deployments.config.configuration import Configuration
 from deployments.config.settings_index import SETTINGS
@@ -18,6 +18,8 @@ Schema = dict[str, Any]
 NOT_NULLABLE = {
     "model",
     "gpu",
+    "engine.name",
+    "autoscaling.enabled",
     *(path for path, declared in SETTINGS.items() if declared.required or declared.setting.immutable),
 }
 
@@ -25,12 +27,7 @@ NOT_NULLABLE = {
 def create_schema() -> Schema:
     """What a POST takes."""
     example = {"name": "llama3-dev-chat", "model": {"source": "catalog", "id": "llama-3.1-8b-instruct"}}
-    return {**_schema("validation"), "title": "NewDeployment", "description": "", "examples": [example]}
-
-
-def answer_schema() -> Schema:
-    """The configuration in an answer: every value is there."""
-    return _schema("serialization")
+    return {**_schema(), "title": "NewDeployment", "description": "", "examples": [example]}
 
 
 def patch_schema() -> Schema:
@@ -39,8 +36,8 @@ def patch_schema() -> Schema:
     return {**_optional(create_schema(), ""), "title": "DeploymentPatch", "examples": [example]}
 
 
-def _schema(mode: Literal["validation", "serialization"]) -> Schema:
-    schema = Configuration.model_json_schema(mode=mode)
+def _schema() -> Schema:
+    schema = Configuration.model_json_schema()
     found: Schema = _inline(schema, schema.pop("$defs"))
     return found
 

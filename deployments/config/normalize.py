@@ -21,7 +21,11 @@ OWN_SETTINGS = {field for engine in ENGINES.values() for field in engine.setting
     EngineSettings.model_fields
 )
 
-IMMUTABLE = [path for path, declared in SETTINGS.items() if declared.setting.immutable]
+# What never changes, and what chooses a variant, has no default that null could bring back.
+KEEPS_NULL = [
+    *(path for path, declared in SETTINGS.items() if declared.setting.immutable),
+    *("engine.name", "autoscaling.enabled"),
+]
 
 
 def normalize(body: Mapping[str, Any], options: Options) -> Json:
@@ -87,9 +91,9 @@ def merge(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
         fields = new_engine.settings.model_fields
         base["engine"] = {name: value for name, value in current["engine"].items() if name in fields}
     result = _merge_objects(base, patch)
-    for path in IMMUTABLE:
+    for path in KEEPS_NULL:
         section, _, name = path.partition(".")
-        if patch.get(section, ...) is None:
+        if patch.get(section, ...) is None and path not in ("engine.name", "autoscaling.enabled"):
             result[section] = None
         elif name and _object(patch, section).get(name, ...) is None:
             result[section][name] = None

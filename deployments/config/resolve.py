@@ -14,11 +14,11 @@ MEMORY_PER_WEIGHTS, RUNTIME_GIB = 1.2, 2.0
 
 
 def resolve(configuration: Configuration, options: Options) -> Configuration:
-    """Chooses context length, GPU type and count, and scale-down delay, and sorts the adapters by name (their order
-    means nothing). A GPU type or count stays open where nothing of the endpoint's cluster will do."""
+    """Chooses context length, GPU type and count, and scale-down delay. A GPU type or count stays open where nothing of
+    the endpoint's cluster will do."""
     model = options.models.get(configuration.model.id)
     endpoint = options.endpoints.get(configuration.endpoint)
-    changes: dict[str, object] = {"adapters": tuple(sorted(configuration.adapters, key=lambda adapter: adapter.name))}
+    changes: dict[str, object] = {}
     engine, gpu, autoscaling = configuration.engine, configuration.gpu, configuration.autoscaling
     if engine.context_length is None:
         longest = min(model.context_length if model else DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
@@ -44,7 +44,7 @@ def smallest_gpus(
     fitting = [
         (options.gpu_memory_gib[candidate] * number, number, candidate)
         for candidate, available in endpoint.gpus.items()
-        if type_id in (None, candidate)
+        if type_id in (None, candidate) and candidate in options.gpu_memory_gib
         for number in ([count] if count else [2**power for power in range(available.bit_length())])
         if number <= available and options.gpu_memory_gib[candidate] * number >= needed_gib
     ]

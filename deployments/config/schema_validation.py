@@ -47,7 +47,9 @@ def validate(body: Mapping[str, Any], options: Options) -> tuple[Configuration |
 
 def _path(detail: ErrorDetails) -> Path:
     """The location without the tags of unions and without pydantic's mark of a wrong key."""
-    section, *below = (part for part in detail["loc"] if part != "[key]") if detail["loc"] else ("",)
+    section, *below = detail["loc"] or ("",)
+    if section == "labels" and below[1:] == ["[key]"]:
+        return (section, below[0])
     if detail["type"] == "union_tag_invalid":
         return (section, DISCRIMINATORS[str(section)])
     return (section, *(below[1:] if section in DISCRIMINATORS else below))

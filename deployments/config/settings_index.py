@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -154,7 +154,7 @@ def _engine_names(kind: type[EngineSettings]) -> tuple[str, ...]:
 SETTINGS: dict[str, Declared] = {declared.path: declared for declared in declared_settings(Configuration)}
 
 
-@cache
+@lru_cache(maxsize=1024)
 def find(path: str) -> Declared | None:
     """The declaration of the setting at a path of a body; a label's is that of `labels`, an adapter's that of
     `adapters`."""

@@ -37,7 +37,7 @@ class VllmSettings(EngineSettings):
     name: Literal["vllm"] = "vllm"
     max_num_batched_tokens: Annotated[
         int | None,
-        Whole(ge=1),
+        Whole(ge=1, le=2**20),
         Setting(
             "Max batched tokens",
             "Tokens that one step of the engine computes at most. More raise throughput and the memory of activations.",

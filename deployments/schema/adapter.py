@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from deployments.schema.setting import Setting
-from deployments.schema.types import Matching, Printable, Section
+from deployments.schema.types import CHOSEN_IF_ABSENT, Matching, Printable, Section
 
 REPOSITORY_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 
@@ -24,7 +24,7 @@ class Adapter(Section):
             "invalid_name",
         ),
         Setting("Name", "Callers send deployment:name as model. Default: the last part of the repository."),
-    ] = ""
+    ] = CHOSEN_IF_ABSENT
     repository: Annotated[
         str,
         Matching(

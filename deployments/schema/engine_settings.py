@@ -18,7 +18,7 @@ class EngineSettings(Section):
     name: Annotated[str, Setting("Engine")]
     context_length: Annotated[
         int,
-        Whole(ge=256),
+        Whole(ge=256, le=2**24),
         Setting(
             "Context length",
             "Tokens of prompt and answer together. Default: 8,192, or less where the model reads less.",

@@ -29,6 +29,11 @@ class InvalidConfiguration(Exception):
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in self.errors))
 
 
+def _number(value: float) -> str:
+    """10,000 for 10000.0, and 0.5."""
+    return f"{int(value):,}" if value == int(value) else f"{value:,}"
+
+
 WRONG_TYPE: Mapping[str, str] = {
     "string_type": "Send a string here.",
     "int_type": "Send a whole number here.",
@@ -45,15 +50,15 @@ WRONG_TYPE: Mapping[str, str] = {
     "tuple_type": "Send a list here.",
 }
 DESCRIPTIONS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
-    "greater_than_equal": lambda context: ("below_minimum", f"Use {context['ge']:,} or more."),
-    "less_than_equal": lambda context: ("above_maximum", f"Use {context['le']:,} or less."),
+    "greater_than_equal": lambda context: ("below_minimum", f"Use {_number(context['ge'])} or more."),
+    "less_than_equal": lambda context: ("above_maximum", f"Use {_number(context['le'])} or less."),
     "string_too_long": lambda context: ("too_long", f"Use at most {context['max_length']:,} characters."),
     "string_too_short": lambda context: ("required", "Write something here."),
     "too_short": lambda context: ("required", f"Send at least {context['min_length']} of them."),
     "enum": lambda context: ("unknown_value", f"Send one of: {context['expected'].replace(chr(39), '')}."),
     "too_long": lambda context: (
         "too_many",
-        f"Use at most {context['max_length']} of them; these are {context['actual_length']}.",
+        f"Use at most {context['max_length']} of them.",
     ),
     "literal_error": lambda context: ("unknown_value", f"Send one of: {context['expected'].replace(chr(39), '')}."),
     "extra_forbidden": lambda context: (

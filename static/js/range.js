@@ -7,6 +7,7 @@ const sliders = { min: scale.querySelector("[data-bound=min]"), max: scale.query
 const numbers = { min: scaler.querySelector("#min_replicas"), max: scaler.querySelector("#max_replicas") };
 const fixed = scaler.querySelector("#fixed");
 const count = scaler.querySelector("#replicas");
+const presetWas = scaler.querySelector("[name=preset_was]");
 const presets = [...scaler.querySelectorAll("[name=preset]")];
 const LOWEST = { min: 0, max: 1 };
 const ENDS = [8, 16, 32];
@@ -50,6 +51,8 @@ function mark() {
     preset.closest("label").querySelector("[data-words]").textContent = low ? `${low} to ${top}` : `${top} fixed`;
     preset.checked = fixed.checked ? !low : Boolean(low) && Number(low) === min;
   }
+  // The numbers are what is sent: the server is told that no preset was chosen besides.
+  presetWas.value = presets.find((preset) => preset.checked)?.value ?? "";
   const sleep = document.getElementById("s-sleep");
   sleep.hidden = (fixed.checked || min > 0) && !sleep.querySelector("[aria-invalid]");
 }

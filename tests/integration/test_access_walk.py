@@ -68,7 +68,7 @@ LISTS = {
     "deployments/": "deployments/",
     "deployments/new/": "deployments/new/",
     "deployments/new/name/": "deployments/new/name/?name=x",
-    "deployments/new/asked/": "deployments/new/asked/?name=x",
+    "deployments/new/capacity/": "deployments/new/capacity/?name=x",
     "api/v1/deployments": "api/v1/deployments",
     "api/v1/models": "api/v1/models",
     "api/v1/models/<str:id>": "api/v1/models/small",

@@ -133,8 +133,30 @@ def test_options_and_head_say_what_get_would(api, deployed):
 
 @pytest.mark.parametrize(
     "body",
-    ["", "{", '{"name": NaN}', "[" * 100_000, b"\xff", '{"a": ' + "1" * 5000 + "}", "{}x"],
-    ids=["empty", "cut", "NaN", "deep", "not UTF-8", "endless number", "trailing"],
+    [
+        "",
+        "{",
+        '{"name": NaN}',
+        "[" * 100_000,
+        b"\xff",
+        '{"a": ' + "1" * 5000 + "}",
+        "{}x",
+        '{"x": ' + "[" * 80 + "]" * 80 + "}",
+        '{"a": ' * 900 + "1" + "}" * 900,
+        '{"name": "a", "name": "b"}',
+    ],
+    ids=[
+        "empty",
+        "cut",
+        "NaN",
+        "deep",
+        "not UTF-8",
+        "endless number",
+        "trailing",
+        "deep list",
+        "deep object",
+        "a field twice",
+    ],
 )
 @pytest.mark.parametrize("route", ["/deployments", "/api-keys"])
 def test_malformed_json_says_where(api, route, body):

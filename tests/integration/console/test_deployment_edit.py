@@ -250,10 +250,10 @@ def test_a_clone_starts_with_everything_but_the_name(owner, chat, now):
 def test_min_zero_warns_with_what_was_measured_here_and_says_so_when_nothing_was(owner, chat, now):
     client = signed_in(owner)
     usual = opened(client, chat)
-    assert "In production" not in squeeze(client.get("/deployments/new/asked/", usual))
-    asleep = squeeze(client.get("/deployments/new/asked/", usual | {"min_replicas": "0"}))
+    assert "In production" not in squeeze(client.get("/deployments/new/capacity/", usual))
+    asleep = squeeze(client.get("/deployments/new/capacity/", usual | {"min_replicas": "0"}))
     assert "In production keep min at 1 or more." in asleep
     assert "there are no earlier starts" in asleep
     rows.replica(chat, ReplicaState.READY, now, ready_at=now)
-    measured = squeeze(client.get("/deployments/new/asked/", usual | {"min_replicas": "0"}))
+    measured = squeeze(client.get("/deployments/new/capacity/", usual | {"min_replicas": "0"}))
     assert "typically 0:30, p95 0:30, of 1 start here" in measured

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from accounts.roles import Role
+from console.deployments.forms import FIELDS
 from deployments.models import CatalogModel, Deployment
 from tests.integration.console import deployment_rows as rows
 from tests.integration.console.markup import squeeze
@@ -48,6 +49,11 @@ GOOD = {
 
 
 ADAPTERS = {"adapter-0-repository": "northwind/sql", "adapter-1-repository": "northwind/tone", "adapter-1-name": "t"}
+
+
+def test_every_declared_setting_has_a_field_on_the_page(owner):
+    text = signed_in(owner).get("/deployments/new/").content.decode()
+    assert [name for name in FIELDS if f'name="{name}"' not in text] == []
 
 
 def test_what_is_chosen_becomes_a_deployment_like_one_of_the_api(owner):
@@ -137,13 +143,13 @@ def test_the_name_is_checked_while_it_is_typed(owner, now, typed, words):
 
 def test_what_is_asked_of_the_cluster_stands_beside_with_what_is_free(owner, now):
     client = signed_in(owner)
-    enough = squeeze(client.get("/deployments/new/asked/", {**GOOD, "gpu_count": "2", "replicas": "3"}))
+    enough = squeeze(client.get("/deployments/new/capacity/", {**GOOD, "gpu_count": "2", "replicas": "3"}))
     assert "2 × L40S 48 GB" in enough
     assert "enough" in enough
     assert "no earlier starts to compare with" in enough
     assert "3 replicas would wait" not in enough
     assert "1 replica would wait" in squeeze(
-        client.get("/deployments/new/asked/", {**GOOD, "gpu_count": "4", "replicas": "3"})
+        client.get("/deployments/new/capacity/", {**GOOD, "gpu_count": "4", "replicas": "3"})
     )
 
 

@@ -26,7 +26,7 @@ CURRENT = parse(
         "description": "one\ntwo",
         "model": {"source": "catalog", "id": "large"},
         "adapters": [{"name": "sql", "repository": "northwind/sql"}],
-        "labels": {"a=b": "with = and\na line", "team": ""},
+        "labels": {"team": "", "url": "https://example.com/?a=b"},
     },
     OPTIONS,
 )
@@ -64,9 +64,20 @@ def test_an_edit_takes_no_name_endpoint_or_gpu_type_from_what_was_sent():
         ("no_scaling_delay", {"max_replicas": "5"}, {"enabled": False, "replicas": 5}),
         ("always_available", {"min_replicas": "2"}, {"enabled": True, "min_replicas": 2, "max_replicas": 3}),
         ("", {"min_replicas": "2"}, {"enabled": True, "min_replicas": 2, "max_replicas": 3}),
-        ("lowest_cost", {"max_replicas": "many"}, {"enabled": True, "min_replicas": 0, "max_replicas": 3}),
+        ("lowest_cost", {"max_replicas": "many"}, {"enabled": True, "min_replicas": 0, "max_replicas": "many"}),
+        ("no_scaling_delay", {"fixed": "on", "replicas": "0"}, {"enabled": False, "replicas": 0}),
+        ("lowest_cost", {"max_replicas": ""}, {"enabled": True, "min_replicas": 0, "max_replicas": 3}),
     ],
-    ids=["sets the min", "takes the typed max", "fixes the number", "chosen before", "none", "max unreadable"],
+    ids=[
+        "sets the min",
+        "takes the typed max",
+        "fixes the number",
+        "chosen before",
+        "none",
+        "max unreadable",
+        "zero replicas",
+        "no max",
+    ],
 )
 def test_a_preset_counts_when_it_was_chosen_anew_else_the_numbers_do(preset, changes, expected):
     asked = typed(preset=preset, **changes).body["autoscaling"]
@@ -126,7 +137,7 @@ def test_settings_of_another_engine_are_not_sent():
 
 def test_a_row_is_added_without_judging_what_was_typed():
     form = typed(context_length="x").add_row()
-    assert len(form.adapters.forms) == 2
+    assert len(form.adapter_rows.forms) == 2
     assert not form.errors
     assert form.texts["context_length"] == "x"
 
@@ -183,3 +194,16 @@ def test_adapters_are_settled_as_one():
     mine, both = merged(theirs, **{"adapter-1-repository": "northwind/tone"})
     assert [row["repository"] for row in mine.rows] == ["northwind/sql", "northwind/tone"]
     assert both == ["adapters"]
+
+
+def test_two_lines_of_one_label_are_refused_and_not_merged():
+    form = typed(labels="team=a\nteam=b\nurl=x")
+    assert not form.is_valid()
+    assert form.errors["labels"] == ["team: There are two lines with this name; keep one."]
+
+
+def test_too_many_adapters_are_an_error_at_the_adapters():
+    rows = {f"adapter-{number}-repository": f"lab/a{number}" for number in range(70)}
+    form = typed_form({**sent(CURRENT), **rows}, OPTIONS, CURRENT)
+    assert len(form.rows) == 70
+    assert form.problems == [("adapters", "adapters")]

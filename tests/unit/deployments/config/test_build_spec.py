@@ -204,6 +204,21 @@ WRONG = [
     ("lone surrogate", LEAST | {"description": "\ud800"}, [("description", "invalid_characters")]),
     ("long description", LEAST | {"description": "a" * 501}, [("description", "too_long")]),
     ("a list", [], [("", "wrong_type")]),
+    ("a marker of the validator", LEAST | {"[key]": 1}, [("[key]", "unknown_field")]),
+    ("a marker in a section", LEAST | {"engine": {"[key]": 1}}, [("engine.[key]", "unknown_field")]),
+    (
+        "autoscaling switched by text",
+        LEAST | {"autoscaling": {"enabled": "True"}},
+        [("autoscaling.enabled", "wrong_type")],
+    ),
+    ("41 labels", LEAST | {"labels": {f"a{n}": "" for n in range(41)}}, [("labels", "too_many")]),
+    ("a label with =", LEAST | {"labels": {"a=b": ""}}, [("labels.a=b", "invalid_name")]),
+    ("a label of two lines", LEAST | {"labels": {"a": "b\nc"}}, [("labels.a", "invalid_format")]),
+    (
+        "the second of two adapters of one name, before another one",
+        LEAST | {"adapters": [{"repository": "lab/b"}, {"name": "b", "repository": "lab/c"}, {"repository": "lab/a"}]},
+        [("adapters.1.name", "name_taken")],
+    ),
 ]
 
 

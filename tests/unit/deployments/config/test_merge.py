@@ -164,6 +164,8 @@ def test_a_corrected_catalog_does_not_restart_who_has_the_model():
         ({"gpu": None}, [("gpu", "wrong_type")]),
         ({"gpu": {"type": None}}, [("gpu.type", "wrong_type")]),
         ({"model": None}, [("model", "required")]),
+        ({"engine": {"name": None}}, [("engine.name", "wrong_type")]),
+        ({"autoscaling": {"enabled": None}}, [("autoscaling.enabled", "wrong_type")]),
         ({"engine": 7}, [("engine", "wrong_type")]),
         ({"engine": {"colour": "red"}}, [("engine.colour", "unknown_field")]),
         ({"status": "RUNNING"}, [("status", "unknown_field")]),
@@ -182,3 +184,10 @@ def test_what_never_changes_is_named_together_with_everything_else_that_is_wrong
         ("engine.max_concurrency", "below_minimum"),
         ("gpu.type", "immutable"),
     ]
+
+
+def test_engine_and_gpus_in_force_may_stay_on_a_cluster_that_changed():
+    declared = EndpointOption("real", True, {"h100-sxm-80gb": 8})
+    today = replace(OPTIONS, endpoints={"real": declared}, gpu_memory_gib={"h100-sxm-80gb": 80.0})
+    assert patched(REAL, {"description": "other"}, today) == changed(REAL, description="other")
+    assert errors_of(REAL, {"gpu": {"count": None}}, today) == [("gpu.type", "unknown_gpu")]
