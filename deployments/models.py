@@ -1,7 +1,7 @@
 """The tables of deployments: desired state, observed state, and events.
 
-Desired state is written by `services`, observed and decided state by `reconciler/store.py`. Every tenant table has an
-`organization_id`.
+Desired state is written by `services`, observed and decided state by `reconciler/state_writer.py`. Every tenant table
+has an `organization_id`.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
 from deployments import events
+from deployments.config.available_options import EndpointOption, ModelRef, Options
 from deployments.config.configuration import CatalogSource, Configuration, Fixed, Gpu, Range
 from deployments.config.deployment_spec import DeploymentSpec, RevisionSpec
-from deployments.config.options import EndpointOption, ModelRef, Options
 from deployments.engines.registry import ENGINES
 from deployments.models import (
     CatalogModel,
@@ -28,7 +28,7 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
-from deployments.reconciler import backoff, observe, placement
+from deployments.reconciler import backoff, gpu_allocation, snapshot_loader
 from deployments.reconciler.backoff import Backoff as Backoff
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -151,13 +151,13 @@ def queue_position(deployment: Deployment) -> int | None:
     if since is None or deployment.terminate_requested_at or deployment.failed_at or deployment.deleted_at:
         return None
     earlier = Q(pending_since__lt=since) | Q(pending_since=since, id__lt=deployment.pk)
-    return placement.waiting([placement.pool_key(deployment)]).filter(earlier).count() + 1
+    return gpu_allocation.waiting([gpu_allocation.pool_key(deployment)]).filter(earlier).count() + 1
 
 
 def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:
     """When a replacement may start after the failures among `replicas`."""
-    views = [observe.replica_view(replica) for replica in replicas]
-    return backoff.compute(observe.deployment_view(deployment), views, observe.configured_policy(), now)
+    views = [snapshot_loader.replica_view(replica) for replica in replicas]
+    return backoff.compute(snapshot_loader.deployment_view(deployment), views, snapshot_loader.configured_policy(), now)
 
 
 def typical_phases(deployment: Deployment, besides: Collection[UUID] = ()) -> dict[str, PhaseTimes]:

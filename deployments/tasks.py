@@ -3,9 +3,10 @@
 from celery import shared_task
 from django.utils import timezone
 
+from deployments import work_queue
 from deployments.cluster_drivers import configured_drivers
-from deployments.reconciler import worker
-from deployments.routing import publish, wakeups
+from deployments.reconciler import reconcile_pass
+from deployments.routing import publish
 
 MAX_PASSES = 20
 
@@ -13,12 +14,12 @@ MAX_PASSES = 20
 @shared_task(name="deployments.tasks.reconcile_batch")
 def reconcile_batch() -> None:
     """Pass after pass until nothing is due; the next tick takes what is left."""
-    wakeups.acknowledge()
+    work_queue.acknowledge()
     drivers = configured_drivers()
     for _ in range(MAX_PASSES):
-        if not worker.reconcile(timezone.now(), drivers):  # noqa: TID251
+        if not reconcile_pass.reconcile(timezone.now(), drivers):  # noqa: TID251
             break
-    worker.sweep_clusters(timezone.now(), drivers)  # noqa: TID251
+    reconcile_pass.sweep_clusters(timezone.now(), drivers)  # noqa: TID251
 
 
 @shared_task(name="deployments.tasks.publish_routes")

@@ -18,7 +18,7 @@ from console.api.field_types import RequestBody, Resource, Time, TimeInBody
 from console.api.idempotency import idempotent
 from console.api.pagination import NewestFirst, Page
 from console.api.problems import Problem, missing
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments.schema.errors import FieldError
 from deployments.schema.types import Printable
 

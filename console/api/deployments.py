@@ -18,7 +18,7 @@ from console.api.openapi import describe_body
 from console.api.pagination import NewestFirst, Page
 from console.api.predibase import translate_accelerator
 from console.api.problems import missing, raises
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments import models as tables
 from deployments import queries, services
 from deployments.config.build_spec import parse

@@ -8,7 +8,7 @@ from console.api.auth import ApiRequest
 from console.api.deployments import format_base_url
 from console.api.field_types import Resource
 from console.api.pagination import ByName, Page
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments import models as tables
 
 router = Router(tags=["Catalog"])

@@ -25,8 +25,8 @@ from console.api.auth import ApiRequest
 from console.api.deployments import Reference, find_deployment
 from console.api.field_types import Flag, Matching, Resource, Time
 from console.api.pagination import LatestFirst, Page
-from console.api.router import Router
 from console.api.server_sent_events import describe_stream, stream
+from console.api.strict_router import Router
 from console.streaming import sse
 from console.streaming.thread_pools import Threads
 from deployments.models import Deployment, DeploymentEvent

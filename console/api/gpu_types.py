@@ -5,7 +5,7 @@ from ninja import Query
 from console.api.auth import ApiRequest
 from console.api.field_types import Resource
 from console.api.pagination import ById, Page
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments import models as tables
 
 router = Router(tags=["Catalog"])

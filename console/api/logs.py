@@ -18,11 +18,11 @@ from console.api.deployments import Reference, find_deployment
 from console.api.field_types import DIGITS, Flag, Matching, Moment, Resource, SearchText, Time, format_time
 from console.api.pagination import BAD_CURSOR, EPOCH, MICROSECOND, Page
 from console.api.problems import Problem, invalid, missing, raises
-from console.api.router import Router
 from console.api.server_sent_events import describe_stream, stream
+from console.api.strict_router import Router
 from console.streaming import log_stream, sse
 from console.streaming.log_stream import Subject
-from deployments.logs.search import DEFAULT_TAIL, MAX_LINES, Line, LinePosition, LogQuery
+from deployments.logs.line_query import DEFAULT_TAIL, MAX_LINES, Line, LinePosition, LogQuery
 from deployments.schema.errors import FieldError
 
 router = Router(tags=["Deployments"])

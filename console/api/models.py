@@ -10,7 +10,7 @@ from console.api.auth import ApiRequest
 from console.api.field_types import Resource
 from console.api.pagination import ById, Page
 from console.api.problems import missing
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments.models import CatalogModel
 
 router = Router(tags=["Catalog"])

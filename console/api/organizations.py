@@ -3,7 +3,7 @@
 from accounts.roles import Role
 from console.api.auth import ApiRequest
 from console.api.field_types import Resource, Time
-from console.api.router import Router
+from console.api.strict_router import Router
 
 router = Router(tags=["Organization"])
 

@@ -7,7 +7,7 @@ from console.api.auth import ApiRequest
 from console.api.deployments import Cause, Reference, find_deployment
 from console.api.field_types import Resource, Time
 from console.api.pagination import NewestFirst, Page
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments import models as tables
 from deployments import queries
 from deployments.states import ReplicaState

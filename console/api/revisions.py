@@ -9,7 +9,7 @@ from console.api.auth import ApiRequest
 from console.api.deployments import Cause, Reference, find_deployment
 from console.api.field_types import Resource, Time
 from console.api.pagination import HighestNumberFirst, Page
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments import models as tables
 from deployments import queries
 from deployments.config.configuration import AnyEngineSettings, CatalogSource, Gpu

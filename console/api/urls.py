@@ -4,7 +4,7 @@ from django.urls import URLPattern, path
 
 from console.api import reference_page
 from console.api.application import api
-from console.api.router import answer_head_and_options
+from console.api.strict_router import answer_head_and_options
 
 app_name = "api"
 urlpatterns = [

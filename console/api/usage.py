@@ -14,7 +14,7 @@ from billing import queries
 from console.access import visible
 from console.api.auth import ApiRequest
 from console.api.field_types import Moment, Resource, Time
-from console.api.router import Router
+from console.api.strict_router import Router
 from deployments.models import Deployment
 
 router = Router(tags=["Usage"])

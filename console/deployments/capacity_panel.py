@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from console.access import Actor
 from console.components.formats import format_count, format_elapsed
 from console.components.gpu_inventory import GpuInventory, GpuPool
-from console.components.number_input import read_whole
+from console.components.typed_numbers import read_whole
 from console.deployments.replica_range_fields import read_bounds
 from deployments.models import CatalogModel, Deployment, Endpoint, Revision
 from deployments.queries import PhaseTimes, typical_phases

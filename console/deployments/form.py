@@ -28,7 +28,7 @@ from console.access import Actor
 from console.components.page_request import PageRequest
 from console.deployments.capacity_panel import CapacityPanel, read_capacity
 from console.deployments.configuration_diff import diff_bodies
-from console.deployments.edit_conflict import merge_onto_current
+from console.deployments.edit_merge import merge_onto_current
 from console.deployments.edit_preview import Conflict, EditPreview, read_preview
 from console.deployments.forms import DeploymentForm, empty_form, filled_form, typed_form
 from deployments import queries, services

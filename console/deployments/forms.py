@@ -14,13 +14,13 @@ from typing import Any
 from django import forms
 from django.forms import BoundField
 
-from console.components.number_input import read_number, write_number
+from console.components.typed_numbers import read_number, write_number
 from console.deployments import replica_range_fields
 from console.deployments.replica_range_fields import Texts
+from deployments.config.available_options import Options
 from deployments.config.build_spec import parse
 from deployments.config.configuration import MAX_ADAPTERS
 from deployments.config.deployment_spec import DeploymentSpec
-from deployments.config.options import Options
 from deployments.config.settings_index import SETTINGS, Declared, declared_settings, find, value_at
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import Adapter

@@ -24,7 +24,7 @@ from console.deployments.page_context import page_context, read_state
 from console.streaming import log_stream, sse
 from console.streaming.log_stream import Subject, Tail
 from deployments.events import short_id
-from deployments.logs.search import DEFAULT_TAIL, MAX_LINES, Line, LogQuery, split_matches
+from deployments.logs.line_query import DEFAULT_TAIL, MAX_LINES, Line, LogQuery, split_matches
 from deployments.states import ENDED, DeploymentStatus
 
 PERIODS = {"all": "All", "5m": "Last 5 min", "1h": "Last 1 h", "custom": "Custom"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from console.components.number_input import read_whole, write_number
+from console.components.typed_numbers import read_whole, write_number
 from deployments.config.configuration import Fixed, Range
 from deployments.config.replica_range_presets import PRESETS, matching
 

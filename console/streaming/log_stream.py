@@ -10,8 +10,8 @@ from uuid import UUID
 
 from console.streaming.thread_pools import Threads
 from deployments.drivers.base import DriverError
-from deployments.logs.search import Line, LogQuery
-from deployments.logs.tail import Follower, read_deployment, read_replica
+from deployments.logs.line_query import Line, LogQuery
+from deployments.logs.log_reader import Follower, read_deployment, read_replica
 from deployments.models import Deployment, Replica
 
 THREADS = Threads("logs", 4)

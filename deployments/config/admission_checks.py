@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from deployments.config.available_options import EndpointOption, Options
 from deployments.config.configuration import Configuration, Range
-from deployments.config.options import EndpointOption, Options
 from deployments.config.resolve import needed_gib
 from deployments.config.schema_validation import unusable_engine
 from deployments.config.settings_index import SETTINGS

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from deployments.config.admission_checks import check, operator_settings
+from deployments.config.available_options import Options
 from deployments.config.configuration import Configuration
 from deployments.config.deployment_spec import DeploymentSpec
 from deployments.config.normalize import normalize
-from deployments.config.options import Options
 from deployments.config.resolve import resolve
 from deployments.config.schema_validation import validate
 from deployments.schema.errors import FieldError, InvalidConfiguration

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.config import upgrades
+from deployments.config.available_options import ModelRef
 from deployments.config.configuration import AnyEngineSettings, Configuration
-from deployments.config.options import ModelRef
 from deployments.engines.base import LaunchContext
 from deployments.schema.adapter import Adapter
 from deployments.schema.types import Section

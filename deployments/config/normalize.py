@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from deployments.config.available_options import Options
 from deployments.config.configuration import Fixed, Range
-from deployments.config.options import Options
 from deployments.config.settings_index import SETTINGS
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import REPOSITORY_PATTERN, default_name

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from deployments.config.available_options import EndpointOption, ModelRef, Options
 from deployments.config.configuration import Configuration, Range
-from deployments.config.options import EndpointOption, ModelRef, Options
 
 DEFAULT_CONTEXT_LENGTH = 8192
 DEFAULT_SCALE_DOWN_DELAY_SECONDS = 300

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from deployments.config.available_options import Options
 from deployments.config.configuration import Configuration, Fixed, Range
 from deployments.config.normalize import normalize
-from deployments.config.options import Options
 from deployments.config.settings_index import find, setting_of
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import Adapter

@@ -13,10 +13,10 @@ from uuid import UUID
 
 from deployments.cluster_drivers import DriverLookup, configured_drivers
 from deployments.models import Cluster, Replica
-from deployments.reconciler import execute, leases, observe
-from deployments.reconciler.observe import Batch
+from deployments.reconciler import execute, leases, snapshot_loader
 from deployments.reconciler.plan_actions import Action, End, Stop
-from deployments.reconciler.worker import no_failpoint
+from deployments.reconciler.reconcile_pass import no_failpoint
+from deployments.reconciler.snapshot_loader import Batch
 from deployments.states import LIVE
 
 TIMEOUT_SECONDS, GRACE_SECONDS, POLL_SECONDS = 6.0, 2.0, 0.1
@@ -37,7 +37,7 @@ def stop_local_replicas(
     while _list_running(batch) and time.monotonic() - began < timeout_seconds:
         time.sleep(POLL_SECONDS)
         for cluster in batch.clusters.values():
-            cluster.observed = observe.list_cluster(cluster.cluster, cluster.driver, now).observed
+            cluster.observed = snapshot_loader.list_cluster(cluster.cluster, cluster.driver, now).observed
     last = _load_local(now + timedelta(seconds=time.monotonic() - began), drivers)
     execute.apply(last, _plan(last, lambda replica: _decide_end(last, replica)), no_failpoint)
     return _list_running(last)
@@ -46,7 +46,7 @@ def stop_local_replicas(
 def _load_local(now: datetime, drivers: DriverLookup) -> Batch:
     live = Replica.objects.filter(state__in=LIVE, cluster__driver=Cluster.Driver.LOCAL)
     ids = set(live.values_list("deployment_id", flat=True))
-    return observe.load(leases.seize(ids, now, seconds=LEASE_SECONDS), drivers, now)
+    return snapshot_loader.load(leases.seize(ids, now, seconds=LEASE_SECONDS), drivers, now)
 
 
 def _plan(batch: Batch, decide: Callable[[Replica], Action | None]) -> dict[UUID, list[Action]]:

@@ -19,22 +19,22 @@ from uuid import UUID
 from django.db import transaction
 from pydantic import ValidationError
 
-from deployments import causes, events
+from deployments import causes, events, work_queue
 from deployments.causes import Cause
 from deployments.config.deployment_spec import RevisionSpec
 from deployments.drivers.base import Driver, DriverError, LogLine, ObservedReplica, ReplicaSpec
 from deployments.engines.registry import ENGINES
-from deployments.logs import stored
+from deployments.logs import stored_format
 from deployments.models import Deployment, DeploymentEvent, Replica, Revision
 from deployments.notifications import notify_pages
-from deployments.reconciler import deadlines, leases, placement
+from deployments.reconciler import deadlines, gpu_allocation, leases
 from deployments.reconciler import plan_actions as act
-from deployments.reconciler.observe import Batch, deployment_view, replica_view, weight_bytes
 from deployments.reconciler.plan import conclude
 from deployments.reconciler.plan_actions import Action
 from deployments.reconciler.snapshot import ReplicaView
-from deployments.reconciler.store import Changes
-from deployments.routing import sleep, wakeups
+from deployments.reconciler.snapshot_loader import Batch, deployment_view, replica_view, weight_bytes
+from deployments.reconciler.state_writer import Changes
+from deployments.routing import sleep
 from deployments.routing.publish import publish
 from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
 
@@ -66,8 +66,8 @@ def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
     changed |= intent.changes.changed
     publish(changed)
     notify_pages(batch.deployments[pk] for pk in changed)
-    if freed := {placement.pool_key(batch.deployments[replica.deployment_id]) for replica in intent.to_forget}:
-        wakeups.make_due(placement.waiting(freed).values_list("pk", flat=True)[:MAX_WAKEUPS], batch.now)
+    if freed := {gpu_allocation.pool_key(batch.deployments[replica.deployment_id]) for replica in intent.to_forget}:
+        work_queue.make_due(gpu_allocation.waiting(freed).values_list("pk", flat=True)[:MAX_WAKEUPS], batch.now)
 
 
 def _read_logs(batch: Batch, plans: Plans) -> dict[UUID, str]:
@@ -91,7 +91,7 @@ def read_log(driver: Driver, seen: ObservedReplica) -> str:
         lines = []
     if not lines and seen.log_tail:
         lines = [LogLine(None, text) for text in seen.log_tail.split("\n")]
-    return stored.pack(lines, LOG_BYTES)
+    return stored_format.pack(lines, LOG_BYTES)
 
 
 def _put_to_sleep(plans: Plans) -> set[UUID]:
@@ -162,7 +162,7 @@ class Intent:
                     changes.set_replica(replica, serving=False, stop_reason=action.reason, stop_requested_at=now)
                     changes.set_log(replica, self._logs[replica.pk])
                     if action.problem:
-                        text = stored.plain_text(self._logs[replica.pk])
+                        text = stored_format.plain_text(self._logs[replica.pk])
                         policy = self._batch.policy
                         changes.set_cause(
                             replica, deadlines.explain(action.problem, policy, text, weight_bytes(replica))
@@ -205,7 +205,9 @@ class Intent:
         changes = self.changes
         changes.set_log(replica, self._logs[replica.pk])
         if action.crashed:
-            changes.set_cause(replica, _explain_crash(replica, action, stored.plain_text(self._logs[replica.pk])))
+            changes.set_cause(
+                replica, _explain_crash(replica, action, stored_format.plain_text(self._logs[replica.pk]))
+            )
         if replica.state != R.STOPPING:
             changes.enter(replica, R.STOPPING, action.at)
         stamp = changes.enter(replica, R.FAILED if replica.cause else R.STOPPED, action.at)
@@ -262,7 +264,7 @@ class Intent:
     def _start(self, starts: Mapping[Deployment, act.Start]) -> None:
         """Add the replicas that get GPUs; a deployment that gets fewer keeps its position in the queue."""
         now, changes = self._batch.now, self.changes
-        grants = placement.grant({deployment: start.count for deployment, start in starts.items()}, now)
+        grants = gpu_allocation.grant({deployment: start.count for deployment, start in starts.items()}, now)
         for deployment, start in starts.items():
             grant = grants[deployment.pk]
             for replica in changes.add_replicas(deployment, grant.replicas):

@@ -14,7 +14,7 @@ from accounts.models import Organization, User
 from deployments import events
 from deployments.config.deployment_spec import DeploymentSpec
 from deployments.models import Deployment, Endpoint
-from deployments.reconciler import store
+from deployments.reconciler import state_writer
 from deployments.schema.errors import FieldError
 from deployments.services import desired_state_writer
 
@@ -67,7 +67,7 @@ def _insert(
         request_hash=body_hash,
         gpu_type_id=wanted.gpu.type,
         **desired_state_writer.range_columns(wanted.autoscaling),
-        **store.initial_columns(wanted.autoscaling.first_replicas, now),
+        **state_writer.initial_columns(wanted.autoscaling.first_replicas, now),
         created_by=by,
         created_at=now,
         updated_at=now,

@@ -16,7 +16,7 @@ from deployments.models import Deployment, Revision
 from deployments.notifications import notify_pages
 from deployments.reconciler import leases
 from deployments.routing.publish import publish
-from deployments.routing.wakeups import make_due
+from deployments.work_queue import make_due
 
 
 class VersionConflict(Exception):

@@ -14,7 +14,7 @@ from deployments.config.admission_checks import immutable_changes
 from deployments.config.deployment_spec import DeploymentSpec, RevisionSpec
 from deployments.config.diff import Change, diff, needs_restart
 from deployments.models import Deployment, Revision
-from deployments.reconciler import store
+from deployments.reconciler import state_writer
 from deployments.schema.errors import FieldError, InvalidConfiguration
 from deployments.services import desired_state_writer
 from deployments.services.desired_state_writer import NotNow
@@ -63,12 +63,12 @@ def edit(
     changes_range = any(change.field.startswith("autoscaling.") for change in changes)
     if changes_range:
         columns |= desired_state_writer.range_columns(chosen.autoscaling)
-        store.reset_desired_replicas(row, chosen.autoscaling.first_replicas, chosen.autoscaling.max_replicas)
+        state_writer.reset_desired_replicas(row, chosen.autoscaling.first_replicas, chosen.autoscaling.max_replicas)
     if revision:
         columns["revision"] = revision
     # A new configuration, or a new range of a failed deployment, is tried again; a new label is not.
     if row.terminate_requested_at is None and (revision or (row.failed_at is not None and changes_range)):
-        store.reset_failures(row, now)
+        state_writer.reset_failures(row, now)
     desired_state_writer.change(row, now, **columns)
     events.edited(row, changes, revision, by, now).save()
     return Edited(row, revision, changes)
@@ -93,7 +93,7 @@ def rollback(
         raise NotNow(f"The configuration of revision {old.number} is in force already. Choose another revision.")
     revision = desired_state_writer.add_revision(row, spec, by, now, restores=old.number)
     if row.terminate_requested_at is None:
-        store.reset_failures(row, now)
+        state_writer.reset_failures(row, now)
     desired_state_writer.change(row, now, revision=revision)
     events.rolled_back(row, changes, revision, by, now).save()
     return Edited(row, revision, changes)

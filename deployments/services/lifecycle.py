@@ -10,7 +10,7 @@ from accounts.models import User
 from deployments import events, queries
 from deployments.models import Deployment
 from deployments.notifications import notify_pages
-from deployments.reconciler import store
+from deployments.reconciler import state_writer
 from deployments.routing.publish import publish
 from deployments.services import desired_state_writer
 from deployments.services.desired_state_writer import NotNow
@@ -41,7 +41,7 @@ def retry(deployment: Deployment, *, expected_version: int | None = None, by: Us
         raise NotNow(TERMINATING)
     if row.failed_at is None and not queries.waits_after_failure(row, now):
         raise NotNow(f"The deployment is {row.status}: nothing of it has failed, so there is nothing to retry.")
-    store.reset_failures(row, now)
+    state_writer.reset_failures(row, now)
     desired_state_writer.change(row, now)
     events.retried(row, by, now).save()
     deployment.refresh_from_db()
@@ -60,7 +60,7 @@ def redeploy(deployment: Deployment, *, expected_version: int | None = None, by:
         raise NotNow(
             f"The deployment is {row.status}. Only what is TERMINATED or FAILED is redeployed; edit it to change it."
         )
-    store.reset_run(row, now)
+    state_writer.reset_run(row, now)
     desired_state_writer.change(row, now, terminate_requested_at=None, terminated_by=None)
     events.redeployed(row, by, now).save()
     deployment.refresh_from_db()
@@ -71,7 +71,7 @@ def terminate(deployment: Deployment, *, by: User | None, now: datetime) -> None
     """Request the end: replicas drain and stop; TERMINATED follows once the cluster confirms it. Idempotent."""
     row = Deployment.objects.select_for_update().get(pk=deployment.pk)
     if row.terminate_requested_at is None and row.deleted_at is None:
-        store.reset_for_termination(row, now)
+        state_writer.reset_for_termination(row, now)
         desired_state_writer.write(row, now, terminate_requested_at=now, terminated_by=by)
         events.terminate_requested(row, by, now).save()
     deployment.refresh_from_db()

@@ -47,7 +47,7 @@ def test_only_the_store_writes_replicas_and_their_phases():
                 names = {child.id for child in ast.walk(node.value) if isinstance(child, ast.Name)}
                 if names & {"Replica", "ReplicaPhase"}:
                     writers.add(sources.module_name(path))
-    assert writers == {"deployments.reconciler.store"}
+    assert writers == {"deployments.reconciler.state_writer"}
 
 
 def test_tests_neither_patch_nor_skip_nor_sleep():

@@ -23,7 +23,7 @@ from accounts.redis_client import redis_client
 from deployments.cluster_drivers import configured_drivers
 from deployments.drivers.base import Driver, DriverError
 from deployments.models import Cluster
-from deployments.routing.wakeups import make_due
+from deployments.work_queue import make_due
 from gateway import contract
 
 log = logging.getLogger(__name__)

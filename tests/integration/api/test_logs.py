@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from deployments.drivers.base import LogLine
-from deployments.logs import search, stored
+from deployments.logs import line_query, stored_format
 from deployments.models import Cluster, Deployment, Replica
 from deployments.states import ReplicaState
 from tests.integration.api import world
@@ -19,7 +19,9 @@ pytestmark = pytest.mark.django_db
 
 
 def kept(*texts: str, start: float = 0) -> str:
-    return stored.pack([LogLine(NOW + timedelta(seconds=start + n), text) for n, text in enumerate(texts)], 2**18)
+    return stored_format.pack(
+        [LogLine(NOW + timedelta(seconds=start + n), text) for n, text in enumerate(texts)], 2**18
+    )
 
 
 def replica_of(deployed: dict[str, Any], log: str, state: ReplicaState = ReplicaState.STOPPED) -> Replica:
@@ -82,7 +84,7 @@ class TestAPage:
     def test_has_hostile_lines_as_text(self, api, deployed):
         replica_of(deployed, kept("\x1b[31m<b>\x1b[0m", "a\x00\ud800", "x" * 2**20))
         first, second, third = texts(api.get("/deployments/chat/logs"))
-        assert (first, second, len(third)) == ("<b>", "a\ufffd?", search.MAX_CHARACTERS + 1)
+        assert (first, second, len(third)) == ("<b>", "a\ufffd?", line_query.MAX_CHARACTERS + 1)
 
     @pytest.mark.parametrize(
         "query",

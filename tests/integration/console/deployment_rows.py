@@ -8,8 +8,8 @@ from typing import Any
 from accounts.models import Organization, User
 from accounts.roles import Role
 from accounts.services import create_organization, set_role
+from deployments.config.available_options import ModelRef
 from deployments.config.deployment_spec import RevisionSpec
-from deployments.config.options import ModelRef
 from deployments.engines.simulator.engine import SimulatorSettings
 from deployments.models import (
     Cluster,

@@ -18,7 +18,7 @@ from accounts.models import ApiKey
 from console.api import events as event_stream
 from deployments import events, notifications
 from deployments.drivers.base import LogLine
-from deployments.logs import stored
+from deployments.logs import stored_format
 from deployments.models import Cluster, Deployment, DeploymentEvent, Replica
 from deployments.states import ReplicaState
 from tests.integration.api import world
@@ -43,7 +43,7 @@ def make() -> tuple[Deployment, Replica, str]:
 
 
 def kept(*texts: str) -> str:
-    return stored.pack([LogLine(NOW + timedelta(seconds=n), text) for n, text in enumerate(texts)], 2**18)
+    return stored_format.pack([LogLine(NOW + timedelta(seconds=n), text) for n, text in enumerate(texts)], 2**18)
 
 
 async def told(secret: str, path: str, **headers: str) -> AsyncIterator[tuple[str, str, Any]]:

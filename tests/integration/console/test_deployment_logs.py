@@ -18,7 +18,7 @@ from accounts.roles import Role
 from deployments.cluster_drivers import configured_drivers
 from deployments.drivers.base import Launch, LogLine, ReplicaSpec
 from deployments.events import short
-from deployments.logs import stored
+from deployments.logs import stored_format
 from deployments.models import Cluster, Deployment, Replica
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
@@ -93,7 +93,7 @@ async def test_a_cluster_that_cannot_say_is_told_in_words():
         assert read(await anext(events))[0] == "trouble"
 
 
-KEPT = stored.pack(
+KEPT = stored_format.pack(
     [
         LogLine(datetime(2026, 11, 20, 9, 0, second, tzinfo=UTC), text)
         for second, text in enumerate(

@@ -10,11 +10,11 @@ from accounts import services as accounts
 from accounts.models import Organization, User
 from accounts.roles import Role
 from deployments import queries, services
+from deployments.config.available_options import EndpointOption, Options
 from deployments.config.build_spec import parse
 from deployments.config.normalize import merge
-from deployments.config.options import EndpointOption, Options
 from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, Endpoint, GpuType, Replica
-from deployments.reconciler import worker
+from deployments.reconciler import reconcile_pass
 from deployments.reconciler.execute import Failpoint
 from deployments.states import ReplicaState
 from tests.integration.deployments.scripted_cluster import ScriptedCluster
@@ -133,10 +133,10 @@ class Console:
     def terminate(self, deployment: Deployment) -> None:
         services.terminate(deployment, by=self.user, now=self.now)
 
-    def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = worker.no_failpoint) -> None:
+    def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = reconcile_pass.no_failpoint) -> None:
         for _ in range(times):
             self.cluster.pass_time(seconds)
-            worker.reconcile(self.now, lambda _: self.cluster, failpoint)
+            reconcile_pass.reconcile(self.now, lambda _: self.cluster, failpoint)
 
     def run_all(self, deployment: Deployment) -> list[Replica]:
         """Until it is ready."""

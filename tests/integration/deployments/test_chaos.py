@@ -9,7 +9,7 @@ import pytest
 
 from deployments.drivers.base import DriverError
 from deployments.models import Deployment, Replica
-from deployments.reconciler import worker
+from deployments.reconciler import reconcile_pass
 from deployments.states import ENDED, LIVE, DeploymentStatus, ReplicaState
 from gateway import contract
 from tests.integration.deployments.failpoints import FAILPOINTS, Killed, dies_at
@@ -80,7 +80,7 @@ def heal(console, cluster, store):
         running = [name for name, seen in console.cluster.replicas.items() if seen.exited is None]
         if running:
             console.cluster.reach(R.READY, *running)
-        worker.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+        reconcile_pass.sweep_cluster(cluster, lambda _: console.cluster, console.now)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -89,7 +89,7 @@ def test_whatever_happens_nothing_is_orphaned_and_the_history_holds(console, clu
     for _ in range(STEPS):
         chance.choice([lambda: people(console, chance), lambda: misfortune(console, chance)])()
         callers(store, chance)
-        failpoint = dies_at(chance.choice(FAILPOINTS)) if chance.random() < 0.3 else worker.no_failpoint
+        failpoint = dies_at(chance.choice(FAILPOINTS)) if chance.random() < 0.3 else reconcile_pass.no_failpoint
         try:
             console.tick(chance.choice([0.5, 1, 5, 31]), failpoint=failpoint)
         except Killed:

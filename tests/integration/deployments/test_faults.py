@@ -6,7 +6,7 @@ import pytest
 
 from deployments.drivers.base import DriverError
 from deployments.models import Deployment, Replica, ReplicaPhase
-from deployments.reconciler import leases, observe, worker
+from deployments.reconciler import leases, reconcile_pass, snapshot_loader
 from deployments.reconciler.execute import apply
 from deployments.reconciler.plan import plan
 from deployments.states import DeploymentStatus, ReplicaState
@@ -80,9 +80,9 @@ def test_what_runs_without_a_live_row_is_stopped_and_forgotten(console, cluster)
     deployment = console.create()
     replica = console.run(deployment)
     Replica.objects.filter(pk=replica.pk).update(state=R.STOPPED)
-    worker.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+    reconcile_pass.sweep_cluster(cluster, lambda _: console.cluster, console.now)
     assert console.cluster.running() == []
-    worker.sweep_cluster(cluster, lambda _: console.cluster, console.now)
+    reconcile_pass.sweep_cluster(cluster, lambda _: console.cluster, console.now)
     assert console.cluster.replicas == {}
 
 
@@ -146,10 +146,10 @@ def test_a_worker_that_lost_its_lease_writes_nothing_and_calls_nothing(console):
     deployment = console.create()
     now = console.cluster.pass_time(1)
     lease = leases.claim(now, limit=10, seconds=30)
-    suspended = observe.load(lease, lambda _: console.cluster, now)
+    suspended = snapshot_loader.load(lease, lambda _: console.cluster, now)
     console.tick(31)
     calls, before = list(console.cluster.calls), Deployment.objects.values().get()
-    apply(suspended, {pk: plan(snapshot) for pk, snapshot in suspended.snapshots.items()}, worker.no_failpoint)
+    apply(suspended, {pk: plan(snapshot) for pk, snapshot in suspended.snapshots.items()}, reconcile_pass.no_failpoint)
     assert console.cluster.calls == calls
     assert Deployment.objects.values().get() == before
     assert deployment.replicas.count() == 1

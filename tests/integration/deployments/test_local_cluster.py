@@ -10,12 +10,12 @@ import pytest
 from deployments import services
 from deployments.config.build_spec import parse
 from deployments.drivers.local.driver import LocalDriver
-from deployments.logs import stored
+from deployments.logs import stored_format
 from deployments.models import Cluster
-from deployments.reconciler import execute, worker
+from deployments.reconciler import execute, reconcile_pass
 from deployments.reconciler.console_shutdown import stop_local_replicas
-from deployments.routing.wakeups import make_due
 from deployments.states import DeploymentStatus, ReplicaState
+from deployments.work_queue import make_due
 from tests.polling import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +51,7 @@ class LocalConsole:
 
         def is_there():
             make_due([deployment.pk], real_now())
-            worker.reconcile(real_now(), lambda _: self.driver)
+            reconcile_pass.reconcile(real_now(), lambda _: self.driver)
             deployment.refresh_from_db()
             return deployment.status in statuses
 
@@ -87,13 +87,13 @@ def test_a_deployment_goes_live_and_ends_with_nothing_left(local):
     local.run_until(deployment, S.RUNNING)
     (replica,) = deployment.replicas.all()
     assert local.processes() == [str(replica.pk)]
-    said = stored.unpack(execute.read_log(local.driver, local.driver.find(replica.name)))
+    said = stored_format.unpack(execute.read_log(local.driver, local.driver.find(replica.name)))
     assert [phase.name for phase in replica.phases.all()][-2:] == [ReplicaState.ENGINE_INITIALIZING, ReplicaState.READY]
     services.terminate(deployment, by=local.user, now=real_now())
     local.run_until(deployment, S.TERMINATED)
     replica.refresh_from_db()
     assert (replica.state, local.processes()) == (ReplicaState.STOPPED, [])
-    kept = stored.unpack(replica.log_tail)
+    kept = stored_format.unpack(replica.log_tail)
     assert kept[: len(said)] == said
     assert all(line.at and replica.created_at < line.at < replica.released_at for line in kept)
     assert local.driver.observe().replicas == ()

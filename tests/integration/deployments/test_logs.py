@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from deployments.drivers.base import DriverError, LogLine
-from deployments.logs import search, stored
-from deployments.logs.search import LogQuery
-from deployments.logs.tail import Follower, read_deployment, read_replica
+from deployments.logs import line_query, stored_format
+from deployments.logs.line_query import LogQuery
+from deployments.logs.log_reader import Follower, read_deployment, read_replica
 from deployments.models import Cluster, Deployment, Replica
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.api import world
@@ -24,7 +24,7 @@ def second(number: float):
 
 def kept(*lines: tuple[float | None, str]) -> str:
     said = [LogLine(None if at is None else second(at), text) for at, text in lines]
-    return stored.pack(said, 256 * 1024)
+    return stored_format.pack(said, 256 * 1024)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_hostile_lines_are_read_as_text(deployment):
     )
     lines = texts(read_replica(replica))
     assert [lines[0], lines[1], lines[3]] == ["<b>red</b>", "a\ufffdb", "\ufffdok"]
-    assert len(lines[2]) == search.MAX_CHARACTERS + 1
+    assert len(lines[2]) == line_query.MAX_CHARACTERS + 1
     assert texts(read_replica(replica, LogQuery(text="<B>RED"))) == ["<b>red</b>"]
 
 

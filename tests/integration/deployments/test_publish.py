@@ -4,9 +4,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
-from deployments import notifications
+from deployments import notifications, work_queue
 from deployments.models import Deployment
-from deployments.routing import publish, wakeups
+from deployments.routing import publish
 from deployments.states import ReplicaState
 from gateway import contract
 from tests.integration.deployments.readings import a_gateway_is_alive
@@ -68,13 +68,13 @@ def test_hints_are_coalesced_into_one_message(console, store):
     console.create("first")
     console.create("second")
     assert store.llen("celery") == 1
-    wakeups.acknowledge()
-    wakeups.make_due(Deployment.objects.values_list("pk", flat=True), console.now)
+    work_queue.acknowledge()
+    work_queue.make_due(Deployment.objects.values_list("pk", flat=True), console.now)
     assert store.llen("celery") == 2
 
 
 def test_a_hint_for_what_does_not_exist_does_nothing(console, store):
-    wakeups.make_due(["00000000-0000-0000-0000-000000000000"], console.now)
+    work_queue.make_due(["00000000-0000-0000-0000-000000000000"], console.now)
     assert store.llen("celery") == 0
 
 

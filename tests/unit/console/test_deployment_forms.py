@@ -2,9 +2,9 @@
 
 import pytest
 
-from console.components import number_input
+from console.components import typed_numbers
 from console.deployments import replica_range_fields
-from console.deployments.edit_conflict import merge_onto_current
+from console.deployments.edit_merge import merge_onto_current
 from console.deployments.forms import (
     ADAPTER_FIELDS,
     FIELDS,
@@ -105,7 +105,7 @@ def test_figures_beside_the_form_read_what_they_can(texts, expected):
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 3600.0, 0.123456789012345, 8192, 1e-7])
 def test_a_number_shown_reads_as_the_same_number(value):
-    assert number_input.read_number(number_input.write_number(value)) == value
+    assert typed_numbers.read_number(typed_numbers.write_number(value)) == value
 
 
 def test_rows_left_empty_are_no_adapters_and_the_one_to_remove_is_gone():

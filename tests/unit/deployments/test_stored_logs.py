@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.drivers.base import LogLine
-from deployments.logs.search import MAX_CHARACTERS, clean, split_matches
-from deployments.logs.stored import pack, plain_text, unpack
+from deployments.logs.line_query import MAX_CHARACTERS, clean, split_matches
+from deployments.logs.stored_format import pack, plain_text, unpack
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KIB = 1024

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from deployments.config.available_options import EndpointOption, ModelRef, Options
 from deployments.config.build_spec import parse
 from deployments.config.configuration import Fixed, Range
 from deployments.config.deployment_spec import RevisionSpec
-from deployments.config.options import EndpointOption, ModelRef, Options
 from deployments.engines.simulator.engine import SimulatedBehaviour, SimulatorSettings
 from deployments.schema.adapter import Adapter
 from deployments.schema.errors import InvalidConfiguration

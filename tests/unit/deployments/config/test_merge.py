@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from deployments.config.available_options import EndpointOption
 from deployments.config.build_spec import parse
 from deployments.config.configuration import Fixed, Gpu, Range
 from deployments.config.normalize import merge
-from deployments.config.options import EndpointOption
 from deployments.engines.simulator.engine import SimulatedBehaviour
 from deployments.engines.vllm import VllmSettings
 from deployments.schema.adapter import Adapter

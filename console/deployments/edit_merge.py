@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from console.components.number_input import read_number
+from console.components.typed_numbers import read_number
 from console.deployments import replica_range_fields
 from console.deployments.forms import FIELDS, IMMUTABLE, DeploymentForm, in_sentence, rows_of, texts_of
 

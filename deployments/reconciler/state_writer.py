@@ -3,7 +3,7 @@
 Observed: replicas, their phases, `ready_at` of revisions. Decided: of a deployment, the columns in DECIDED. A pass
 collects the changes of one transaction in a `Changes`; services, which write desired state, reset decided columns
 through `initial_columns` and the `reset_…` functions. The columns of the work queue belong to `leases` and
-`routing.wakeups`.
+`work_queue`.
 """
 
 from __future__ import annotations

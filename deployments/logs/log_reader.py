@@ -21,8 +21,8 @@ from django.db.models import Max, Q, QuerySet
 
 from deployments.cluster_drivers import DriverLookup, configured_drivers
 from deployments.drivers.base import LogLine
-from deployments.logs import stored
-from deployments.logs.search import Line, LinePosition, LogQuery
+from deployments.logs import stored_format
+from deployments.logs.line_query import Line, LinePosition, LogQuery
 from deployments.models import Deployment, Replica
 from deployments.states import ENDED, LIVE, DeploymentStatus
 
@@ -129,7 +129,7 @@ def _read_raw(replica: Replica, drivers: DriverLookup, count: int, since: dateti
         if lines:
             return lines
         replica.refresh_from_db(fields=["log_tail"])  # it may have ended and been forgotten by its cluster just now
-    return stored.unpack(replica.log_tail)[-count:]
+    return stored_format.unpack(replica.log_tail)[-count:]
 
 
 def _with_positions(replica: Replica, lines: Iterable[LogLine]) -> Iterator[tuple[LinePosition, LogLine]]:

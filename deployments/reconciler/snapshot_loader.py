@@ -18,7 +18,7 @@ from django.db.models import F, Q
 from deployments.cluster_drivers import DriverLookup
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
 from deployments.models import Cluster, Deployment, Replica, Revision
-from deployments.reconciler import placement
+from deployments.reconciler import gpu_allocation
 from deployments.reconciler.autoscaler import Rules
 from deployments.reconciler.leases import Lease
 from deployments.reconciler.snapshot import DeploymentView, Listing, Policy, PoolView, ReplicaView, Snapshot
@@ -142,7 +142,7 @@ def _build_batch(
     }
     unproven = {pk for pk, row in deployments.items() if row.revision and row.revision.ready_at is None}
     good_revisions = _read_good_revisions(rolling | unproven)
-    pools = placement.read_pools(deployments[pk] for pk in rolling)
+    pools = gpu_allocation.read_pools(deployments[pk] for pk in rolling)
     loads = read_loads(pk for pk, row in deployments.items() if row.deleted_at is None and row.terminated_at is None)
     batch = Batch(lease, now, policy, read_epoch(), deployments, replicas, clusters)
     views: dict[UUID, list[ReplicaView]] = {pk: [] for pk in deployments}

@@ -11,12 +11,12 @@ from django.conf import settings
 from deployments.cluster_drivers import DriverLookup
 from deployments.drivers.base import DriverError
 from deployments.models import Cluster, Replica
-from deployments.reconciler import execute, leases, observe
+from deployments.reconciler import execute, leases, snapshot_loader
 from deployments.reconciler.execute import Failpoint
 from deployments.reconciler.leases import Lease
 from deployments.reconciler.plan import plan
 from deployments.reconciler.replica_policy import find_orphans
-from deployments.reconciler.store import LostRow
+from deployments.reconciler.state_writer import LostRow
 from deployments.states import ReplicaState
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def reconcile(now: datetime, drivers: DriverLookup, failpoint: Failpoint = no_fa
 
 
 def _run_pass(lease: Lease, now: datetime, drivers: DriverLookup, failpoint: Failpoint) -> None:
-    batch = observe.load(lease, drivers, now)
+    batch = snapshot_loader.load(lease, drivers, now)
     plans = {pk: plan(snapshot) for pk, snapshot in batch.snapshots.items()}
     try:
         execute.apply(batch, plans, failpoint)
@@ -70,13 +70,13 @@ def sweep_clusters(now: datetime, drivers: DriverLookup) -> None:
 
 def sweep_cluster(cluster: Cluster, drivers: DriverLookup, now: datetime) -> None:
     """Stop replicas without a live row, and delete the provider's records of those that have ended."""
-    listed = observe.list_cluster(cluster, drivers(cluster), now)
+    listed = snapshot_loader.list_cluster(cluster, drivers(cluster), now)
     rows = Replica.objects.filter(name__in=list(listed.observed)).values_list("name", "state")
     orphans = find_orphans(listed.observed.values(), {name: ReplicaState(state) for name, state in rows})
     for name in orphans.running:
         log.warning("Replica %s runs in cluster %s without a live row: stopping it", name, cluster.name)
         try:
-            listed.driver.stop(name, observe.configured_policy().stop_grace_seconds)
+            listed.driver.stop(name, snapshot_loader.configured_policy().stop_grace_seconds)
         except DriverError as error:
             log.warning("Replica %s was not stopped, tried again soon: %s", name, error)
     for name in orphans.ended:
