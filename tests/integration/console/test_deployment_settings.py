@@ -56,7 +56,7 @@ def settings(client: Client, deployment: Deployment, query: str = "") -> str:
 def test_every_revision_says_what_it_changed_and_how_it_went(owner, deployment):
     text = settings(signed_in(owner), deployment)
     assert "Max concurrency 512 requests → 64 requests" in text
-    assert "Max concurrency 16 → 512" in text
+    assert "Max concurrency 16 requests → 512 requests" in text
     assert "Could not start The engine exited with code 1." in text
     assert "Traceback &lt;b&gt;" in text
     assert "Current, first ready" in text
@@ -93,7 +93,7 @@ def test_every_value_in_force_is_shown_by_what_a_change_of_it_does(owner, deploy
     )
     text = settings(signed_in(owner), deployment)
     assert "Max concurrency 64 requests" in text
-    assert "Replicas 0 to 4 replicas Scale-down delay 600 s Sleeps after 600 s without a request" in text
+    assert "Replicas 0 to 4 replicas Scale-down delay 600 s Sleep after 600 s without a request" in text
     assert "Never changes: clone it instead Name in-running" in text
 
 
