@@ -18,6 +18,9 @@ from deployments.schema.types import CHOSEN_IF_ABSENT, Matching, Printable, Sect
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 MAX_REPLICAS, MAX_ADAPTERS = 64, 32
 
+# The sections that are unions, and the field of each that chooses the variant.
+DISCRIMINATORS = {"engine": "name", "autoscaling": "enabled"}
+
 
 class CatalogSource(Section):
     """A model of the catalog."""

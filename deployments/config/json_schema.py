@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.config.configuration import Configuration
+from deployments.config.configuration import DISCRIMINATORS, Configuration
 from deployments.config.settings_index import SETTINGS
 
 Schema = dict[str, Any]
@@ -18,8 +18,7 @@ Schema = dict[str, Any]
 NOT_NULLABLE = {
     "model",
     "gpu",
-    "engine.name",
-    "autoscaling.enabled",
+    *(f"{section}.{field}" for section, field in DISCRIMINATORS.items()),
     *(path for path, declared in SETTINGS.items() if declared.required or declared.setting.immutable),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployments.config.available_options import Options
-from deployments.config.configuration import Fixed, Range
+from deployments.config.configuration import DISCRIMINATORS, Fixed, Range
 from deployments.config.settings_index import SETTINGS
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import REPOSITORY_PATTERN, default_name
@@ -24,7 +24,7 @@ OWN_SETTINGS = {field for engine in ENGINES.values() for field in engine.setting
 # What never changes, and what chooses a variant, has no default that null could bring back.
 KEEPS_NULL = [
     *(path for path, declared in SETTINGS.items() if declared.setting.immutable),
-    *("engine.name", "autoscaling.enabled"),
+    *(f"{section}.{field}" for section, field in DISCRIMINATORS.items()),
 ]
 
 
@@ -93,7 +93,7 @@ def merge(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
     result = _merge_objects(base, patch)
     for path in KEEPS_NULL:
         section, _, name = path.partition(".")
-        if patch.get(section, ...) is None and path not in ("engine.name", "autoscaling.enabled"):
+        if patch.get(section, ...) is None and section not in DISCRIMINATORS:
             result[section] = None
         elif name and _object(patch, section).get(name, ...) is None:
             result[section][name] = None

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from deployments.config.available_options import Options
-from deployments.config.configuration import Configuration, Fixed, Range
+from deployments.config.configuration import DISCRIMINATORS, Configuration, Fixed, Range
 from deployments.config.normalize import normalize
 from deployments.config.settings_index import find, setting_of
 from deployments.engines.registry import ENGINES
@@ -17,7 +17,6 @@ from deployments.schema.adapter import Adapter
 from deployments.schema.errors import FieldError, convert
 from deployments.schema.types import Section
 
-DISCRIMINATORS = {"engine": "name", "autoscaling": "enabled"}
 VARIANTS: Mapping[str, list[type[Section]]] = {
     "engine": [engine.settings for engine in ENGINES.values()],
     "autoscaling": [Range, Fixed],
