@@ -11,6 +11,7 @@ from contextlib import suppress
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.heartbeat import Heartbeat
 from gateway.inference import Components
@@ -47,7 +48,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Start the background tasks; an unavailable Redis is retried by them."""
-        client = _create_redis_client(self.settings.redis_url)
+        client = create_redis_client(self.settings.redis_url)
         slots = SlotStore(client, self.gateway_id)
         settlements = Settlements(slots, SettlementSpool(self.settings.spool_dir, self.gateway_id))
         cache = KeyAndRouteCache(client)
@@ -103,8 +104,12 @@ async def _cancel_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
 
 
-def _create_redis_client(url: str) -> Redis:
-    """Create a client without retries: a repeated `admit` script would reserve two slots."""
+def create_redis_client(url: str) -> Redis:
+    """Create a client without retries: a repeated `admit` script would reserve two slots.
+
+    With maintenance notifications, which redis-py enables by default, the pool hands out connections that the server
+    has closed; without retries each of them is a failed request after every restart of the server.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=REDIS_CONNECTIONS,
@@ -113,5 +118,6 @@ def _create_redis_client(url: str) -> Redis:
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
         decode_responses=True,
         retry=Retry(NoBackoff(), 0),
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return Redis(connection_pool=pool)

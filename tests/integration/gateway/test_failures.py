@@ -14,6 +14,7 @@ from console.machine import embedded_servers, process_spec
 from console.machine.embedded_servers import find_free_port
 from gateway import contract
 from gateway.contract import Admitted
+from gateway.lifecycle import create_redis_client
 from gateway.settlement_spool import Settlement, SettlementSpool
 from gateway.usage_metering import NO_TOKENS, build_usage_event
 from tests.integration.gateway.conftest import World, chat, until
@@ -128,6 +129,30 @@ async def test_usage_is_spooled_and_replayed_while_redis_is_unavailable(world: W
         assert await until(lambda: _idle(own, deployment))
     finally:
         await own.stack.aclose()
+        valkey.kill()
+        valkey.wait()
+
+
+async def test_no_caller_gets_a_connection_that_a_restart_of_redis_has_closed(tmp_path: Path):
+    port = find_free_port()
+    server = embedded_servers.prepare_valkey(tmp_path, port, "secret")
+    valkey = process_spec.start_process(server)
+    url = embedded_servers.build_redis_url(port, "secret")
+    client = create_redis_client(url)
+
+    async def is_up():
+        return await asyncio.to_thread(embedded_servers.check_redis, url) is None
+
+    try:
+        await until(is_up)
+        assert await asyncio.gather(*(client.ping() for _ in range(8))) == [True] * 8
+        valkey.kill()
+        valkey.wait()
+        valkey = process_spec.start_process(server)
+        await until(is_up)
+        assert await asyncio.gather(*(client.ping() for _ in range(8))) == [True] * 8
+    finally:
+        await client.aclose()
         valkey.kill()
         valkey.wait()
 
