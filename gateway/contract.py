@@ -20,7 +20,7 @@ Redis keys
     mc:gateway:{id}:waiting     set   deployment ids in whose load hash that gateway has a field, for reaping
     mc:req:{request_id}         str   Admitted; written by `admit`, removed by `settle`
     mc:usage                    stream {"event": UsageEvent}               trimmed below the committed position only
-    mc:hints                    list  Hint: "reconcile this deployment"    read by the watch process
+    mc:wakeups                  list  Wakeup: "reconcile this deployment"  read by the watch process
     mc:epoch                    str   random, set if absent; a change means that Redis restarted without its data
 """
 
@@ -38,7 +38,7 @@ ROUTES = "mc:routes"
 GENERATION = "mc:generation"
 GATEWAYS = "mc:gateways"
 USAGE = "mc:usage"
-HINTS = "mc:hints"
+WAKEUPS = "mc:wakeups"
 EPOCH = "mc:epoch"
 
 ARRIVED, ASLEEP, WAKE, WAITING = "at", "asleep", "wake", "waiting "
@@ -225,7 +225,7 @@ class UsageEvent(_Record):
 
 
 @dataclass(frozen=True)
-class Hint(_Record):
+class Wakeup(_Record):
     """A request of the gateway to reconcile a deployment now. It carries no facts, so losing it costs latency only."""
 
     deployment_id: str

@@ -146,7 +146,7 @@ class ProxiedRequest:
             if failure is None:
                 return
             log.warning("Replica %s is unreachable: %s", slot.admitted.replica_id, failure)
-            await self._send_hint()
+            await self._send_wakeup()
             resends += not isinstance(failure, ConnectionRefused)
             if resends > MAX_RESENDS:
                 self._relay.fail(openai_errors.upstream_lost())
@@ -234,11 +234,11 @@ class ProxiedRequest:
             self._is_id_unused = True
         await self._components.settlements.settle(slot.admitted, None)
 
-    async def _send_hint(self) -> None:
+    async def _send_wakeup(self) -> None:
         try:
-            await self._components.slots.send_hint(self._route.deployment_id)
+            await self._components.slots.send_wakeup(self._route.deployment_id)
         except REDIS_ERRORS:
-            log.debug("A hint was lost.")
+            log.debug("A wakeup was lost.")
 
     def _settle(self) -> None:
         if self._slot is None:

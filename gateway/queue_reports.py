@@ -1,8 +1,8 @@
-"""Reports the queued requests of this process to the console, and sends hints to reconcile their deployments.
+"""Reports the queued requests of this process to the console, and sends wakeups to reconcile their deployments.
 
 While a deployment has a queue, one task follows it. The task writes the number of queued requests to Redis at each
-change, at most ten times a second, and again with every heartbeat interval. It sends a hint when the queue forms and
-every two seconds while it exists. A lost report or hint costs latency only.
+change, at most ten times a second, and again with every heartbeat interval. It sends a wakeup when the queue forms and
+every two seconds while it exists. A lost report or wakeup costs latency only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.slots import SlotStore
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
-HINT_SECONDS = 2.0
+WAKEUP_SECONDS = 2.0
 RETRY_SECONDS = 1.0
 
 
@@ -29,16 +29,16 @@ class LastReport:
 
     count: int = 0
     counted_at: float = float("-inf")
-    hinted_at: float = float("-inf")
+    woken_at: float = float("-inf")
 
     def is_count_due(self, count: int, now: float) -> bool:
         return count != self.count or (count > 0 and now - self.counted_at >= HEARTBEAT_SECONDS)
 
-    def is_hint_due(self, count: int, now: float) -> bool:
-        return count > 0 and now - self.hinted_at >= HINT_SECONDS
+    def is_wakeup_due(self, count: int, now: float) -> bool:
+        return count > 0 and now - self.woken_at >= WAKEUP_SECONDS
 
     def is_finished(self, now: float) -> bool:
-        return self.count == 0 and now - self.hinted_at >= HINT_SECONDS
+        return self.count == 0 and now - self.woken_at >= WAKEUP_SECONDS
 
 
 class QueueReporter:
@@ -63,7 +63,7 @@ class QueueReporter:
     async def _follow(self, deployment_id: str) -> None:
         """Report until the queue is gone and this is reported.
 
-        The task outlives the last hint by HINT_SECONDS, which limits the rate of hints if the queue forms again.
+        The task outlives the last wakeup by WAKEUP_SECONDS, which limits the rate of wakeups if the queue forms again.
         """
         last = LastReport()
         try:
@@ -83,9 +83,9 @@ class QueueReporter:
                 oldest_seconds = self._queues.get_oldest_wait_seconds(deployment_id)
                 await self._slots.report_waiting(deployment_id, count, oldest_seconds)
                 last.count, last.counted_at = count, now
-            if last.is_hint_due(count, now):
-                await self._slots.send_hint(deployment_id)
-                last.hinted_at = now
+            if last.is_wakeup_due(count, now):
+                await self._slots.send_wakeup(deployment_id)
+                last.woken_at = now
         except REDIS_ERRORS as error:
             log.debug("The queued requests could not be reported: %s", error)
             return False

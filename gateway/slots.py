@@ -22,7 +22,7 @@ from gateway.contract import Admitted, UsageEvent
 SCRIPTS_FOLDER = Path(__file__).parent / "scripts"
 SCRIPT_NAMES = ("admit", "settle", "restore_request", "heartbeat", "reap", "report_waiting")
 REAP_BATCH_SIZE = 500
-MAX_HINTS = 1000
+MAX_WAKEUPS = 1000
 
 
 class NoSlot(Enum):
@@ -170,10 +170,10 @@ class SlotStore:
         text = await self.client.get(contract.request_key(request_id))
         return Admitted.from_json(text) if text else None
 
-    async def send_hint(self, deployment_id: str) -> None:
-        """Ask the console to reconcile a deployment now; a lost hint costs latency only."""
-        await self.client.lpush(contract.HINTS, contract.Hint(deployment_id).to_json())
-        await self.client.ltrim(contract.HINTS, 0, MAX_HINTS - 1)
+    async def send_wakeup(self, deployment_id: str) -> None:
+        """Ask the console to reconcile a deployment now; a lost wakeup costs latency only."""
+        await self.client.lpush(contract.WAKEUPS, contract.Wakeup(deployment_id).to_json())
+        await self.client.ltrim(contract.WAKEUPS, 0, MAX_WAKEUPS - 1)
 
 
 def _build_slot_field(admitted: Admitted) -> str:

@@ -238,14 +238,14 @@ def test_what_cannot_be_read_makes_the_listing_incomplete(local: LocalWorld) -> 
 
 
 def test_watching_tells_of_phases_and_of_the_end_but_not_of_heartbeats(local: LocalWorld) -> None:
-    hints = local.driver.watch()
+    wakeups = local.driver.watch()
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(next, hints)
+        told = pool.submit(next, wakeups)
         while not told.done():
             local.driver.start(spec("a"))
         assert told.result().deployment_id == "deployment-of-a"
         ready(local, "a")
-        quiet = pool.submit(lambda: [next(hints) for _ in range(1)][-1])
+        quiet = pool.submit(lambda: [next(wakeups) for _ in range(1)][-1])
         local.kill_supervisor("a")
         assert quiet.result(timeout=10).deployment_id == "deployment-of-a"
 

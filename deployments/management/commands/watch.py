@@ -60,7 +60,7 @@ class Command(BaseCommand):
         while not stop.is_set() and not _become_active():
             stop.wait(STANDBY_SECONDS)
         if not stop.is_set():
-            _repeat("gateways", lambda: _read_gateway_hint(changes), stop)
+            _repeat("gateways", lambda: _read_gateway_wakeup(changes), stop)
             _run(changes, stop)
 
 
@@ -99,14 +99,14 @@ def _follow_cluster(driver: Driver, changes: Changes) -> Callable[[], None]:
     return follow
 
 
-def _read_gateway_hint(changes: Changes) -> None:
-    item = redis_client().brpop([contract.HINTS], timeout=1)
+def _read_gateway_wakeup(changes: Changes) -> None:
+    item = redis_client().brpop([contract.WAKEUPS], timeout=1)
     if not item:
         return
     try:
-        changes.add(contract.Hint.from_json(item[1]).deployment_id)
+        changes.add(contract.Wakeup.from_json(item[1]).deployment_id)
     except (ValueError, TypeError):
-        log.warning("An invalid hint was ignored: %r", item[1][:200])
+        log.warning("An invalid wakeup was ignored: %r", item[1][:200])
 
 
 def _repeat(name: str, step: Callable[[], None], stop: threading.Event) -> None:

@@ -70,10 +70,10 @@ async def said(stream: AsyncIterator[tuple[str, str, Any]]) -> tuple[str, str, A
 
 
 @database
-def write(row: Deployment, *, hint: bool = True) -> int:
+def write(row: Deployment, *, notify: bool = True) -> int:
     event = events.terminate_requested(row, None, NOW)
     event.save()
-    if hint:
+    if notify:
         notifications.notify_pages([row])
     return int(event.pk)
 
@@ -134,18 +134,18 @@ class TestEvents:
             ]
             assert set(found[0][2]) == {"id", "at", "kind", "actor", "summary", "data"}
 
-    async def test_are_told_without_a_hint(self, owned, monkeypatch):
+    async def test_are_told_without_a_notification(self, owned, monkeypatch):
         row, _, secret = owned
         monkeypatch.setattr(event_stream, "LOOK_SECONDS", 0.5)
         async with asyncio.timeout(15), aclosing(told(secret, "events?follow=true")) as stream:
             await anext(stream)
-            written = await write(row, hint=False)
+            written = await write(row, notify=False)
             assert (await said(stream))[1] == str(written)
 
     @pytest.mark.parametrize("by", ["after", "Last-Event-ID"])
     async def test_are_told_from_a_known_one_on(self, owned, by):
         row, _, secret = owned
-        ids = [await write(row, hint=False) for _ in range(3)]
+        ids = [await write(row, notify=False) for _ in range(3)]
         query, headers = (f"&after={ids[0]}", {}) if by == "after" else ("", {by: str(ids[0])})
         async with asyncio.timeout(15), aclosing(told(secret, f"events?follow=true{query}", **headers)) as stream:
             assert [(await said(stream))[1], (await said(stream))[1]] == [str(one) for one in ids[1:]]

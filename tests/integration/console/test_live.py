@@ -73,7 +73,7 @@ async def closed(line: WebsocketCommunicator, seconds: float = WAIT_SECONDS) -> 
                 return int(output["code"])
 
 
-async def test_a_page_gets_everything_when_it_connects_and_what_changed_after_a_hint():
+async def test_a_page_gets_everything_when_it_connects_and_what_changed_after_a_notification():
     _, user, deployment = await northwind()
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         first = await heard(line, 'id="header"')
@@ -160,7 +160,7 @@ async def test_only_fragments_that_changed_are_sent():
         assert 'id="replicas"' not in pushed
 
 
-async def test_a_hundred_hints_are_a_few_messages():
+async def test_a_hundred_notifications_are_a_few_messages():
     _, user, deployment = await northwind()
     async with opened(f"/ws/deployments/{deployment.pk}/", user) as line:
         await heard(line, 'id="header"')

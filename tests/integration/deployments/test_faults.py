@@ -163,7 +163,7 @@ def test_two_workers_never_hold_the_same_deployment(console):
     assert (len(first.deployment_ids), second.deployment_ids) == (2, ())
 
 
-def test_a_hint_that_comes_during_a_pass_is_not_lost(console):
+def test_a_wakeup_that_comes_during_a_pass_is_not_lost(console):
     deployment = console.create()
 
     def press_the_button(name):

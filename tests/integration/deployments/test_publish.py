@@ -64,7 +64,7 @@ def test_open_pages_are_told_which_deployment_changed(console):
     notifications.notify_pages([deployment])
 
 
-def test_hints_are_coalesced_into_one_message(console, store):
+def test_wakeups_are_coalesced_into_one_message(console, store):
     console.create("first")
     console.create("second")
     assert store.llen("celery") == 1
@@ -73,7 +73,7 @@ def test_hints_are_coalesced_into_one_message(console, store):
     assert store.llen("celery") == 2
 
 
-def test_a_hint_for_what_does_not_exist_does_nothing(console, store):
+def test_a_wakeup_for_what_does_not_exist_does_nothing(console, store):
     work_queue.make_due(["00000000-0000-0000-0000-000000000000"], console.now)
     assert store.llen("celery") == 0
 

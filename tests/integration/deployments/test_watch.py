@@ -1,4 +1,4 @@
-"""`manage.py watch` as a process: hints of gateways become work, one copy is active, and it ends at once."""
+"""`manage.py watch` as a process: wakeups of gateways become work, one copy is active, and it ends at once."""
 
 import os
 import signal
@@ -48,13 +48,13 @@ def locks():
         return cursor.fetchone()[0]
 
 
-def test_hints_become_work_one_copy_is_active_and_its_end_is_immediate(console, watch, store, now):
+def test_wakeups_become_work_one_copy_is_active_and_its_end_is_immediate(console, watch, store, now):
     deployment = console.create()
     Deployment.objects.update(next_due_at=now + timedelta(days=3650))
     first = watch()
     eventually(lambda: locks() == 1)
     second = watch()
-    store.lpush(contract.HINTS, "no hint at all", contract.Hint(str(deployment.pk)).to_json())
+    store.lpush(contract.WAKEUPS, "no wakeup at all", contract.Wakeup(str(deployment.pk)).to_json())
 
     def is_due():
         deployment.refresh_from_db()

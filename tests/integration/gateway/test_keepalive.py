@@ -130,7 +130,7 @@ async def test_a_retry_after_the_head_was_sent_announces_its_request_id_in_a_com
     await wake(world, deployment)
 
     async def was_tried() -> bool:
-        return bool(await world.store.llen(contract.HINTS) > 1)
+        return bool(await world.store.llen(contract.WAKEUPS) > 1)
 
     await until(was_tried)
     await world.store.hdel(contract.replicas_key(deployment.deployment_id), dead.replica_id)

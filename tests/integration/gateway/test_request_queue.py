@@ -27,8 +27,8 @@ def list_prompts(replica: ScriptedReplica) -> list[str]:
     return [request["messages"][0]["content"] for request in replica.requests]
 
 
-async def hints(world: World) -> int:
-    return await world.store.llen(contract.HINTS)
+async def wakeups(world: World) -> int:
+    return await world.store.llen(contract.WAKEUPS)
 
 
 async def load_of(world: World, deployment: RouteRecord) -> dict[str, str]:
@@ -84,7 +84,7 @@ async def test_two_hundred_queued_requests_are_served_in_order_though_a_quarter_
         task.cancel()
     await wait_until_queued(world, deployment, 150)
     await wait_until_reported(world, deployment, 150)
-    assert await hints(world) <= 1 + (time.monotonic() - started) / 2
+    assert await wakeups(world) <= 1 + (time.monotonic() - started) / 2
     assert contract.WAKE in await load_of(world, deployment)
     replica = await world.replica(deployment, slots=1)
     await world.store.hdel(contract.load_key(deployment.deployment_id), contract.ASLEEP)
@@ -94,17 +94,17 @@ async def test_two_hundred_queued_requests_are_served_in_order_though_a_quarter_
     await wait_until_reported(world, deployment, 0)
 
 
-async def test_a_hint_is_sent_when_a_queue_forms_and_again_while_it_exists(world: World):
+async def test_a_wakeup_is_sent_when_a_queue_forms_and_again_while_it_exists(world: World):
     deployment = await world.deployment()
     url = await world.gateway()
     tasks = await queue_requests(world, url, deployment, 20)
     await wait_until_reported(world, deployment, 20)
-    assert await hints(world) == 1
+    assert await wakeups(world) == 1
 
-    async def hinted_again() -> bool:
-        return await hints(world) == 2
+    async def woken_again() -> bool:
+        return await wakeups(world) == 2
 
-    await until(hinted_again)
+    await until(woken_again)
     for task in tasks:
         task.cancel()
     await wait_until_reported(world, deployment, 0)

@@ -110,7 +110,7 @@ async def test_reading_the_models_list_wakes_no_deployment(world: World):
     assert [model.id async for model in client.models.list()] == ["chat", "chat:law"]
     assert (await client.models.retrieve("chat:law")).id == "chat:law"
     assert await world.store.hgetall(contract.load_key(deployment.deployment_id)) == {contract.ASLEEP: "1"}
-    assert await world.store.llen(contract.HINTS) == 0
+    assert await world.store.llen(contract.WAKEUPS) == 0
 
 
 async def test_a_request_with_an_invalid_body_wakes_no_deployment(world: World):

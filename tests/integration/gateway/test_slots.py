@@ -149,8 +149,8 @@ async def test_an_unreachable_replica_is_not_metered_and_another_serves_the_requ
     await until(world.is_idle)
     assert {event.replica_id for event in await world.events()}.isdisjoint({dead.replica_id})
     assert len(await world.events()) == 24
-    hints = await world.store.lrange(contract.HINTS, 0, -1)  # 24 draws between two idle replicas never miss one
-    assert contract.Hint(deployment.deployment_id).to_json() in hints
+    wakeups = await world.store.lrange(contract.WAKEUPS, 0, -1)  # 24 draws between two idle replicas never miss one
+    assert contract.Wakeup(deployment.deployment_id).to_json() in wakeups
 
 
 async def test_a_request_that_replicas_received_is_resent_at_most_twice(world: World):

@@ -120,8 +120,8 @@ def test_what_vanished_left_no_record() -> None:
 def test_watching_tells_what_changed_between_two_looks() -> None:
     cluster = Cluster(Script(download_seconds=1))
     cluster.start()
-    hints = cluster.driver.watch()
-    assert next(hints).deployment_id == "deployment"
+    wakeups = cluster.driver.watch()
+    assert next(wakeups).deployment_id == "deployment"
     cluster.wait(1)
-    assert next(hints).deployment_id == "deployment"
-    assert list(hints) == []
+    assert next(wakeups).deployment_id == "deployment"
+    assert list(wakeups) == []
