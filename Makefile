@@ -67,6 +67,5 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python cannot create a virtual environment here; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
 $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
-	@echo "Installing $< …"
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -r $<
+	@$(BIN)/python requirements/install.py $<
 	@touch $@

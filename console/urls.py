@@ -3,6 +3,7 @@
 from allauth.account import views as accounts
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
+from django.templatetags.static import static
 from django.urls import include, path, re_path
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
@@ -11,6 +12,7 @@ from console.components import theme
 
 urlpatterns = [
     path("", require_safe(login_required(RedirectView.as_view(pattern_name="deployments"))), name="home"),
+    path("favicon.ico", require_safe(RedirectView.as_view(url=static("favicon.ico"), permanent=True))),
     path("admin/", admin.site.urls),
     path("api/v1/", include("console.api.urls")),
     path("theme/", theme.set_theme, name="theme"),

@@ -93,7 +93,7 @@ class Console:
         run_file.remove(self.data_dir)
         await check_ports(self.environment)
         secrets = lock_and_secrets.get_or_create_secrets(self.data_dir)
-        self.output.write_console_line(f"Starting on {self.data_dir}")
+        self.output.write_console_line(f"Starting with the data folder {self.data_dir} …")
         self.servers = await server_selection.select_servers(self.environment, secrets)
         for note in self.servers.notes:
             self.output.write_console_line(note)
@@ -183,7 +183,7 @@ class Console:
     async def stop(self) -> None:
         """Stop everything. Local replicas are stopped and recorded as stopped; desired state is not changed."""
         if self.is_announced:
-            self.output.write_console_line("Stopping (once more to hurry) …")
+            self.output.write_console_line("Stopping; press Ctrl-C again to stop faster …")
         self.is_announced = False
         deadline = time.monotonic() + STOP_SECONDS
         stopping_replicas = asyncio.create_task(self._preload_replica_stop())

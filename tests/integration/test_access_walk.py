@@ -87,6 +87,7 @@ LEFT_OUT = {
     "admin/": "Django admin: staff only, who see everything",
     "accounts/": "signing in and out, one's own password",
     "theme/": "a cookie",
+    "favicon.ico": "an icon",
 }
 
 

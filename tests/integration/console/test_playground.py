@@ -183,3 +183,11 @@ async def test_a_key_is_forgotten_when_the_gateway_keeps_refusing_it(gateway):
         await events(await ask(client, deployment, **SSE))
         assert gateway.seen[-1][0] != gateway.seen[0][0]
         assert await database(KEYS.secret)(deployment, user, timezone.now()) == gateway.seen[-1][0]
+
+
+async def test_a_refusal_is_one_line_in_the_log_without_a_traceback(gateway, caplog):
+    async with asking(Role.VIEWER) as (client, deployment, _):
+        await ask(client, deployment, **SSE)
+    (line,) = [record for record in caplog.records if record.name == "django.request"]
+    assert "Forbidden" in line.getMessage()
+    assert line.exc_info is None
