@@ -1,7 +1,8 @@
 """Makes deployments due when a gateway asks for it or their cluster changes. One process is active at a time.
 
 Threads collect ids; the main thread makes them due, several times a second. Any of this may be lost: the reconciler
-passes over every deployment regularly, only later.
+passes over every deployment regularly, only later. When the database goes away, so does the lock: the process stands by
+until it has the lock again, and the threads collect nothing meanwhile.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import redis
 from django.core.management.base import BaseCommand
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from accounts.redis_client import redis_client
@@ -29,6 +30,7 @@ from gateway import contract
 log = logging.getLogger(__name__)
 LOCK = 0x6D63_7761_7463_68  # "mcwatch"
 STANDBY_SECONDS, FLUSH_SECONDS, NEW_CLUSTERS_SECONDS, RETRY_SECONDS = 1.0, 0.1, 30.0, 2.0
+MAX_STANDBY_SECONDS = 16.0
 
 
 class Changes:
@@ -52,43 +54,82 @@ class Command(BaseCommand):
     help = "Follow clusters and gateways, and wake the reconciler when something changes."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop, changes = threading.Event(), Changes()
+        stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         if ready := os.environ.get("CONSOLE_READY_FILE"):
             Path(ready).touch()
-        while not stop.is_set() and not _become_active():
-            stop.wait(STANDBY_SECONDS)
-        if not stop.is_set():
-            _repeat("gateways", lambda: _read_gateway_wakeup(changes), stop)
-            _run(changes, stop)
+        Watch(stop).run()
 
 
-def _run(changes: Changes, stop: threading.Event) -> None:
-    watched: set[str] = set()
-    iteration = 0
-    while not stop.is_set():
-        if iteration % round(NEW_CLUSTERS_SECONDS / FLUSH_SECONDS) == 0:
-            _watch_new(watched, changes, stop)
-        if ids := changes.take():
-            make_due((value for value in ids if _is_id(value)), timezone.now())  # noqa: TID251
-        iteration += 1
-        stop.wait(FLUSH_SECONDS)
+class Watch:
+    """Follows all sources in threads while it holds the lock; `run` is the main thread."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop, self._active, self._changes = stop, threading.Event(), Changes()
+        self._followed: set[str] = set()
+
+    def run(self) -> None:
+        """Stand by for the lock, then flush until the database goes away; the pauses grow while it stays away."""
+        pause, is_reported = STANDBY_SECONDS, False
+        while not self._stop.is_set():
+            try:
+                if _take_lock():
+                    if is_reported:
+                        log.info("The database answers again.")
+                    pause, is_reported = STANDBY_SECONDS, False
+                    self._flush_until_stopped()
+            except (OperationalError, InterfaceError) as error:
+                self._active.clear()
+                connection.close()
+                if not is_reported:
+                    log.warning("The database cannot be used, tried again until it can: %s", _first_line(error))
+                    is_reported = True
+                self._stop.wait(pause)
+                pause = min(2 * pause, MAX_STANDBY_SECONDS)
+            else:
+                self._stop.wait(STANDBY_SECONDS)
+
+    def _flush_until_stopped(self) -> None:
+        self._active.set()
+        self._follow("gateways", lambda: _read_gateway_wakeup(self._changes))
+        iteration = 0
+        while not self._stop.is_set():
+            if iteration % round(NEW_CLUSTERS_SECONDS / FLUSH_SECONDS) == 0:
+                self._follow_clusters()
+            if ids := self._changes.take():
+                make_due((value for value in ids if _is_id(value)), timezone.now())  # noqa: TID251
+            iteration += 1
+            self._stop.wait(FLUSH_SECONDS)
+
+    def _follow_clusters(self) -> None:
+        drivers = configured_drivers()
+        for cluster in Cluster.objects.all():
+            self._follow(f"cluster {cluster.name}", _follow_cluster(drivers(cluster), self._changes))
+
+    def _follow(self, name: str, step: Callable[[], None]) -> None:
+        """Repeat `step` in its own thread, unless that thread exists, and retry when its source is unavailable."""
+        if name in self._followed:
+            return
+        self._followed.add(name)
+
+        def run() -> None:
+            while not self._stop.is_set():
+                self._active.wait()
+                try:
+                    step()
+                except (DriverError, redis.RedisError, OSError) as error:
+                    log.warning("Changes of %s are not followed, tried again soon: %s", name, error)
+                    self._stop.wait(RETRY_SECONDS)
+
+        threading.Thread(target=run, name=name, daemon=True).start()
 
 
-def _become_active() -> bool:
+def _take_lock() -> bool:
     """Take the lock if it is free. It belongs to the connection, so it is released when this process dies."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
         return bool(cursor.fetchone()[0])
-
-
-def _watch_new(watched: set[str], changes: Changes, stop: threading.Event) -> None:
-    drivers = configured_drivers()
-    for cluster in Cluster.objects.exclude(name__in=watched):
-        watched.add(cluster.name)
-        driver = drivers(cluster)
-        _repeat(f"cluster {cluster.name}", _follow_cluster(driver, changes), stop)
 
 
 def _follow_cluster(driver: Driver, changes: Changes) -> Callable[[], None]:
@@ -109,18 +150,8 @@ def _read_gateway_wakeup(changes: Changes) -> None:
         log.warning("An invalid wakeup was ignored: %r", item[1][:200])
 
 
-def _repeat(name: str, step: Callable[[], None], stop: threading.Event) -> None:
-    """Repeat `step` in its own thread, and retry when its source is unavailable."""
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                step()
-            except (DriverError, redis.RedisError, OSError) as error:
-                log.warning("Changes of %s are not followed, tried again soon: %s", name, error)
-                stop.wait(RETRY_SECONDS)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _is_id(value: str) -> bool:

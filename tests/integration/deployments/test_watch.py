@@ -33,7 +33,8 @@ def watch(cluster, tmp_path):
 
     def start():
         command = [sys.executable, "manage.py", "watch"]
-        started.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+        with (tmp_path / "output").open("ab") as output:
+            started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output))
         return started[-1]
 
     yield start
@@ -43,9 +44,17 @@ def watch(cluster, tmp_path):
 
 
 def locks():
+    return len(holders())
+
+
+def holders():
+    """The backends that hold an advisory lock in this database."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
-        return cursor.fetchone()[0]
+        cursor.execute(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return [pid for (pid,) in cursor.fetchall()]
 
 
 def test_wakeups_become_work_one_copy_is_active_and_its_end_is_immediate(console, watch, store, now):
@@ -67,3 +76,26 @@ def test_wakeups_become_work_one_copy_is_active_and_its_end_is_immediate(console
     assert time.monotonic() - began < 2
     eventually(lambda: locks() == 1)
     assert second.poll() is None
+
+
+def test_a_database_that_goes_away_is_one_line_and_the_watch_goes_on(console, watch, store, now, tmp_path):
+    deployment = console.create()
+    process = watch()
+    eventually(lambda: locks() == 1)
+    (lost,) = holders()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [lost])
+    eventually(lambda: holders() not in ([], [lost]))
+    Deployment.objects.update(next_due_at=now + timedelta(days=3650))
+    store.lpush(contract.WAKEUPS, contract.Wakeup(str(deployment.pk)).to_json())
+
+    def is_due():
+        deployment.refresh_from_db()
+        return deployment.next_due_at < now + timedelta(days=365)
+
+    eventually(is_due)
+    assert process.poll() is None
+    output = (tmp_path / "output").read_text()
+    assert "Traceback" not in output
+    (line,) = (line for line in output.splitlines() if "database cannot be used" in line)
+    assert "terminat" in line
