@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth import admin as auth_admin
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -23,16 +25,53 @@ class MembershipInline(admin.TabularInline[Membership, Organization]):
     autocomplete_fields = ["user"]
 
 
+class LowercaseEmail:
+    """Stores e-mail addresses in lowercase, as they are looked up at sign-in."""
+
+    cleaned_data: dict[str, Any]
+
+    def clean_email(self) -> str:
+        return str(self.cleaned_data["email"]).lower()
+
+
+class UserAddForm(LowercaseEmail, AdminUserCreationForm[User]):
+    pass
+
+
+class UserEditForm(LowercaseEmail, UserChangeForm[User]):
+    pass
+
+
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin[User]):
+class UserAdmin(auth_admin.UserAdmin[User]):
+    """Adds users with a password or without one, and changes passwords."""
+
+    add_form = UserAddForm
+    form = UserEditForm
     list_display = ["email", "name", "is_operator", "is_staff", "is_active"]
+    list_filter = ["is_operator", "is_staff", "is_active"]
     search_fields = ["email", "name"]
-    fields = ["email", "name", "is_operator", "is_staff", "is_active", "last_login", "created_at"]
+    ordering = ["email"]
+    filter_horizontal = []
+    fieldsets = [
+        (None, {"fields": ["email", "name", "password"]}),
+        ("Access", {"fields": ["is_operator", "is_staff", "is_active"]}),
+        ("Dates", {"fields": ["last_login", "created_at"]}),
+    ]
+    add_fieldsets = [
+        (None, {"fields": ["email", "name"]}),
+        (
+            "Password",
+            {
+                "description": "Without a password, the user chooses one with “Forgot password?” on the sign-in page.",
+                "fields": ["usable_password", "password1", "password2"],
+            },
+        ),
+        ("Access", {"fields": ["is_operator", "is_staff", "is_active"]}),
+    ]
     readonly_fields = ["last_login", "created_at"]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        if not change:
-            obj.set_unusable_password()  # the form has no password field
         super().save_model(request, obj, form, change)
         services.apply_account_change(obj, timezone.now())  # noqa: TID251 - the edge
 

@@ -42,6 +42,12 @@ def remove_member(*, organization: Organization, user: User, now: datetime) -> N
     transaction.on_commit(key_publication.republish_all_keys, robust=True)
 
 
+def rename_user(user: User, name: str) -> None:
+    """Change how `user` is shown to others. Keys and memberships do not depend on the name."""
+    user.name = name
+    user.save(update_fields=["name"])
+
+
 @transaction.atomic
 def apply_account_change(user: User, now: datetime) -> None:
     """Apply the consequences of a saved change of `user`: revoke the keys of an inactive user, republish all keys.

@@ -19,6 +19,7 @@ urlpatterns = [
     path("catalog/", include("console.catalog.urls")),
     path("usage/", include("console.usage.urls")),
     path("settings/api-keys/", include("console.keys.urls")),
+    path("settings/profile/", include("console.profile.urls")),
     path("deployments/", include("console.deployments.urls")),
     path("deployments/<uuid:deployment_id>/playground/", include("console.playground.urls")),
 ]

@@ -16,7 +16,7 @@ from console.components.gpu_inventory import GpuInventory
 from console.components.theme import chosen_theme
 from deployments.queries import status_counts
 
-SECTIONS = ("deployments", "catalog", "usage", "keys")
+SECTIONS = ("deployments", "catalog", "usage", "keys", "profile")
 
 
 def layout_context(request: HttpRequest) -> dict[str, Any]:

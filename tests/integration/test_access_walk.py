@@ -65,6 +65,7 @@ LISTS = {
     "usage/": "usage/",
     "usage/<slug:period>/<slug:group_by>.csv": "usage/month/deployment.csv",
     "settings/api-keys/": "settings/api-keys/",
+    "settings/profile/": "settings/profile/",
     "deployments/": "deployments/",
     "deployments/new/": "deployments/new/",
     "deployments/new/name/": "deployments/new/name/?name=x",

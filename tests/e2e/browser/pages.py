@@ -10,6 +10,8 @@ PAGES = {
     "logs": "/deployments/{id}/logs/",
     "playground": "/deployments/{id}/playground/",
     "api-keys": "/settings/api-keys/",
+    "profile": "/settings/profile/",
+    "change-password": "/accounts/password/change/",
     "usage": "/usage/",
     "catalog": "/catalog/",
 }

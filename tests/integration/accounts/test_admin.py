@@ -109,10 +109,37 @@ def test_renaming_a_user_revokes_no_key(staff, ada, key, store):
     assert (key.revoked_at, read_published_key(store, key) is not None) == (None, True)
 
 
-def test_a_new_user_has_no_usable_password(staff):
-    answer = staff.post("/admin/accounts/user/add/", {"email": "new@example.com", "name": "", "is_active": "on"})
+def add_user(staff, **fields):
+    return staff.post("/admin/accounts/user/add/", {"email": "New@Example.com", "name": "", "is_active": "on"} | fields)
+
+
+def test_a_new_user_gets_the_password_of_the_form_and_signs_in_with_any_case_of_the_address(staff):
+    answer = add_user(
+        staff, usable_password="true", password1="correct horse battery", password2="correct horse battery"
+    )
     assert answer.status_code == 302
+    login = {"login": "NEW@example.com", "password": "correct horse battery"}
+    assert Client().post("/accounts/login/", login).status_code == 302
+
+
+def test_a_password_that_is_too_short_is_refused_at_its_field(staff):
+    answer = add_user(staff, usable_password="true", password1="short", password2="short")
+    assert "at least 12 characters" in answer.content.decode()
+    assert not User.objects.filter(email="new@example.com").exists()
+
+
+def test_a_new_user_can_be_added_without_a_password(staff):
+    assert add_user(staff, usable_password="false").status_code == 302
     assert not User.objects.get(email="new@example.com").has_usable_password()
+
+
+def test_staff_can_change_the_password_of_a_user(staff, ada):
+    page = staff.get(f"/admin/accounts/user/{ada.pk}/change/").content.decode()
+    assert "../password/" in page
+    words = {"usable_password": "true", "password1": "another long password", "password2": "another long password"}
+    assert staff.post(f"/admin/accounts/user/{ada.pk}/password/", words).status_code == 302
+    ada.refresh_from_db()
+    assert ada.check_password("another long password")
 
 
 def test_a_changed_role_limits_the_keys_at_once(staff, ada, organization, key, store):
