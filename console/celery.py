@@ -1,4 +1,4 @@
-"""The Celery application and its schedule. The queue of work is `Deployment.next_due_at`; messages only say that
+"""The Celery application and its schedule. The queue of work is `WorkItem.next_due_at`; messages only say that
 there is work, so a tick that is late is dropped (`expires`)."""
 
 import os

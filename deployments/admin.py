@@ -69,8 +69,8 @@ class CatalogModelAdmin(admin.ModelAdmin[CatalogModel]):
 
 @admin.register(Deployment)
 class DeploymentAdmin(ReadOnly, admin.ModelAdmin[Deployment]):
-    list_display = ["name", "organization", "status", "phase", "gpu_type", "desired_replicas", "next_due_at"]
-    list_select_related = ["organization", "gpu_type"]
+    list_display = ["name", "organization", "status", "phase", "gpu_type", "desired_replicas", "work__next_due_at"]
+    list_select_related = ["organization", "gpu_type", "work"]
     list_filter = ["status", "gpu_type"]
     search_fields = ["name", "id", "organization__slug"]
     date_hierarchy = "created_at"

@@ -1,6 +1,6 @@
 """Wakeups make work start sooner. They carry no facts: losing all of them costs latency, never correctness.
 
-The queue is the column `next_due_at`. A message to the workers only says that there is work; at most one is in transit.
+The queue is the table `WorkItem`. A message to the workers only says that there is work; at most one is in transit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from celery import current_app
 from django.db import transaction
 
 from accounts.redis_client import redis_client
-from deployments.models import Deployment
+from deployments.models import WorkItem
 
 log = logging.getLogger(__name__)
 WORK = "mc:work"
@@ -26,10 +26,10 @@ COALESCE_MILLISECONDS = 1000
 @transaction.atomic
 def make_due(deployment_ids: Iterable[UUID | str], now: datetime) -> None:
     """Make these deployments due now, and wake the workers on commit. Unknown and deleted ids are ignored."""
-    due = Deployment.objects.filter(pk__in=list(deployment_ids), deleted_at=None)
-    locked = list(due.order_by("pk").select_for_update().values_list("pk", flat=True))
+    due = WorkItem.objects.filter(pk__in=list(deployment_ids), deployment__deleted_at=None)
+    locked = list(due.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
     if locked:
-        Deployment.objects.filter(pk__in=locked).update(next_due_at=now)
+        WorkItem.objects.filter(pk__in=locked).update(next_due_at=now)
         transaction.on_commit(wake_workers)
 
 

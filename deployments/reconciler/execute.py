@@ -118,7 +118,7 @@ class Intent:
     """The first transaction of `apply`. `to_start`, `to_stop` and `to_forget` are the calls that follow it."""
 
     def __init__(self, batch: Batch, logs: Mapping[UUID, str], slept: set[UUID]) -> None:
-        self.changes = Changes(batch.lease, batch.now)
+        self.changes = Changes(batch.now)
         self.to_start: list[Replica] = []
         self.to_stop: list[Replica] = []
         self.to_forget: list[Replica] = []
@@ -340,8 +340,10 @@ def _replica_spec(deployment: Deployment, replica: Replica) -> ReplicaSpec:
 def _write_outcome(batch: Batch, refused: Mapping[UUID, str]) -> set[UUID]:
     """Derive the status from the rows as they are now, including what users changed meanwhile. Returns the ids of the
     deployments that changed."""
-    changes = Changes(batch.lease, batch.now)
-    locked = {row.pk: row for row in leases.lock_held(batch.lease).select_related("revision", "endpoint", "gpu_type")}
+    changes = Changes(batch.now)
+    locked = {
+        row.pk: row for row in leases.lock_held(batch.lease).select_related("revision", "endpoint", "gpu_type", "work")
+    }
     for replica_id, reason in refused.items():
         replica = batch.replicas[replica_id]
         if replica.deployment_id in locked:
@@ -371,9 +373,7 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], ch
     active = sum(replica.is_active for replica in replicas)
     if row.terminate_requested_at is not None or active >= row.desired_replicas:
         changes.set_deployment(row, pending_since=None)
-    was_woken = row.next_due_at is not None and row.next_due_at < batch.lease.expires_at  # during this pass
-    next_due_at = row.next_due_at if was_woken else conclusion.next_due_at
-    return leases.Due(next_due_at, batch.now if is_reachable else row.observed_at)
+    return leases.Due(conclusion.next_due_at, batch.now if is_reachable else row.work.observed_at)
 
 
 def _status_events(batch: Batch, row: Deployment, status: DeploymentStatus) -> list[DeploymentEvent]:

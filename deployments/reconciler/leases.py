@@ -1,7 +1,9 @@
-"""Which worker works on what: a token and an expiry on the deployment's row, and the time of a cluster's last sweep.
+"""Which worker works on what: a token and an expiry on the deployment's work item, and the time of a cluster's last
+sweep.
 
-A pass that lost its lease writes nothing and calls nothing: every transaction begins with `lock_held`, which locks the
-rows that still carry the token.
+The fence is the lock on the deployment's row, which passes and services take first. A pass that lost its lease writes
+nothing and calls nothing: every transaction begins with `lock_held`, which locks the rows and then reads which of them
+still carry the token. A lease is taken over only while no transaction holds the row.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, DateTimeField, F, Q, QuerySet, Value, When
 
-from deployments.models import Cluster, Deployment
+from deployments.models import Cluster, Deployment, WorkItem
 
 
 @dataclass(frozen=True)
@@ -39,54 +41,71 @@ class Due:
 def claim(now: datetime, *, limit: int, seconds: float) -> Lease:
     """Lease up to `limit` due deployments, the longest due first. They are due again when the lease expires."""
     is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
-    due = Deployment.objects.filter(is_free, next_due_at__lte=now).order_by("next_due_at")
-    ids = tuple(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:limit])
-    lease = Lease(uuid.uuid4(), now + timedelta(seconds=seconds), ids)
-    Deployment.objects.filter(pk__in=ids).update(
-        lease_token=lease.token, lease_expires_at=lease.expires_at, next_due_at=lease.expires_at
-    )
-    return lease
+    due = WorkItem.objects.filter(is_free, next_due_at__lte=now).order_by("next_due_at")
+    tokens = dict(due.select_for_update(skip_locked=True).values_list("pk", "lease_token")[:limit])
+    if expired := [pk for pk, token in tokens.items() if token is not None]:
+        # A transaction of the pass that holds the expired lease may be under way: those rows are left to it.
+        rows = Deployment.objects.filter(pk__in=expired).select_for_update(skip_locked=True)
+        locked = set(rows.values_list("pk", flat=True))
+        tokens = {pk: token for pk, token in tokens.items() if token is None or pk in locked}
+    return _grant(tokens, now + timedelta(seconds=seconds), due_again=now + timedelta(seconds=seconds))
 
 
 @transaction.atomic
 def seize(ids: Iterable[uuid.UUID], now: datetime, *, seconds: float) -> Lease:
     """Lease these deployments even if another pass holds them: that pass writes nothing more."""
-    rows = Deployment.objects.filter(pk__in=list(ids)).order_by("pk").select_for_update(of=("self",))
-    lease = Lease(uuid.uuid4(), now + timedelta(seconds=seconds), tuple(rows.values_list("pk", flat=True)))
-    Deployment.objects.filter(pk__in=lease.deployment_ids).update(
-        lease_token=lease.token, lease_expires_at=lease.expires_at, next_due_at=now
+    return _grant(_lock(ids), now + timedelta(seconds=seconds), due_again=now)
+
+
+def _grant(ids: Iterable[uuid.UUID], expires_at: datetime, *, due_again: datetime) -> Lease:
+    lease = Lease(uuid.uuid4(), expires_at, tuple(ids))
+    WorkItem.objects.filter(pk__in=lease.deployment_ids).update(
+        lease_token=lease.token, lease_expires_at=lease.expires_at, next_due_at=due_again
     )
     return lease
 
 
+def _lock(ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
+    rows = Deployment.objects.filter(pk__in=list(ids)).order_by("pk").select_for_update()
+    return list(rows.values_list("pk", flat=True))
+
+
 def lock_held(lease: Lease) -> QuerySet[Deployment]:
-    """The deployments still leased, locked until the transaction ends. Evaluate it inside one."""
-    rows = Deployment.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token)
-    return rows.order_by("pk").select_for_update(of=("self",))
+    """The deployments still leased, locked until the transaction ends. Call it inside one."""
+    # Two statements: one that waits for a lock reads the locked row anew, but not the rows joined to it.
+    locked = _lock(lease.deployment_ids)
+    held = Deployment.objects.filter(pk__in=locked, work__lease_token=lease.token)
+    return held.select_related("work").order_by("pk")
 
 
 def release(lease: Lease, due: Mapping[uuid.UUID, Due]) -> None:
-    """Release the rows that `lock_held` locked in this transaction, and set when each is due again."""
+    """Release the rows that `lock_held` locked in this transaction, and set when each is due again.
+
+    A wakeup that arrived during the pass is kept.
+    """
     by_value: dict[Due, list[uuid.UUID]] = defaultdict(list)
     for pk, value in due.items():
         by_value[value].append(pk)
     for value, ids in by_value.items():
-        Deployment.objects.filter(pk__in=ids, lease_token=lease.token).update(
-            lease_token=None, lease_expires_at=None, next_due_at=value.next_due_at, observed_at=value.observed_at
+        was_woken = When(next_due_at__lt=F("lease_expires_at"), then=F("next_due_at"))
+        WorkItem.objects.filter(pk__in=ids, lease_token=lease.token).update(
+            lease_token=None,
+            lease_expires_at=None,
+            next_due_at=Case(was_woken, default=Value(value.next_due_at, output_field=DateTimeField())),
+            observed_at=value.observed_at,
         )
 
 
 def release_all(lease: Lease, next_due_at: datetime) -> None:
     """Release what an interrupted pass still holds."""
-    Deployment.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token).update(
+    WorkItem.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token).update(
         lease_token=None, lease_expires_at=None, next_due_at=next_due_at
     )
 
 
 def revoke(row: Deployment) -> None:
     """End the lease of a pass under way, on a row that is locked: the pass writes nothing more."""
-    row.lease_token = row.lease_expires_at = None
-    row.save(update_fields=["lease_token", "lease_expires_at"])
+    WorkItem.objects.filter(pk=row.pk).update(lease_token=None, lease_expires_at=None)
 
 
 def claim_sweep(cluster: Cluster, now: datetime, *, seconds: float) -> bool:

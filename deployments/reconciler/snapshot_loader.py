@@ -17,7 +17,7 @@ from django.db.models import F, Q
 
 from deployments.cluster_drivers import DriverLookup
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
-from deployments.models import Cluster, Deployment, Replica, Revision
+from deployments.models import Cluster, Deployment, Replica, Revision, WorkItem
 from deployments.reconciler import gpu_allocation
 from deployments.reconciler.autoscaler import Rules
 from deployments.reconciler.leases import Lease
@@ -74,8 +74,8 @@ def configured_policy() -> Policy:
 def load(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
     """The leased deployments with a snapshot of each."""
     policy = configured_policy()
-    rows = Deployment.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token)
-    rows = rows.select_related("organization", "endpoint__cluster", "revision", "gpu_type")
+    rows = Deployment.objects.filter(pk__in=lease.deployment_ids, work__lease_token=lease.token)
+    rows = rows.select_related("organization", "endpoint__cluster", "revision", "gpu_type", "work")
     deployments = {row.pk: row for row in rows}
     clusters = {
         cluster.pk: list_cluster(cluster, drivers(cluster), now)
@@ -151,7 +151,7 @@ def _build_batch(
     for pk, deployment in deployments.items():
         cluster = clusters[deployment.endpoint.cluster_id]
         batch.snapshots[pk] = Snapshot(
-            deployment=deployment_view(deployment, good_revisions.get(pk)),
+            deployment=deployment_view(deployment, deployment.work, good_revisions.get(pk)),
             replicas=tuple(views[pk]),
             observed=cluster.observed,
             listing=cluster.listing,
@@ -172,7 +172,10 @@ def _read_good_revisions(ids: Iterable[UUID]) -> dict[UUID, str]:
     return {deployment_id: str(pk) for deployment_id, pk in latest.values_list("deployment_id", "pk")}
 
 
-def deployment_view(row: Deployment, good_revision_id: str | None = None) -> DeploymentView:
+def deployment_view(
+    row: Deployment, work: WorkItem | None = None, good_revision_id: str | None = None
+) -> DeploymentView:
+    """Without `work`: what follows from the deployment's row alone."""
     assert row.revision, "every deployment has its first revision from the start"
     sleep_after = row.sleep_after_seconds
     return DeploymentView(
@@ -198,7 +201,7 @@ def deployment_view(row: Deployment, good_revision_id: str | None = None) -> Dep
         failed_at=row.failed_at,
         pending_since=row.pending_since,
         pending_reason=row.pending_reason,
-        observed_at=row.observed_at,
+        observed_at=work.observed_at if work else None,
         status=DeploymentStatus(row.status),
     )
 

@@ -19,7 +19,6 @@ from django.db.models import F
 
 from deployments.causes import Cause
 from deployments.models import Deployment, DeploymentEvent, Replica, ReplicaPhase, Revision
-from deployments.reconciler.leases import Lease
 from deployments.states import ENDED, LIVE, DeploymentStatus, ReplicaState, may_become
 
 DECIDED = frozenset({
@@ -38,17 +37,16 @@ class LostRow(Exception):
 class Changes:
     """The changes of one transaction of a pass. Rows change in memory at once and in the database with `save`.
 
-    `save` writes in sets and guarded: a deployment only while it carries the lease, a replica only in the state in
-    which it was read. Of a deployment only the changed columns are written, as services may change others meanwhile.
+    The caller has locked the deployments. `save` writes in sets, and a replica only in the state in which it was read.
+    Of a deployment only the changed columns are written, as services may change others meanwhile.
     After `save`, `changed` holds the ids of deployments with any change, `rerouted` of those whose routes may change.
     """
 
-    def __init__(self, lease: Lease, now: datetime) -> None:
+    def __init__(self, now: datetime) -> None:
         self.now = now
         self.events: list[DeploymentEvent] = []
         self.changed: set[UUID] = set()
         self.rerouted: set[UUID] = set()
-        self._lease = lease
         self._deployments: dict[UUID, tuple[Deployment, dict[str, object]]] = {}
         self._replicas: dict[UUID, tuple[Replica, dict[str, object]]] = {}
         self._new_replicas: list[Replica] = []
@@ -159,7 +157,7 @@ class Changes:
                 if names & ROUTED:
                     self.rerouted.add(row.pk)
         for names, rows in groups.items():
-            Deployment.objects.filter(lease_token=self._lease.token).bulk_update(rows, sorted(names))
+            Deployment.objects.bulk_update(rows, sorted(names))
 
     def _save_replicas(self) -> None:
         groups: dict[object, list[Replica]] = defaultdict(list)

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from accounts.models import Organization, User
 from deployments import events
 from deployments.config.deployment_spec import DeploymentSpec
-from deployments.models import Deployment, Endpoint
+from deployments.models import Deployment, Endpoint, WorkItem
 from deployments.reconciler import state_writer
 from deployments.schema.errors import FieldError
 from deployments.services import desired_state_writer
@@ -71,8 +71,8 @@ def _insert(
         created_by=by,
         created_at=now,
         updated_at=now,
-        next_due_at=now,
     )
+    WorkItem.objects.create(deployment=deployment, next_due_at=now)
     deployment.revision = desired_state_writer.add_revision(deployment, spec.revision, by, now)
     deployment.save(update_fields=["revision"])
     events.created(deployment, by, now).save()

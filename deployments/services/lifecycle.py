@@ -15,6 +15,7 @@ from deployments.routing.publish import publish
 from deployments.services import desired_state_writer
 from deployments.services.desired_state_writer import NotNow
 from deployments.states import DeploymentStatus
+from deployments.work_queue import make_due
 
 REDEPLOYABLE = DELETABLE = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
 TERMINATING = "The deployment is terminating. Wait until it is TERMINATED, then redeploy it."
@@ -85,7 +86,8 @@ def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
         return
     if row.status not in DELETABLE:
         raise NotEnded(row.status)
-    Deployment.objects.filter(pk=row.pk).update(deleted_at=now, updated_at=now, next_due_at=now)
+    make_due([row.pk], now)
+    Deployment.objects.filter(pk=row.pk).update(deleted_at=now, updated_at=now)
     events.deleted(row, by, now).save()
     transaction.on_commit(lambda: publish([row.pk]), robust=True)
     transaction.on_commit(lambda: notify_pages([row]), robust=True)

@@ -12,7 +12,7 @@ from deployments.config.build_spec import parse
 from deployments.config.configuration import Gpu, Range
 from deployments.config.deployment_spec import RevisionSpec
 from deployments.config.normalize import merge
-from deployments.models import Deployment, DeploymentEvent, Replica
+from deployments.models import Deployment, DeploymentEvent, Replica, WorkItem
 from deployments.schema.errors import InvalidConfiguration
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract
@@ -85,7 +85,7 @@ def test_what_needs_a_restart_is_a_new_revision(deployment, patch, user, later, 
     edited = patch({"engine": {"context_length": 4096}})
     row = now_of(deployment)
     assert (edited.revision.number, row.revision_id, row.version) == (2, edited.revision.pk, 2)
-    assert (row.updated_at, row.tried_since, row.next_due_at) == (later, later, later)
+    assert (row.updated_at, row.tried_since, row.work.next_due_at) == (later, later, later)
     assert (edited.revision.created_by, edited.revision.restores) == (user, None)
     assert RevisionSpec.from_json(edited.revision.spec).engine.context_length == 4096
     event = events(deployment)[-1]
@@ -113,7 +113,7 @@ def test_an_edit_that_changes_nothing_leaves_no_trace(deployment, patch):
     edited = patch(queries.spec_of(before).to_json(), version=1)
     assert (edited.revision, edited.changes) == (None, ())
     after = now_of(deployment)
-    assert (after.version, after.updated_at, after.next_due_at) == (1, before.updated_at, before.next_due_at)
+    assert (after.version, after.updated_at, after.work.next_due_at) == (1, before.updated_at, before.work.next_due_at)
     assert len(events(deployment)) == 1
 
 
@@ -187,10 +187,10 @@ def test_an_edit_for_an_older_version_is_told_who_changed_it_and_when(deployment
 def test_an_edit_takes_the_lease_from_a_pass_that_is_under_way(deployment, patch, later):
     """What that pass saw is no longer what is wanted, so it may write nothing any more."""
     token = "6f2c1f6e-7a53-4f7c-9d8f-0a4b8a0c5a11"
-    Deployment.objects.update(lease_token=token, lease_expires_at=later + timedelta(minutes=1))
+    WorkItem.objects.update(lease_token=token, lease_expires_at=later + timedelta(minutes=1))
     patch({"engine": {"max_concurrency": 4}})
     row = now_of(deployment)
-    assert (row.lease_token, row.lease_expires_at, row.next_due_at) == (None, None, later)
+    assert (row.work.lease_token, row.work.lease_expires_at, row.work.next_due_at) == (None, None, later)
 
 
 FIRST, REVISION, RANGE = {"description": "x"}, {"engine": {"max_concurrency": 4}}, {"autoscaling": {"max_replicas": 5}}
@@ -273,7 +273,7 @@ def test_only_what_has_failed_can_be_retried(deployment, user, later, status):
     if status is S.FAILED:
         services.retry(deployment, by=user, now=later)
         assert (deployment.status, deployment.failed_at, deployment.cause) == (S.PENDING, None, None)
-        assert (deployment.tried_since, deployment.version, deployment.next_due_at) == (later, 2, later)
+        assert (deployment.tried_since, deployment.version, deployment.work.next_due_at) == (later, 2, later)
         assert events(deployment)[-1].kind == "retried"
     else:
         with pytest.raises(services.NotNow, match=status.value if status is not S.TERMINATING else "terminating"):
@@ -311,7 +311,7 @@ def test_only_what_has_ended_or_failed_can_be_redeployed(deployment, patch, user
     if status in (S.TERMINATED, S.FAILED):
         services.redeploy(deployment, by=user, now=later)
         assert (deployment.status, deployment.version, deployment.desired_replicas) == (S.PENDING, 3, 2)
-        assert (deployment.tried_since, deployment.pending_since, deployment.next_due_at) == (later, later, later)
+        assert (deployment.tried_since, deployment.pending_since, deployment.work.next_due_at) == (later, later, later)
         cleared = ("terminate_requested_at", "terminated_at", "failed_at", "cause", "asleep_since", "ready_at")
         assert [getattr(deployment, name) for name in cleared] == [None] * len(cleared)
         assert events(deployment)[-1].kind == "redeployed"

@@ -145,7 +145,7 @@ def test_termination_while_starting_stops_at_once_and_waits_for_the_confirmation
     console.cluster.stop_works = True
     console.tick(times=2)
     assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED])
-    assert deployment.next_due_at is None
+    assert deployment.work.next_due_at is None
     assert console.cluster.replicas == {}
 
 
@@ -228,7 +228,7 @@ def test_a_replica_that_crashes_is_replaced_and_after_three_the_deployment_has_f
     assert (deployment.cause["code"], deployment.cause["action"] != "") != ("", False)
     assert states(deployment) == [R.FAILED] * 3
     assert console.cluster.replicas == {}
-    assert deployment.next_due_at is None
+    assert deployment.work.next_due_at is None
     assert kinds(deployment)[-2:] == ["replica_failed", "failed"]
     route = contract.RouteRecord.from_json(store.hget(contract.ROUTES, str(deployment.pk)))
     assert (route.state, route.reason) == ("failed", deployment.cause["message"])

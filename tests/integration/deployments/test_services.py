@@ -32,7 +32,7 @@ def test_a_new_deployment_waits_in_the_queue_with_its_first_revision(create, now
     deployment, is_new = create()
     deployment.refresh_from_db()
     assert is_new
-    assert (deployment.status, deployment.pending_since, deployment.next_due_at) == ("PENDING", now, now)
+    assert (deployment.status, deployment.pending_since, deployment.work.next_due_at) == ("PENDING", now, now)
     assert deployment.revision.number == 1
     assert RevisionSpec.from_json(deployment.revision.spec).gpu_count == 2
     assert kinds(deployment) == ["created"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.models import Deployment, DeploymentEvent
+from deployments.models import DeploymentEvent, WorkItem
 from deployments.routing import sleep
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract
@@ -53,7 +53,7 @@ def test_it_stays_asleep_while_nobody_calls(console, asleep):
 def test_a_request_wakes_it_once(console, store, asleep):
     a_request_arrives(store, asleep)
     requests_wait(store, asleep, 200)
-    Deployment.objects.update(next_due_at=console.now)
+    WorkItem.objects.update(next_due_at=console.now)
     console.tick(1)
     assert (status(asleep), asleep.asleep_since) == (S.DEPLOYING, None)
     assert store.hget(contract.load_key(str(asleep.pk)), contract.ASLEEP) is None
@@ -97,7 +97,7 @@ def test_without_a_living_gateway_nothing_sleeps_and_nothing_scales_down(console
 
 def test_a_wake_that_nobody_waits_for_is_taken_back_while_it_asks_for_gpus(console, store, asleep):
     a_request_arrives(store, asleep)
-    Deployment.objects.update(next_due_at=console.now)
+    WorkItem.objects.update(next_due_at=console.now)
     console.tick(1)
     assert status(asleep) == S.DEPLOYING
     for _ in range(70):
@@ -107,7 +107,7 @@ def test_a_wake_that_nobody_waits_for_is_taken_back_while_it_asks_for_gpus(conso
 
 def test_a_wake_whose_gpus_are_allocated_is_finished(console, store, asleep):
     a_request_arrives(store, asleep)
-    Deployment.objects.update(next_due_at=console.now)
+    WorkItem.objects.update(next_due_at=console.now)
     console.tick(1)
     console.cluster.reach(R.DOWNLOADING_MODEL, *console.cluster.running())
     for _ in range(70):
@@ -163,7 +163,7 @@ def test_what_is_no_longer_needed_goes_after_the_delay(console, store):
 
 def test_what_crashes_long_after_its_wake_is_replaced_and_not_put_to_sleep(console, store, asleep):
     a_request_arrives(store, asleep)
-    Deployment.objects.update(next_due_at=console.now)
+    WorkItem.objects.update(next_due_at=console.now)
     console.tick(1)
     console.tick(1)
     console.cluster.reach(R.READY, *console.cluster.running())

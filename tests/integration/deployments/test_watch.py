@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from deployments.models import Cluster, Deployment
+from deployments.models import Cluster, WorkItem
 from gateway import contract
 from tests.polling import eventually
 
@@ -59,7 +59,7 @@ def holders():
 
 def test_wakeups_become_work_one_copy_is_active_and_its_end_is_immediate(console, watch, store, now):
     deployment = console.create()
-    Deployment.objects.update(next_due_at=now + timedelta(days=3650))
+    WorkItem.objects.update(next_due_at=now + timedelta(days=3650))
     first = watch()
     eventually(lambda: locks() == 1)
     second = watch()
@@ -67,7 +67,7 @@ def test_wakeups_become_work_one_copy_is_active_and_its_end_is_immediate(console
 
     def is_due():
         deployment.refresh_from_db()
-        return deployment.next_due_at < now + timedelta(days=365)
+        return deployment.work.next_due_at < now + timedelta(days=365)
 
     eventually(is_due)
     began = time.monotonic()
