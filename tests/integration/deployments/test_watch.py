@@ -86,12 +86,12 @@ def test_a_database_that_goes_away_is_one_line_and_the_watch_goes_on(console, wa
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [lost])
     eventually(lambda: holders() not in ([], [lost]))
-    Deployment.objects.update(next_due_at=now + timedelta(days=3650))
+    WorkItem.objects.update(next_due_at=now + timedelta(days=3650))
     store.lpush(contract.WAKEUPS, contract.Wakeup(str(deployment.pk)).to_json())
 
     def is_due():
         deployment.refresh_from_db()
-        return deployment.next_due_at < now + timedelta(days=365)
+        return deployment.work.next_due_at < now + timedelta(days=365)
 
     eventually(is_due)
     assert process.poll() is None
