@@ -21,5 +21,9 @@ def configured_drivers() -> DriverLookup:
         inventory.setdefault(row.cluster_id, {})[row.gpu_type_id] = row.count
     folder = settings.DATA_DIR / "clusters"
     return lambda cluster: driver_for(
-        cluster.driver, cluster.name, data_dir=folder, inventory=inventory.get(cluster.pk, {})
+        cluster.driver,
+        cluster.name,
+        data_dir=folder,
+        inventory=inventory.get(cluster.pk, {}),
+        installation_id=str(cluster.installation_id or ""),
     )

@@ -33,7 +33,10 @@ class GpuType(models.Model):
 
 
 class Cluster(models.Model):
-    """Where replicas run. `simulated`: its GPUs are declared, not detected. `observed_at`: the last sweep."""
+    """Where replicas run. `simulated`: its GPUs are declared, not detected. `observed_at`: the last sweep.
+
+    `installation_id`: the mark of this cluster's folder and replicas; null until the folder has it.
+    """
 
     class Driver(models.TextChoices):
         LOCAL = "local"
@@ -43,6 +46,7 @@ class Cluster(models.Model):
     name = models.SlugField(max_length=63, unique=True)
     driver = models.CharField(max_length=20, choices=Driver.choices)
     simulated = models.BooleanField(default=False)
+    installation_id = models.UUIDField(null=True, blank=True, editable=False)
     observed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

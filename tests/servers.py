@@ -53,6 +53,14 @@ def start_servers() -> None:
     atexit.register(stop_servers)
 
 
+def database_url() -> str:
+    """The database of this test process, for other processes."""
+    from django.db import connection
+
+    name = str(connection.settings_dict["NAME"])
+    return embedded_servers.build_postgres_url(POSTGRES_PORT, OWNER, PASSWORD, name)
+
+
 def stop_servers() -> None:
     for process in _started:
         process.kill()

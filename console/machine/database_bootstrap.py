@@ -14,6 +14,7 @@ from console import env
 from console.machine import database_roles, demo_accounts
 from console.machine.demo_credentials import read_demo_credentials, write_demo_credentials
 from deployments.catalog.reference_data import ensure_local_cluster, load_reference_data
+from deployments.installation import install_local_clusters
 from deployments.routing.publish import publish_all
 
 PLATFORM = "platform"
@@ -25,14 +26,16 @@ DECLARED_GPU_TYPES = (
 )  # fmt: skip
 
 
-def set_up_database(environment: env.Environment, now: datetime) -> None:
-    """Run all steps. `environment.database_url` must be that of the owner of the tables."""
+def set_up_database(environment: env.Environment, now: datetime, *, adopt: bool = False) -> None:
+    """Run all steps. `environment.database_url` must be that of the owner of the tables; `adopt`: take this data
+    folder, whatever folder the database had."""
     call_command("migrate", verbosity=0, interactive=False)
     if database_roles.has_application_role(environment.database_url):
         database_roles.grant_table_privileges(environment.database_url)
     ensure_partitions(now + timedelta(days=days) for days in range(PARTITION_DAYS_AHEAD))
     load_reference_data()
     ensure_local_cluster(_declare_inventory(), environment.gateway_url, now)
+    install_local_clusters(adopt=adopt)
     create_organization(slug=PLATFORM, name="Platform")
     if environment.demo:
         known = read_demo_credentials(environment.data_dir)

@@ -29,6 +29,10 @@ class Servers:
     administrator_url: str | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def has_embedded_postgresql(self) -> bool:
+        return any(process.name == "postgresql" for process in self.processes)
+
 
 async def select_servers(environment: env.Environment, secrets: Secrets) -> Servers:
     """Select both servers and create the files of embedded ones. Raises StartupError, ProcessStartFailed."""
@@ -103,7 +107,7 @@ def prepare_roles(servers: Servers, secrets: Secrets) -> None:
     database_roles.create_roles(
         servers.administrator_url, owner_password=secrets.owner_password, app_password=secrets.app_password
     )
-    if servers.processes and servers.processes[0].name == "postgresql":
+    if servers.has_embedded_postgresql:
         database_roles.create_database(servers.administrator_url, DATABASE)
     else:
         database_roles.grant_schema_to_owner(servers.administrator_url)

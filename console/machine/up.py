@@ -1,8 +1,8 @@
 """`manage.py up`: starts and stops all processes of the console on this machine. This process does not load Django.
 
-Start: lock and ports → PostgreSQL and Valkey → roles → gateway and web, with migrations and initial data meanwhile →
-worker, beat, watch → run file. Stop, within STOP_SECONDS: gateway (open streams get STREAM_SECONDS), beat, watch and
-worker → local replicas and web → databases.
+Start: lock and ports → PostgreSQL and Valkey → check that folder and database belong together → roles → gateway and
+web, with migrations and initial data meanwhile → worker, beat, watch → run file. Stop, within STOP_SECONDS: gateway
+(open streams get STREAM_SECONDS), beat, watch and worker → local replicas and web → databases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from subprocess import PIPE, STDOUT
 from typing import Any
 
 from console import env
-from console.machine import console_processes, lock_and_secrets, metrics_endpoint, run_file, server_selection
+from console.machine import (
+    console_processes,
+    installation_check,
+    lock_and_secrets,
+    metrics_endpoint,
+    run_file,
+    server_selection,
+)
 from console.machine.demo_credentials import read_demo_credentials
 from console.machine.lock_and_secrets import StartupError
 from console.machine.port_check import check_ports
@@ -34,19 +41,22 @@ DATABASE_STOP_SECONDS = 1.2
 HURRIED_STOP_SECONDS = 2.5
 
 
-def main(environment: env.Environment, output: TerminalOutput) -> int:
-    """Run until a stop signal; returns the exit code. Errors during the start are printed as one line."""
+def main(environment: env.Environment, output: TerminalOutput, *, adopt: bool = False) -> int:
+    """Run until a stop signal; returns the exit code. Errors during the start are printed as one line.
+
+    `adopt`: take this data folder for the database, whatever folder it had before.
+    """
     os.umask(0o077)
     try:
         with lock_and_secrets.lock_folder(environment.data_dir):
-            return asyncio.run(_run(environment, output))
+            return asyncio.run(_run(environment, output, adopt))
     except (StartupError, ProcessStartFailed) as error:
         output.write(f"{error}\n")
         return 1
 
 
-async def _run(environment: env.Environment, output: TerminalOutput) -> int:
-    console = Console(environment, output)
+async def _run(environment: env.Environment, output: TerminalOutput, adopt: bool) -> int:
+    console = Console(environment, output, adopt)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, console.request_stop)
@@ -68,8 +78,8 @@ async def _run(environment: env.Environment, output: TerminalOutput) -> int:
 class Console:
     """All processes of the console; `processes` is in start order."""
 
-    def __init__(self, environment: env.Environment, output: TerminalOutput) -> None:
-        self.environment, self.output = environment, output
+    def __init__(self, environment: env.Environment, output: TerminalOutput, adopt: bool) -> None:
+        self.environment, self.output, self.adopt = environment, output, adopt
         self.processes: dict[str, SupervisedProcess] = {}
         self.stop_requested, self.hurry_requested = asyncio.Event(), asyncio.Event()
         self.is_announced = False
@@ -98,6 +108,8 @@ class Console:
         for note in self.servers.notes:
             self.output.write_console_line(note)
         await asyncio.gather(*(self._start(spec) for spec in self.servers.processes))
+        if not self.adopt:
+            await asyncio.to_thread(installation_check.check_installation, self.servers, self.data_dir)
         await asyncio.to_thread(server_selection.prepare_roles, self.servers, secrets)
         self.variables = self._build_variables(secrets)
         run_folder = self.data_dir / "run"
@@ -129,7 +141,9 @@ class Console:
     async def _prepare_database(self) -> None:
         assert self.servers
         variables = {**self.variables, "DATABASE_URL": self.servers.owner_url}
-        spec = console_processes.build_management_process("setup", variables, "provision")
+        spec = console_processes.build_management_process(
+            "setup", variables, "provision", *(["--adopt"] if self.adopt else [])
+        )
         process = await asyncio.create_subprocess_exec(*spec.command, stdout=PIPE, **spec.build_arguments())
         await self.output.relay_lines("setup", process.stdout)
         if code := await process.wait():

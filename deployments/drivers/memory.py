@@ -6,6 +6,8 @@ Deterministic: no threads, no randomness, no clock of its own. Tests move the cl
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -53,6 +55,7 @@ class _Replica:
     started_at: datetime
     gpu_indices: tuple[int, ...]
     port: int
+    installation_id: str
     ends_at: datetime | None = None
     code: int | None = None
 
@@ -75,7 +78,7 @@ class Faults:
 
 
 class MemoryDriver:
-    """One cluster. `script` returns the script of each replica that is started."""
+    """One cluster, as one installation sees it. `script` returns the script of each replica that is started."""
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class MemoryDriver:
         script: Callable[[ReplicaSpec], Script] = lambda spec: Script(),
         *,
         staleness_seconds: float = 0.0,
+        installation_id: str = "",
     ) -> None:
         self.staleness_seconds = staleness_seconds
         self.faults = Faults()
@@ -91,19 +95,27 @@ class MemoryDriver:
         self._clock = clock
         self._script = script
         self._replicas: dict[str, _Replica] = {}
-        self._ports = 0
+        self._ports = itertools.count(20_001)
+        self._installation_id = installation_id
+
+    def as_installation(self, installation_id: str) -> MemoryDriver:
+        """The same cluster for another console."""
+        other = copy.copy(self)
+        other._installation_id = installation_id
+        return other
 
     def observe(self) -> Observation:
         self._check_reachable()
         moment = self.faults.frozen_at or self._clock()
-        seen = [self._observe(replica, moment) for replica in self._replicas.values() if replica.started_at <= moment]
+        own = [replica for replica in self._replicas.values() if replica.installation_id == self._installation_id]
+        seen = [self._observe(replica, moment) for replica in own if replica.started_at <= moment]
         listed = tuple(replica for replica in seen if replica.name not in self.faults.hidden)
         complete = len(listed) == len(seen) or not self.faults.admits
         return Observation(listed, moment, complete)
 
     def find(self, name: str) -> ObservedReplica | None:
         self._check_reachable()
-        replica = self._replicas.get(name)
+        replica = self._own(name)
         return self._observe(replica, self._clock()) if replica else None
 
     def watch(self) -> Iterator[ReplicaChanged]:
@@ -133,7 +145,7 @@ class MemoryDriver:
 
     def stop(self, name: str, grace_seconds: float) -> None:
         self._check_reachable()
-        replica = self._replicas.get(name)
+        replica = self._own(name)
         if replica is None or replica.ends_at is not None or self._observe(replica, self._clock()).exited:
             return
         killed = replica.script.stop_seconds > grace_seconds
@@ -142,14 +154,15 @@ class MemoryDriver:
 
     def forget(self, name: str) -> None:
         self._check_reachable()
-        replica = self._replicas.get(name)
+        replica = self._own(name)
         if replica and self._observe(replica, self._clock()).exited is None:
             raise DriverError(f"The replica {name} still runs; stop it first.", retryable=True)
-        self._replicas.pop(name, None)
+        if replica:
+            del self._replicas[name]
 
     def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
         self._check_reachable()
-        replica = self._replicas.get(name)
+        replica = self._own(name)
         lines = replica.script.log[-tail:] if replica else ()
         return iter([LogLine(replica.started_at, text) for text in lines] if replica else [])
 
@@ -168,15 +181,19 @@ class MemoryDriver:
         """The replica and the cluster's record of it disappear."""
         del self._replicas[name]
 
+    def _own(self, name: str) -> _Replica | None:
+        replica = self._replicas.get(name)
+        return replica if replica and replica.installation_id == self._installation_id else None
+
     def _check_reachable(self) -> None:
         if self.faults.unreachable:
             raise DriverError("The cluster cannot be reached.", retryable=True)
 
     def _create(self, spec: ReplicaSpec) -> None:
         chosen = self._free_gpus(spec)
-        self._ports += 1
-        port = 20_000 + self._ports
-        self._replicas[spec.name] = _Replica(spec, self._script(spec), self._clock(), chosen, port)
+        self._replicas[spec.name] = _Replica(
+            spec, self._script(spec), self._clock(), chosen, next(self._ports), self._installation_id
+        )
 
     def _free_gpus(self, spec: ReplicaSpec) -> tuple[int, ...]:
         first = sum(count for gpu_type, count in self._inventory.items() if gpu_type < spec.gpu_type)

@@ -10,15 +10,18 @@ from pathlib import Path
 from deployments.drivers.base import Driver, DriverError
 
 
-def driver_for(kind: str, name: str, *, data_dir: Path, inventory: Mapping[str, int]) -> Driver:
-    """The driver of cluster `name`, whose files are below `data_dir`.
+def driver_for(
+    kind: str, name: str, *, data_dir: Path, inventory: Mapping[str, int], installation_id: str = ""
+) -> Driver:
+    """The driver of cluster `name`, whose files are below `data_dir`, for the replicas of one installation.
 
-    `inventory`: GPUs by type id as declared; empty means that the driver detects them. Raises `DriverError`.
+    `inventory`: GPUs by type id as declared; empty means that the driver detects them. Without an installation it says
+    its capacity and nothing else. Raises `DriverError`.
     """
     if kind == "local":
         from deployments.drivers.local.driver import LocalDriver
 
-        return LocalDriver((data_dir / name).absolute(), inventory)
+        return LocalDriver((data_dir / name).absolute(), inventory, installation_id)
     if kind == "memory":
         return memory_cluster(name, tuple(sorted(inventory.items())))
     raise DriverError(f"There is no driver {kind!r} for cluster {name!r}; use local or memory.", retryable=False)

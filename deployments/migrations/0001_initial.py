@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                 ('name', models.SlugField(max_length=63, unique=True)),
                 ('driver', models.CharField(choices=[('local', 'Local'), ('memory', 'Memory')], max_length=20)),
                 ('simulated', models.BooleanField(default=False)),
+                ('installation_id', models.UUIDField(blank=True, editable=False, null=True)),
                 ('observed_at', models.DateTimeField(blank=True, null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],

@@ -27,20 +27,21 @@ REASON = "console_off"
 def stop_local_replicas(
     now: datetime, drivers: DriverLookup | None = None, timeout_seconds: float = TIMEOUT_SECONDS
 ) -> list[str]:
-    """Stop every replica of the local clusters; returns the names of those that did not end in time."""
+    """Stop every replica of the local clusters; returns the names of those that did not end in time, or whose cluster
+    cannot be used now."""
     began, drivers = time.monotonic(), drivers or configured_drivers()
     batch = _load_local(now, drivers)
     if not batch.replicas:
         return []
     batch.policy = replace(batch.policy, stop_grace_seconds=GRACE_SECONDS)
-    execute.apply(batch, _plan(batch, lambda replica: Stop(str(replica.pk), REASON)), no_failpoint)
+    execute.apply(batch, _plan(batch, lambda replica: _decide_stop(batch, replica)), no_failpoint)
     while _list_running(batch) and time.monotonic() - began < timeout_seconds:
         time.sleep(POLL_SECONDS)
         for cluster in batch.clusters.values():
             cluster.observed = snapshot_loader.list_cluster(cluster.cluster, cluster.driver, now).observed
     last = _load_local(now + timedelta(seconds=time.monotonic() - began), drivers)
     execute.apply(last, _plan(last, lambda replica: _decide_end(last, replica)), no_failpoint)
-    return _list_running(last)
+    return sorted(_list_running(last) + _list_unreachable(last))
 
 
 def _load_local(now: datetime, drivers: DriverLookup) -> Batch:
@@ -57,6 +58,10 @@ def _plan(batch: Batch, decide: Callable[[Replica], Action | None]) -> dict[UUID
     return plans
 
 
+def _decide_stop(batch: Batch, replica: Replica) -> Stop | None:
+    return Stop(str(replica.pk), REASON) if batch.clusters[replica.cluster_id].listing.reachable else None
+
+
 def _decide_end(batch: Batch, replica: Replica) -> End | None:
     """At the provider's exit time; without a record, at the last time that it was seen."""
     cluster = batch.clusters[replica.cluster_id]
@@ -71,4 +76,9 @@ def _decide_end(batch: Batch, replica: Replica) -> End | None:
 def _list_running(batch: Batch) -> list[str]:
     names = {row.name for row in batch.replicas.values()}
     observed = (replica for cluster in batch.clusters.values() for replica in cluster.observed.values())
-    return sorted(replica.name for replica in observed if replica.exited is None and replica.name in names)
+    return [replica.name for replica in observed if replica.exited is None and replica.name in names]
+
+
+def _list_unreachable(batch: Batch) -> list[str]:
+    rows = (row for row in batch.replicas.values() if row.state in LIVE)
+    return [row.name for row in rows if not batch.clusters[row.cluster_id].listing.reachable]

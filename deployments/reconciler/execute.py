@@ -45,7 +45,8 @@ Failpoint = Callable[[str], None]
 LEASE_SHARE = 0.5  # of the remaining lease may be spent on starts
 MAX_WAKEUPS = 20
 LOG_LINES, LOG_BYTES = 8000, 256 * 1024
-UNREACHABLE = "The cluster cannot be reached; it is asked again every few seconds"
+UNREACHABLE = "The cluster cannot be used now; it is asked again every few seconds: {problem}"
+MAX_REASON = 200
 
 
 def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
@@ -366,14 +367,13 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], ch
         changes.set_deployment(row, status=conclusion.status, status_since=batch.now)
         if conclusion.status is DeploymentStatus.TERMINATED:
             changes.set_deployment(row, terminated_at=batch.now)
-    is_reachable = batch.clusters[row.endpoint.cluster_id].listing.reachable
-    changes.set_deployment(
-        row, phase=conclusion.phase, pending_reason=conclusion.reason if is_reachable else UNREACHABLE
-    )
+    listing = batch.clusters[row.endpoint.cluster_id].listing
+    reason = conclusion.reason if listing.reachable else UNREACHABLE.format(problem=listing.problem)[:MAX_REASON]
+    changes.set_deployment(row, phase=conclusion.phase, pending_reason=reason)
     active = sum(replica.is_active for replica in replicas)
     if row.terminate_requested_at is not None or active >= row.desired_replicas:
         changes.set_deployment(row, pending_since=None)
-    return leases.Due(conclusion.next_due_at, batch.now if is_reachable else row.work.observed_at)
+    return leases.Due(conclusion.next_due_at, batch.now if listing.reachable else row.work.observed_at)
 
 
 def _status_events(batch: Batch, row: Deployment, status: DeploymentStatus) -> list[DeploymentEvent]:

@@ -123,11 +123,13 @@ class DeploymentView:
 
 @dataclass(frozen=True)
 class Listing:
-    """How the cluster answered. `reachable` False: it did not, so nothing can be concluded from absence."""
+    """How the cluster answered. `reachable` False: it did not, so nothing can be concluded from absence; `problem` says
+    why."""
 
     listed_at: datetime
     complete: bool = True
     reachable: bool = True
+    problem: str = ""
     staleness_seconds: float = 0.0
 
     def shows_absence_since(self, moment: datetime) -> bool:

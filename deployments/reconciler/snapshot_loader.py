@@ -95,8 +95,8 @@ def list_cluster(cluster: Cluster, driver: Driver, now: datetime) -> ObservedClu
         seen = driver.observe()
     except DriverError as error:
         log.warning("Cluster %s cannot be observed: %s", cluster.name, error)
-        return ObservedCluster(cluster, driver, Listing(now, complete=False, reachable=False))
-    listing = Listing(seen.listed_at, seen.complete, True, driver.staleness_seconds)
+        return ObservedCluster(cluster, driver, Listing(now, complete=False, reachable=False, problem=str(error)))
+    listing = Listing(seen.listed_at, seen.complete, staleness_seconds=driver.staleness_seconds)
     return ObservedCluster(cluster, driver, listing, {replica.name: replica for replica in seen.replicas})
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from deployments.drivers.base import Driver, ObservedReplica, ReplicaSpec
-from deployments.drivers.local import processes
+from deployments.drivers.local import installation, processes
 from deployments.drivers.local.driver import LocalDriver
 from deployments.drivers.local.processes import Process
 from deployments.drivers.local.replica_folder import Folder
@@ -25,6 +25,7 @@ R = ReplicaState
 GPUS = {"l4-24gb": 4, "h100-sxm-80gb": 2}
 QUICK = SimulatedBehaviour(download_seconds=0.1, initialize_seconds=0.1, ttft_ms=1, itl_ms=1)
 PATIENCE_SECONDS = 15.0
+INSTALLATION = "0f7c9a52-6f6e-4b55-9f0b-3c0f2a1f7f11"
 
 
 class World(Protocol):
@@ -41,6 +42,9 @@ class World(Protocol):
 
     def again(self) -> Driver:
         """A driver as another process would have it."""
+
+    def of_another_installation(self) -> Driver:
+        """A driver for the same cluster, of a console with another database."""
 
 
 def spec(
@@ -91,6 +95,9 @@ class MemoryWorld:
     def again(self) -> Driver:
         return self.memory
 
+    def of_another_installation(self) -> Driver:
+        return self.memory.as_installation("another")
+
 
 def _script(wanted: ReplicaSpec) -> Script:
     """The life that the simulator's arguments describe."""
@@ -113,7 +120,8 @@ class LocalWorld:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.driver: Driver = LocalDriver(folder, GPUS)
+        installation.write(folder, INSTALLATION)
+        self.driver: Driver = LocalDriver(folder, GPUS, INSTALLATION)
         self._known: set[Process] = set()
 
     def until(self, look: Callable[[], T | None], what: str) -> T:
@@ -143,7 +151,10 @@ class LocalWorld:
         os.kill(self.shim(name).pid, signal.SIGKILL)
 
     def again(self) -> Driver:
-        return LocalDriver(self.folder, GPUS)
+        return LocalDriver(self.folder, GPUS, INSTALLATION)
+
+    def of_another_installation(self) -> Driver:
+        return LocalDriver(self.folder, GPUS, "another")
 
     def close(self) -> None:
         """End every process that a test left running."""

@@ -1,5 +1,6 @@
 """What every driver keeps to, the same tests for each."""
 
+import contextlib
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -131,6 +132,18 @@ def test_another_driver_finds_the_replicas_again(world: World) -> None:
     assert (seen.stamps, seen.address, seen.healthy) == (replica.stamps, replica.address, True)
     world.again().stop("a", 5)
     ended(world, "a")
+
+
+def test_another_installation_neither_sees_nor_stops_nor_forgets_a_replica(world: World) -> None:
+    world.driver.start(spec("a"))
+    ready(world, "a")
+    other = world.of_another_installation()
+    with contextlib.suppress(DriverError):
+        assert other.observe().replicas == ()
+    for call in (lambda: other.stop("a", 0), lambda: other.forget("a"), lambda: other.find("a")):
+        with contextlib.suppress(DriverError):
+            assert call() is None
+    assert ready(world, "a").exited is None
 
 
 def test_gpu_indices_of_live_replicas_never_overlap(world: World) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from deployments.drivers.base import DriverError, Launch, ReplicaSpec
-from deployments.drivers.local import launch, processes
+from deployments.drivers.local import installation, launch, processes
 from deployments.drivers.local.driver import LocalDriver
 from deployments.drivers.local.replica_folder import Folder, Intent
 from deployments.states import ReplicaState
-from tests.contract.driver_worlds import GPUS, LocalWorld, ended, ready, spec
+from tests.contract.driver_worlds import GPUS, INSTALLATION, LocalWorld, ended, ready, spec
 
 CHILD = "import os, signal; os.setsid(); signal.pause()"
 HOSTILE = """
@@ -125,8 +125,8 @@ def promised(world: LocalWorld, wanted: ReplicaSpec, asked_at: str) -> Intent:
     """What a driver leaves behind that was killed between its intent and the start of the shim."""
     folder = Folder(world.folder / wanted.name)
     folder.path.mkdir(parents=True)
-    environment = launch.build_environment(os.environ, world.folder)
-    intent = launch.build_intent(wanted, (0,), launch.find_free_port(()), environment, simulated=True)
+    environment = launch.build_environment(os.environ, world.folder, INSTALLATION)
+    intent = launch.build_intent(wanted, INSTALLATION, (0,), launch.find_free_port(()), environment, simulated=True)
     intent = replace(intent, asked_at=asked_at)
     folder.write("intent.json", intent)
     return intent
@@ -204,7 +204,7 @@ def test_only_the_engine_has_the_replicas_id_and_nobody_the_consoles_secrets(
     local: LocalWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONSOLE_SECRET_KEY", "secret")
-    LocalDriver(local.folder, GPUS).start(wanted := spec("a"))
+    LocalDriver(local.folder, GPUS, INSTALLATION).start(wanted := spec("a"))
     ready(local, "a")
     engine, shim = (
         dict(part.split("=", 1) for part in Path(f"/proc/{pid}/environ").read_text().split("\0") if part)
@@ -213,6 +213,7 @@ def test_only_the_engine_has_the_replicas_id_and_nobody_the_consoles_secrets(
     assert engine["CONSOLE_REPLICA_ID"] == wanted.replica_id
     assert engine["CONSOLE_REPLICA_DIR"] == str(local.folder / "a")
     assert "CONSOLE_REPLICA_ID" not in shim
+    assert {environment["CONSOLE_INSTALLATION_ID"] for environment in (engine, shim)} == {INSTALLATION}
     assert {environment["CONSOLE_DATA_DIR"] for environment in (engine, shim)} == {os.environ["CONSOLE_DATA_DIR"]}
     assert not {"CONSOLE_SECRET_KEY", "DATABASE_URL", "REDIS_URL"} & (engine.keys() | shim.keys())
 
@@ -253,8 +254,59 @@ def test_watching_tells_of_phases_and_of_the_end_but_not_of_heartbeats(local: Lo
 def test_an_unwritable_folder_is_said_by_the_check(tmp_path: Path) -> None:
     (tmp_path / "clusters").write_text("a file where a folder should be")
     with pytest.raises(DriverError) as refused:
-        LocalDriver(tmp_path / "clusters" / "local", GPUS).check()
+        LocalDriver(tmp_path / "clusters" / "local", GPUS, INSTALLATION).check()
     assert str(tmp_path) in str(refused.value)
+
+
+CALLS: dict[str, Callable[[LocalDriver], object]] = {
+    "observe": lambda driver: driver.observe(),
+    "find": lambda driver: driver.find("a"),
+    "watch": lambda driver: next(driver.watch()),
+    "start": lambda driver: driver.start(spec("a")),
+    "stop": lambda driver: driver.stop("a", 1),
+    "forget": lambda driver: driver.forget("a"),
+    "logs": lambda driver: driver.logs("a", follow=False, tail=1),
+    "check": lambda driver: driver.check(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    ("prepare", "problem"),
+    [
+        pytest.param(lambda folder: None, "is missing", id="missing"),
+        pytest.param(
+            lambda folder: folder.mkdir(parents=True), "belongs to no installation", id="an empty mount point"
+        ),
+        pytest.param(
+            lambda folder: installation.write(folder, "other"), "to another installation, other", id="foreign"
+        ),
+    ],
+)
+def test_a_folder_that_is_not_ours_is_out_of_reach_and_stays_as_it_is(
+    tmp_path: Path, prepare: Callable[[Path], None], problem: str, call: Callable[[LocalDriver], object]
+) -> None:
+    folder = tmp_path / "clusters" / "local"
+    prepare(folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DriverError) as refused:
+        call(LocalDriver(folder, GPUS, INSTALLATION))
+    assert problem in str(refused.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_another_installation_left_in_the_folder_is_left_alone_and_keeps_its_gpus(local: LocalWorld) -> None:
+    local.driver.start(spec("a", gpu_type="h100-sxm-80gb", gpu_count=2))
+    ready(local, "a")
+    installation.write(local.folder, "adopted")
+    driver = LocalDriver(local.folder, GPUS, "adopted")
+    driver.stop("a", 0)
+    assert (driver.observe().replicas, local.shim("a").is_alive) == ((), True)
+    with pytest.raises(DriverError):
+        driver.start(spec("b", gpu_type="h100-sxm-80gb"))
+    local.kill_supervisor("a")
+    local.until(lambda: None if local.shim("a").is_alive else True, "dead")
+    driver.start(spec("b", gpu_type="h100-sxm-80gb"))
 
 
 def test_files_that_cannot_be_used_are_the_clusters_trouble_and_may_pass(local: LocalWorld) -> None:

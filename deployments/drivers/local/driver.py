@@ -3,6 +3,8 @@
 The driver holds no state in memory: another process, or the same one after a restart, sees the same replicas. The files
 of a folder are intents, and every observation completes them: it starts a missing shim, enforces a stop whose grace
 period has passed, and kills what a killed shim left behind.
+
+The folder must carry the id of the installation, and so do its replicas; anything else is left alone.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from deployments.drivers.base import (
     ReplicaChanged,
     ReplicaSpec,
 )
-from deployments.drivers.local import gpu_detection, launch, logfile, observation, processes
+from deployments.drivers.local import gpu_detection, installation, launch, logfile, observation, processes
 from deployments.drivers.local.processes import Process
 from deployments.drivers.local.replica_folder import Exit, Folder, Intent, State, Stop, Unreadable, now, sync_folder
 from deployments.states import ReplicaState
@@ -41,17 +43,19 @@ RECORD_FILES = ("intent.json", "stop.json", "state.json", "engine.log", "engine.
 
 
 class LocalDriver:
-    """Replicas below `folder`. `declared`: GPUs by type id, simulated if the hardware lacks them."""
+    """Replicas of an installation below `folder`. `declared`: GPUs by type id, simulated if the hardware lacks them."""
 
     staleness_seconds = 0.0
 
-    def __init__(self, folder: Path, declared: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, declared: Mapping[str, int], installation_id: str) -> None:
         self._root = folder
+        self._installation_id = installation_id
         self._declared = dict(declared)
         self._node = socket.gethostname()
-        self._environment = launch.build_environment(os.environ, folder.parent.parent)
+        self._environment = launch.build_environment(os.environ, folder.parent.parent, installation_id)
 
     def observe(self) -> Observation:
+        self._check_installation()
         listed_at, complete, replicas = now(), True, []
         for folder in self._list_folders():
             try:
@@ -63,6 +67,7 @@ class LocalDriver:
         return Observation(tuple(replicas), listed_at, complete)
 
     def find(self, name: str) -> ObservedReplica | None:
+        self._check_installation()
         with _file_errors(name):
             return self._observe(self._folder(name))
 
@@ -76,6 +81,7 @@ class LocalDriver:
             before = after
 
     def start(self, spec: ReplicaSpec) -> None:
+        self._check_installation()
         folder = self._folder(spec.name)
         with _file_errors(spec.name), self._lock():
             if not folder.path.exists():
@@ -115,6 +121,8 @@ class LocalDriver:
             shutil.rmtree(oldest, ignore_errors=True)
 
     def logs(self, name: str, *, follow: bool, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
+        self._check_installation()
+
         def has_ended() -> bool:
             seen = self.find(name)
             return seen is None or seen.exited is not None
@@ -130,10 +138,11 @@ class LocalDriver:
 
     def check(self) -> None:
         try:
+            self._check_installation()
             with self._lock():
                 pass
-        except OSError as error:
-            message = f"The folder of the local cluster, {self._root}, cannot be written: {error.strerror}."
+        except (DriverError, OSError) as error:
+            message = f"The folder of the local cluster, {self._root}, cannot be used: {error}"
             raise DriverError(message, retryable=False) from error
 
     def _watched_state(self) -> dict[str, tuple[str, ReplicaState, bool, bool]]:
@@ -149,17 +158,23 @@ class LocalDriver:
     def _folder(self, name: str) -> Folder:
         return Folder(self._root / name)
 
+    def _check_installation(self) -> None:
+        """Raises `DriverError` unless the folder is that of this installation: then its absence proves nothing."""
+        if problem := installation.find_problem(self._root, self._installation_id):
+            raise DriverError(f"The cluster's {problem}.", retryable=True)
+
     def _list_folders(self) -> list[Folder]:
         try:
             names = sorted(entry.name for entry in os.scandir(self._root) if not entry.name.startswith("."))
-        except FileNotFoundError:
-            return []
+        except OSError as error:
+            raise DriverError(
+                f"The cluster's data folder cannot be listed: {error.strerror}.", retryable=True
+            ) from error
         return [self._folder(name) for name in names]
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Exclusive in this cluster, across processes: each port and GPU is assigned once."""
-        self._root.mkdir(parents=True, exist_ok=True)
         with (self._root / ".lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -177,24 +192,31 @@ class LocalDriver:
         draft = Folder(self._root / f".draft-{spec.name}")
         shutil.rmtree(draft.path, ignore_errors=True)
         draft.path.mkdir()
-        intent = launch.build_intent(spec, chosen, port, self._environment, simulated=gpus.simulated)
+        intent = launch.build_intent(
+            spec, self._installation_id, chosen, port, self._environment, simulated=gpus.simulated
+        )
         draft.write("intent.json", intent)
         draft.path.rename(folder.path)
         sync_folder(self._root)
 
     def _live_intents(self) -> Iterator[Intent]:
-        """The intent of every replica that may still hold GPUs. Raises `DriverError` if one cannot be read."""
+        """The intent of every replica that may still hold GPUs, of any installation. Raises `DriverError` if one cannot
+        be read."""
         for folder in self._list_folders():
             try:
                 intent, state = folder.intent(), folder.state()
             except Unreadable as error:
                 raise DriverError(f"Which GPUs are free cannot be said: {error}", retryable=True) from error
-            if intent and not (state and state.exited):
+            if intent and not (state and state.exited) and self._may_run(intent, state):
                 yield intent
+
+    def _may_run(self, intent: Intent, state: State | None) -> bool:
+        """What another installation left behind holds its GPUs only while its shim lives: nobody records its end."""
+        return intent.installation_id == self._installation_id or bool(state and state.shim.is_alive)
 
     def _observe(self, folder: Folder) -> ObservedReplica | None:
         intent = folder.intent()
-        if intent is None:
+        if intent is None or intent.installation_id != self._installation_id:
             return None
         state, stop = folder.state(), folder.stop()
         if state is None and folder.intent() is None:  # forgotten in between

@@ -34,7 +34,13 @@ INHERITED_PREFIXES = (
 
 
 def build_intent(
-    spec: ReplicaSpec, gpu_indices: tuple[int, ...], port: int, environment: Mapping[str, str], *, simulated: bool
+    spec: ReplicaSpec,
+    installation_id: str,
+    gpu_indices: tuple[int, ...],
+    port: int,
+    environment: Mapping[str, str],
+    *,
+    simulated: bool,
 ) -> Intent:
     """With `{port}` filled in, and an environment in which the engine sees only its own GPUs."""
     launch = spec.launch
@@ -54,18 +60,24 @@ def build_intent(
         download=list(launch.download) if launch.download else None,
         health_path=launch.health_path,
         environment={**environment, **own, **gpus},
+        installation_id=installation_id,
     )
 
 
-def build_environment(variables: Mapping[str, str], data_dir: Path) -> dict[str, str]:
-    """The inherited part of `variables`; the console's own programs come first in PATH."""
+def build_environment(variables: Mapping[str, str], data_dir: Path, installation_id: str) -> dict[str, str]:
+    """The inherited part of `variables`, and the installation; the console's own programs come first in PATH."""
     kept = {
         name: value
         for name, value in variables.items()
         if name in INHERITED or name.upper().startswith(INHERITED_PREFIXES)
     }
     path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), variables.get("PATH", os.defpath))))
-    return {**kept, "PATH": path, "CONSOLE_DATA_DIR": variables.get("CONSOLE_DATA_DIR") or str(data_dir)}
+    return {
+        **kept,
+        "PATH": path,
+        "CONSOLE_DATA_DIR": variables.get("CONSOLE_DATA_DIR") or str(data_dir),
+        "CONSOLE_INSTALLATION_ID": installation_id,
+    }
 
 
 def find_free_port(taken: Collection[int]) -> int:

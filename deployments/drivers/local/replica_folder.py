@@ -37,7 +37,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Intent:
-    """What to run. `command`, `download` and `environment` are complete."""
+    """What to run, and for which installation. `command`, `download` and `environment` are complete."""
 
     name: str
     replica_id: str
@@ -51,6 +51,7 @@ class Intent:
     download: list[str] | None
     health_path: str
     environment: dict[str, str]
+    installation_id: str = ""
 
     @property
     def address(self) -> str:

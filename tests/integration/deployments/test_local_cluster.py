@@ -9,6 +9,7 @@ import pytest
 
 from deployments import services
 from deployments.config.build_spec import parse
+from deployments.drivers.local import installation
 from deployments.drivers.local.driver import LocalDriver
 from deployments.logs import stored_format
 from deployments.models import Cluster
@@ -29,7 +30,8 @@ def real_now():
 class LocalConsole:
     def __init__(self, folder, organization, user, options):
         self.folder, self.organization, self.user, self.options = folder, organization, user, options
-        self.driver = LocalDriver(folder / "clusters" / "memory", {"l40s-48gb": 8, "h100-sxm-80gb": 2})
+        installation.write(folder / "clusters" / "memory", "ours")
+        self.driver = LocalDriver(folder / "clusters" / "memory", {"l40s-48gb": 8, "h100-sxm-80gb": 2}, "ours")
 
     def create(self, name, **simulator):
         quick = {"download_seconds": 0.2, "initialize_seconds": 0.1, "ttft_ms": 1, "itl_ms": 1}

@@ -9,12 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.db import connection
 
 from deployments.models import Cluster, WorkItem
 from gateway import contract
 from tests.polling import eventually
+from tests.servers import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).parents[3]
@@ -23,12 +23,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def watch(cluster, tmp_path):
     Cluster.objects.update(driver=Cluster.Driver.LOCAL)
-    database = settings.DATABASES["default"]
-    url = (
-        f"postgresql://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}"
-        f"/{connection.settings_dict['NAME']}"
-    )
-    environment = os.environ | {"DATABASE_URL": url, "CONSOLE_DATA_DIR": str(tmp_path)}
+    environment = os.environ | {"DATABASE_URL": database_url(), "CONSOLE_DATA_DIR": str(tmp_path)}
     started = []
 
     def start():
