@@ -106,7 +106,7 @@ def deployment_to_change(actor: Actor, reference: str) -> Deployment:
     """As `deployment`; raises PermissionDenied if the actor may see it, but not change it."""
     found = deployment(actor, reference)
     if not actor.may(Right.DEPLOY, found.organization_id):
-        raise PermissionDenied("Your role may look at deployments, not change them. Ask an admin of the organization.")
+        raise PermissionDenied("Your role can view deployments but not change them. Ask an admin of the organization.")
     return found
 
 

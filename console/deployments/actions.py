@@ -27,7 +27,7 @@ def retry(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     except services.NotNow as error:
         messages.error(request, str(error))
     else:
-        message = f"{deployment.name} is tried again from now on; earlier failures count no more."
+        message = f"Retrying {deployment.name}. Earlier failures no longer count."
         messages.success(request, message)
     return redirect("deployment", deployment.pk)
 
@@ -41,7 +41,7 @@ def redeploy(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     except services.NotNow as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, f"{deployment.name} is deployed again with its present configuration.")
+        messages.success(request, f"Redeploying {deployment.name} with its current configuration.")
     return redirect("deployment", deployment.pk)
 
 

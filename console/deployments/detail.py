@@ -127,9 +127,9 @@ def read_startups(state: CurrentState) -> list[Startup]:
 
 def explain_no_replicas(state: CurrentState) -> str:
     if state.deployment.status == DeploymentStatus.SLEEPING:
-        return "It sleeps: no replica runs and no GPU is held."
+        return "The deployment is asleep: it has no replicas and holds no GPUs."
     if state.wanted == 0 or state.deployment.failed_at:
-        return "No replica is left; no GPU is held."
+        return "It has no replicas and holds no GPUs."
     if state.backoff_left is not None:
-        return "No replica now: the next one starts after a pause, as the last one failed."
-    return "No replica yet: the first one starts as soon as its GPUs are free."
+        return "The last replica failed. The next one starts after a pause."
+    return "No replicas yet. The first one starts when GPUs are free."

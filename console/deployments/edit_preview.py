@@ -65,16 +65,14 @@ class EditPreview:
         if self._has_ended:
             return f"Revision {self.next_revision}, used once it is redeployed; nothing restarts"
         if self.is_tried_again:
-            return f"Starts anew with revision {self.next_revision}"
+            return f"Starts again with revision {self.next_revision}"
         return f"Revision {self.next_revision}, used by the next start; nothing runs now"
 
     @property
     def summary(self) -> str:
-        """One line: 2 changes, restarts 3 replicas."""
-        if self.spec is None:
-            return "Something needs a look"
+        """One line for a valid configuration: 2 changes, restarts 3 replicas."""
         if not self.diff:
-            return "Nothing changed"
+            return "No changes"
         restarts = self.restarting and self.live
         effect = f"restarts {format_count(self.live, 'replica')}" if restarts else "nothing restarts"
         return f"{format_count(len(self.diff), 'change')}, {effect}"

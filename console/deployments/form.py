@@ -69,7 +69,7 @@ def create(request: PageRequest) -> HttpResponse:
         form.add_configuration_errors([taken.error])
         return _render_new(request, form, organizations)
     if not is_new:
-        messages.info(request, f"{created.name} existed with the same configuration; nothing was changed.")
+        messages.info(request, f"{created.name} already exists with this configuration. Nothing was changed.")
     return redirect("deployment", created.pk)
 
 
@@ -117,7 +117,9 @@ def show_capacity(request: PageRequest) -> HttpResponse:
 def edit(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     deployment = access.deployment_to_change(request.actor, str(deployment_id))
     if deployment.status == DeploymentStatus.TERMINATING:
-        messages.error(request, f"{deployment.name} is terminating. Edit it once it is TERMINATED, then redeploy it.")
+        messages.error(
+            request, f"{deployment.name} is terminating. Wait until it is terminated, then edit and redeploy it."
+        )
         return redirect("deployment", deployment.pk)
     if request.method != "POST":
         current = spec_of(deployment)
@@ -137,9 +139,9 @@ def edit(request: PageRequest, deployment_id: UUID) -> HttpResponse:
         messages.error(request, str(error))
         return _render_edit(request, deployment, form, preview)
     if not saved.changes:
-        messages.info(request, f"Nothing differs from what {deployment.name} has already, so nothing was changed.")
+        messages.info(request, f"No changes: {deployment.name} already has this configuration.")
     elif saved.revision is None:
-        messages.success(request, f"{deployment.name} was changed; it took effect at once.")
+        messages.success(request, f"{deployment.name} was changed. The changes are in effect.")
     else:
         messages.success(request, f"{deployment.name} was changed. {preview.restart_effect}.")
     return redirect("deployment", deployment.pk)
@@ -165,7 +167,7 @@ def _find_organizations(actor: Actor) -> list[Organization]:
     """Where the person may deploy; 403 when nowhere."""
     found = [organization for organization in access.organizations(actor) if actor.may(Right.DEPLOY, organization.pk)]
     if not found:
-        raise PermissionDenied("Your role may look at deployments, not make them. Ask an admin of your organization.")
+        raise PermissionDenied("Your role can view deployments but not create them. Ask an admin of your organization.")
     return found
 
 

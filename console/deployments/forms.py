@@ -240,7 +240,7 @@ class DeploymentForm(forms.Form):
         self.adapter_rows.is_valid()
         names = [name for name, _ in read_labels(self.texts["labels"])]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            self.add_error("labels", f"{', '.join(twice)}: There are two lines with this name; keep one.")
+            self.add_error("labels", f"{', '.join(twice)}: Two lines have this name. Keep one.")
         try:
             self.spec = parse(self.body, self.options, self.current, is_operator=self.is_operator)
         except InvalidConfiguration as invalid:
@@ -417,8 +417,8 @@ def in_sentence(title: str) -> str:
 def _message(name: str, declared: Declared | None, error: FieldError) -> str:
     """The message, put for people where it speaks of JSON."""
     if error.code == "wrong_type" and declared and declared.kind in ("integer", "number"):
-        return "Write a number, such as 16."
+        return "Enter a number, such as 16."
     if (name, error.code) == ("model", "unknown_model"):
-        return "Choose a model of the catalog."
+        return "Choose a model from the catalog."
     label = error.field.removeprefix("labels").removeprefix(".") if name == "labels" else ""
     return f"{label}: {error.message}" if label else error.message

@@ -187,7 +187,7 @@ class DeploymentListPage:
         """1 changing, 2 waiting; or that nothing changes."""
         counts = {name: sum(self.layout.status_counts[status] for status in GROUPS[name][1]) for name in GROUPS}
         return ", ".join(f"{counts[name]:,} {name}" for name in ("changing", "waiting") if counts[name]) or (
-            "nothing changes"
+            "no changes in progress"
         )
 
     @property
@@ -255,7 +255,7 @@ def make_row(
 def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -> str:
     match deployment.status:
         case S.PENDING:
-            return deployment.pending_reason or "waits for its turn"
+            return deployment.pending_reason or "waiting for its turn"
         case S.DEPLOYING:
             return _explain_start(live, now)
         case S.SCALING:
@@ -268,7 +268,7 @@ def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -
             return f"idle {format_duration(idle.total_seconds())}, a request wakes it"
         case S.FAILED:
             message = str((deployment.cause or {}).get("message", ""))
-            return message.split(". ")[0].rstrip(".") or "no cause known"
+            return message.split(". ")[0].rstrip(".") or "unknown cause"
         case S.TERMINATING:
             return f"{format_count(len(live), 'replica')} to stop" if live else "nothing left to stop"
         case S.TERMINATED:
@@ -294,7 +294,7 @@ def _explain_start(live: list[Replica], now: datetime) -> str:
     """2/3 Downloading, 42 %, 0:42: the replica that is furthest."""
     starting = [replica for replica in live if replica.state in STARTING]
     if not starting:
-        return "waits for GPUs"
+        return "waiting for GPUs"
     first = max(starting, key=lambda replica: STARTING_ORDER.index(R(replica.state)))
     step = STARTING_ORDER.index(R(first.state)) + 1
     percent = ""

@@ -27,9 +27,9 @@ from deployments.events import short_id
 from deployments.logs.line_query import DEFAULT_TAIL, MAX_LINES, Line, LogQuery, split_matches
 from deployments.states import ENDED, DeploymentStatus
 
-PERIODS = {"all": "All", "5m": "Last 5 min", "1h": "Last 1 h", "custom": "Custom"}
+PERIODS = {"all": "All", "5m": "Last 5 min", "1h": "Last hour", "custom": "Custom"}
 SPANS = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
-TIME_ERRORS = {"invalid": "Give a time in UTC, as 2026-01-31 14:00."}
+TIME_ERRORS = {"invalid": "Enter a date and time in UTC, such as 2026-01-31 14:00."}
 MAX_STREAMED = 3000
 OVER = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
 
@@ -51,7 +51,7 @@ class LogSearchForm(forms.Form):
     def clean(self) -> None:
         since, until = self.cleaned_data.get("since"), self.cleaned_data.get("until")
         if self.chosen_period == "custom" and since and until and until <= since:
-            self.add_error("until", "This is not after the first time; swap the two.")
+            self.add_error("until", "The end is not after the start.")
 
     @property
     def chosen_period(self) -> str:

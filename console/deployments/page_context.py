@@ -105,7 +105,7 @@ class CurrentState:
     def terminate_effects(self) -> str:
         """What terminating stops and releases."""
         if not self.live:
-            return "No replica runs now and no GPU is held."
+            return "No replicas are running and no GPUs are held."
         stops = "stops" if len(self.live) == 1 else "stop"
         gpus = format_count(self.gpus_held, "GPU")
         released = "is released" if self.gpus_held == 1 else "are released"

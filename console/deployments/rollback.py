@@ -48,7 +48,7 @@ def _save(request: PageRequest, deployment: Deployment, revision: Revision) -> H
             deployment, number=revision.number, expected_version=expected, by=request.user, now=now
         )
     except services.VersionConflict as error:
-        messages.error(request, f"{error} Nothing was rolled back: look at the difference as it is now.")
+        messages.error(request, f"{error} Nothing was rolled back. Review the changes again.")
         return redirect("rollback", deployment.pk, revision.number)
     except services.NotNow as error:
         messages.error(request, str(error))
@@ -56,7 +56,7 @@ def _save(request: PageRequest, deployment: Deployment, revision: Revision) -> H
     except services.UnknownRevision as error:
         raise Http404(str(error)) from None
     number = made.revision.number if made.revision else revision.number
-    messages.success(request, f"Revision {number} brings back the configuration of revision {revision.number}.")
+    messages.success(request, f"Rolled back: revision {number} has the configuration of revision {revision.number}.")
     return redirect("deployment", deployment.pk)
 
 
@@ -64,9 +64,9 @@ def explain_effects(deployment: Deployment) -> str:
     """What a rollback does to the replicas that run now."""
     count = deployment.replicas.filter(state__in=LIVE).count()
     if not count:
-        return "Nothing runs now, so nothing restarts: the next start uses it."
-    replaced = f"The {count} replicas that run are replaced one at a time"
+        return "No replicas are running. The next start uses this revision."
+    replaced = f"The {count} running replicas are replaced one at a time"
     return (
-        f"It makes a new revision. {'The replica that runs is replaced' if count == 1 else replaced}: where a GPU is "
-        "free, the new one is ready before an old one drains; else requests are held until it is."
+        f"This creates a new revision. {'The running replica is replaced' if count == 1 else replaced}: if a GPU is "
+        "free, the new replica is ready before an old one drains. Otherwise requests are queued until it is ready."
     )

@@ -89,7 +89,7 @@ class RolloutProgress:
 
     def _describe_drain(self, row: ReplicaRow) -> str:
         """r-7f3a finishes 3 requests, at most 0:38, then stops."""
-        finishes = format_count(row.requests, "request") if row.requests else "what it has"
+        finishes = format_count(row.requests, "request") if row.requests else "its requests"
         since = row.replica.drain_started_at or self.state.now
         left = (since + timedelta(seconds=settings.DRAIN_SECONDS) - self.state.now).total_seconds()
         return f"{row.short} finishes {finishes}, at most {format_elapsed(left)}, then stops"

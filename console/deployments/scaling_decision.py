@@ -40,13 +40,15 @@ def _plain(key: str) -> Callable[[Inputs], str]:
 
 def _waiting(inputs: Inputs) -> str:
     oldest = inputs.get("oldest_waiting_seconds") or 0
-    return f"the oldest for {format_number(oldest)} s" if inputs["waiting"] else "nobody"
+    return f"the oldest for {format_number(oldest)} s" if inputs["waiting"] else "none"
 
 
 def _mean(inputs: Inputs) -> str:
     seconds = inputs.get("data_seconds")
     return (
-        "over the last minute" if seconds is None or seconds >= 60 else f"over {format_number(seconds)} s, all there is"
+        "over the last minute"
+        if seconds is None or seconds >= 60
+        else f"over {format_number(seconds)} s, all data so far"
     )
 
 
@@ -59,7 +61,7 @@ def _target(inputs: Inputs) -> str:
 def _needed(inputs: Inputs) -> str:
     """The division that gives the number: of the mean load, else of the present load while requests wait too long."""
     target, needed = inputs.get("load_per_replica"), inputs["needed"]
-    for key, words in (("mean_load", ""), ("load", ", as somebody waits")):
+    for key, words in (("mean_load", ""), ("load", ", as requests are waiting")):
         load = inputs.get(key)
         if target and load is not None and math.ceil(round(load / target, 6)) == needed:
             return f"{format_number(load)} ÷ {format_number(target)}, rounded up{words}"
@@ -91,7 +93,7 @@ LINES: tuple[tuple[str, str, Callable[[Inputs], str], Callable[[Inputs], str]], 
     ("needed", "Needed now", _needed, _plain("needed")),
     ("most_needed", "Needed lately", _delay, _plain("most_needed")),
     ("wanted_before", "Wanted before", _before, _plain("wanted_before")),
-    ("min_replicas", "Range", _constant("what the deployment allows"), _range),
+    ("min_replicas", "Range", _constant("replicas that the deployment allows"), _range),
 )
 KNOWN_INPUTS = frozenset(
     {key for key, *_ in LINES}

@@ -60,9 +60,9 @@ class Situation:
     @property
     def expected_ready(self) -> str:
         if self.startup and self.startup.ready_about_at:
-            return f"Ready about {self.startup.ready_about_at:%H:%M:%S} UTC, as earlier starts here went."
+            return f"Ready at about {self.startup.ready_about_at:%H:%M:%S} UTC, based on earlier starts."
         is_late = self.startup is not None and self.startup.is_late
-        return "It takes longer than the p95 of earlier starts here." if is_late else ""
+        return "This start takes longer than the p95 of earlier starts." if is_late else ""
 
     @property
     def pending_reason(self) -> str:
@@ -83,14 +83,13 @@ class Situation:
 
     @property
     def waiting_requests(self) -> str:
-        """3 requests wait, the oldest for 0:12."""
+        """3 requests waiting, the oldest for 0:12."""
         waiting = self.state.waiting
         if waiting is None:
-            return "How many requests wait is not known now"
+            return "The number of waiting requests is unknown"
         if not waiting:
-            return "No request waits now"
-        verb = "waits" if waiting == 1 else "wait"
-        return f"{format_count(waiting, 'request')} {verb}, the oldest for {self.state.oldest_waiting}"
+            return "No requests are waiting"
+        return f"{format_count(waiting, 'request')} waiting, the oldest for {self.state.oldest_waiting}"
 
 
 def read_banner(state: CurrentState, startup: Waterfall | None) -> Banner:
@@ -123,9 +122,9 @@ def _pending(situation: Situation) -> Banner:
     place = queries.queue_position(deployment)
     in_turn = "next in turn" if place == 1 else f"number {place} in turn"
     title = f"Waiting for {state.header.gpus}, {in_turn}" if place else "Waiting for its turn"
-    reason = situation.pending_reason or "Free GPUs are looked for."
+    reason = situation.pending_reason or "Looking for free GPUs."
     is_notable = bool(deployment.pending_reason) or state.now - deployment.status_since > SILENT
-    next_step = "It starts by itself as soon as GPUs are free; nothing is held meanwhile."
+    next_step = "It starts automatically when GPUs are free, and holds none until then."
     return Banner("waiting" if is_notable else "", "status-pending", title, (reason, next_step))
 
 
@@ -133,11 +132,11 @@ def _deploying(situation: Situation) -> Banner:
     state = situation.state
     title = f"Starting {format_count(state.wanted, 'replica')}"
     if not state.starting:
-        return Banner("moving", "status-deploying", title, ("Waits for its GPUs.",))
+        return Banner("moving", "status-deploying", title, ("Waiting for GPUs.",))
     first = max(state.starting, key=lambda row: STARTING_ORDER.index(R(row.replica.state)))
     progress = f", {first.progress}" if first.progress else ""
     failures, attempts = state.backoff.failures, settings.FAILURES_BEFORE_FAILED
-    attempt = f"It is attempt {failures + 1} of {attempts}; the last one ended: {situation.last_failure}"
+    attempt = f"Attempt {failures + 1} of {attempts}. The last attempt failed: {situation.last_failure}"
     lines = (f"{first.short}: {first.title}{progress}.", situation.expected_ready, attempt if failures else "")
     return Banner("moving", "status-deploying", title, lines)
 
@@ -153,14 +152,14 @@ def _running(situation: Situation) -> Banner:
 def _scaling(situation: Situation) -> Banner:
     state = situation.state
     if state.deployment.asleep_since:
-        lines = (situation.replica_counts, "Then it holds no GPU.")
+        lines = (situation.replica_counts, "It then holds no GPUs.")
         return Banner("resting", "status-sleeping", "Falling asleep", lines)
     decision = _find_scaling_decision(state)
     before, after = int(decision.data.get("from", state.wanted)) if decision else state.wanted, state.wanted
     replicas = format_count(after, "replica")
     title = f"Scaling from {before} to {replicas}"
     if before == after:
-        title = f"Bringing {replicas} up" if state.ready < after else "Stopping what is too many"
+        title = f"Starting {replicas}" if state.ready < after else "Stopping surplus replicas"
     reason = scaling_reason(decision) if decision else ""
     return Banner("moving", "status-scaling", title, (reason, situation.replica_counts))
 
@@ -178,9 +177,9 @@ def _sleeping(situation: Situation) -> Banner:
     asleep = state.deployment.asleep_since or state.deployment.status_since
     idle = format_duration((state.now - asleep).total_seconds())
     title = f"Asleep since {format_moment(asleep, state.now)} UTC, {idle}"
-    lines: tuple[str, ...] = (f"{situation.waiting_requests}: it is about to wake.",)
+    lines: tuple[str, ...] = (f"{situation.waiting_requests}. The deployment is about to wake.",)
     if not state.waiting:
-        free = "No replica runs: it holds no GPU and costs nothing."
+        free = "It has no replicas, holds no GPUs and costs nothing."
         lines = (free, f"The next request wakes it; {_read_typical_start(state)}.")
     return Banner("resting", "status-sleeping", title, lines)
 
@@ -189,8 +188,8 @@ def _waking(situation: Situation) -> Banner:
     state, deployment = situation.state, situation.state.deployment
     woken_at: datetime = deployment.woken_at or state.now
     least = deployment.min_replicas
-    cause = f"as at least {format_count(least, 'replica')} must run," if least else "by a request"
-    title = f"Woken {cause} at {format_moment(woken_at, state.now)} UTC"
+    cause = f"the minimum is {format_count(least, 'replica')}" if least else "a request arrived"
+    title = f"Waking: {cause} at {format_moment(woken_at, state.now)} UTC"
     expected = situation.expected_ready or f"{_read_typical_start(state).capitalize()}."
     return Banner("moving", "sun", title, (f"{situation.waiting_requests}.", situation.pending_reason, expected))
 
@@ -200,25 +199,25 @@ def _backing_off(situation: Situation) -> Banner:
     left = state.backoff_left or 0.0
     when = f"in {max(1, round(left))} s" if left > 0 else "now"
     title = f"Starts again {when}, attempt {state.backoff.failures + 1} of {settings.FAILURES_BEFORE_FAILED}"
-    serving = f"{format_count(state.ready, 'replica')} serving meanwhile." if state.ready else ""
+    serving = f"{format_count(state.ready, 'replica')} serving requests." if state.ready else ""
     return Banner("waiting", "refresh", title, (situation.last_failure, serving))
 
 
 def _failed(situation: Situation) -> Banner:
     cause = situation.state.deployment.cause or {}
-    title = str(cause.get("message") or "It failed, and nothing says why.")
+    title = str(cause.get("message") or "The deployment failed for an unknown reason.")
     return Banner("bad", "status-failed", title, (str(cause.get("action", "")),))
 
 
 def _terminating(situation: Situation) -> Banner:
     state = situation.state
     if not state.live:
-        return Banner("gone", "status-terminating", "Ending: nothing is left to stop")
-    title = f"Ending: {format_count(len(state.live), 'replica')} to stop"
+        return Banner("gone", "status-terminating", "Terminating: no replicas left to stop")
+    title = f"Terminating: {format_count(len(state.live), 'replica')} to stop"
     finish = ""
     if state.in_flight:
         requests = format_count(state.in_flight, "request")
-        finish = f"{requests} in flight may finish, for at most {settings.DRAIN_SECONDS} s."
+        finish = f"{requests} in flight can finish within {settings.DRAIN_SECONDS} s."
     return Banner("gone", "status-terminating", title, (finish,))
 
 
@@ -227,7 +226,7 @@ def _terminated(situation: Situation) -> Banner:
     actor = f" by {deployment.terminated_by}" if deployment.terminated_by else ""
     title = f"Terminated {format_moment(deployment.terminated_at or now, now)} UTC{actor}"
     return Banner(
-        "gone", "status-terminated", title, ("No GPU is held. Events, logs and usage stay until you delete it.",)
+        "gone", "status-terminated", title, ("It holds no GPUs. Events and logs are kept until you delete it.",)
     )
 
 
@@ -272,7 +271,8 @@ def _read_typical_start(state: CurrentState) -> str:
     """How long earlier starts here took; a part of a sentence."""
     phases = queries.typical_phases(state.deployment).values()
     if not phases:
-        return "no earlier start here says how long that takes"
+        return "how long a start takes is not known yet"
     p50, p95 = sum(phase.p50_seconds for phase in phases), sum(phase.p95_seconds for phase in phases)
     count = max(phase.count for phase in phases)
-    return f"a start typically takes {format_elapsed(p50)} here, p95 {format_elapsed(p95)} ({count} measured)"
+    basis = f"based on {format_count(count, 'earlier start')}"
+    return f"a start typically takes {format_elapsed(p50)}, p95 {format_elapsed(p95)}, {basis}"

@@ -87,7 +87,7 @@ def _make_line(event: DeploymentEvent, now: datetime) -> EventLine:
     diff = make_diff_lines(event.data.get("changes") or ())
     number, title = event.data.get("revision"), event.summary
     if diff and event.kind == Kind.EDITED:
-        what = f"made revision {number}" if number else "changed this at once, nothing restarted"
+        what = f"created revision {number}" if number else "changed settings (no restart)"
         title = f"{event.actor} {what}"
     elif diff and event.kind == Kind.ROLLED_BACK:
         title = f"{event.actor} rolled back to revision {event.data.get('restores')}, as revision {number}"

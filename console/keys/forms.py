@@ -16,9 +16,9 @@ from console import access
 from console.access import Actor
 
 SCOPES = {
-    Scope.INFERENCE.value: ("Inference", "calls deployments at the gateway"),
-    Scope.READ.value: ("Read", "reads everything through the REST API"),
-    Scope.MANAGE.value: ("Manage", "deploys and changes through the REST API, reads too"),
+    Scope.INFERENCE.value: ("Inference", "call deployments through the gateway"),
+    Scope.READ.value: ("Read", "read everything through the REST API"),
+    Scope.MANAGE.value: ("Manage", "read and change everything through the REST API"),
 }
 EXPIRIES = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "1 year", "": "Never"}
 DEFAULT_EXPIRY = "90"
@@ -27,14 +27,14 @@ DEFAULT_EXPIRY = "90"
 class ApiKeyForm(forms.Form):
     """`organization` may stay empty for a person of one organization; no `deployments` means all of them."""
 
-    name = forms.CharField(max_length=120, error_messages={"required": "Give the key a name that says who uses it."})
+    name = forms.CharField(max_length=120, error_messages={"required": "Enter a name that says what uses the key."})
     organization = forms.CharField(required=False)
     scopes = forms.MultipleChoiceField(
         choices=[(scope, title) for scope, (title, _) in SCOPES.items()],
-        error_messages={"required": "Choose at least one thing that the key may do."},
+        error_messages={"required": "Select at least one scope."},
     )
     expires = forms.ChoiceField(choices=list(EXPIRIES.items()), required=False)
-    limited = forms.ChoiceField(choices=[("", "All deployments"), ("some", "Only some")], required=False)
+    limited = forms.ChoiceField(choices=[("", "All deployments"), ("some", "Selected only")], required=False)
     deployments = forms.MultipleChoiceField(required=False)
 
     def __init__(self, actor: Actor, data: Any = None, **options: Any) -> None:

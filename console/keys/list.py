@@ -136,7 +136,7 @@ def _key_row(key: ApiKey, names: Mapping[UUID, str], now: datetime) -> KeyRow:
     has_expired = key.expires_at is not None and key.expires_at <= now
     reach, expiry = "all deployments", "never expires"
     if key.deployments is not None:
-        reach = ", ".join(sorted(names[id] for id in key.deployments if id in names)) or "only deleted ones"
+        reach = ", ".join(sorted(names[id] for id in key.deployments if id in names)) or "only deleted deployments"
     if key.revoked_at:
         expiry = f"revoked {format_short_moment(key.revoked_at, now)}"
     elif key.expires_at:

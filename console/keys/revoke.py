@@ -25,5 +25,5 @@ def revoke_key(request: PageRequest, key_id: UUID) -> HttpResponse:
         return render(request, "keys/revoke.html", {"key": key})
     if request.method == "POST":
         services.revoke_key(key, timezone.now())  # noqa: TID251 - the edge: a request
-        messages.success(request, f"{key.name} is revoked: the gateway refuses it from now on.")
+        messages.success(request, f"{key.name} was revoked. Requests with it are refused.")
     return redirect("keys")

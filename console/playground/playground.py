@@ -55,7 +55,7 @@ def _find_callable(user: User, deployment_id: UUID) -> Deployment:
     actor = access.actor_of(user)
     deployment = access.deployment(actor, str(deployment_id))
     if not actor.may(Right.CALL, deployment.organization_id):
-        raise PermissionDenied("Your role may look at deployments, not call them. Ask an admin of the organization.")
+        raise PermissionDenied("Your role can view deployments but not call them. Ask an admin of the organization.")
     return deployment
 
 

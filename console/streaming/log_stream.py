@@ -71,4 +71,4 @@ def _read_new(follower: Follower) -> Tail:
     try:
         return Tail(follower.poll())
     except DriverError as error:
-        return Tail(trouble=f"The log cannot be read now: {error} It is tried again every second.")
+        return Tail(trouble=f"The log cannot be read now: {error} Retrying every second.")

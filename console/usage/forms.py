@@ -13,6 +13,7 @@ PERIODS = {"today": "Today", "week": "7 days", "month": "This month", "custom": 
 GROUPS = {"deployment": "Deployment", "api_key": "API key"}
 MAX_DAYS = 400
 SEPARATOR = "--"
+DATE_MESSAGE = "Enter a date, such as 2026-01-31."
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class UsageForm(forms.Form):
 
     period = forms.ChoiceField(choices=list(PERIODS.items()), required=False)
     group_by = forms.ChoiceField(choices=list(GROUPS.items()), required=False)
-    first = forms.DateField(required=False)
-    last = forms.DateField(required=False)
+    first = forms.DateField(required=False, error_messages={"invalid": DATE_MESSAGE})
+    last = forms.DateField(required=False, error_messages={"invalid": DATE_MESSAGE})
 
     def clean_period(self) -> str:
         return self.cleaned_data["period"] or "month"
@@ -51,11 +52,11 @@ class UsageForm(forms.Form):
         first, last = self.cleaned_data["first"], self.cleaned_data["last"]
         for name in ("first", "last"):
             if not self.cleaned_data[name]:
-                self.add_error(name, "Give a day, as 2026-01-31.")
+                self.add_error(name, DATE_MESSAGE)
         if first and last and last < first:
-            self.add_error("last", "This is before the first day; swap the two.")
+            self.add_error("last", "The last day is before the first day.")
         elif first and last and (last - first).days >= MAX_DAYS:
-            self.add_error("last", f"This is more than {MAX_DAYS} days; choose a shorter period.")
+            self.add_error("last", f"The period is more than {MAX_DAYS} days. Choose a shorter one.")
 
     @property
     def download(self) -> dict[str, str]:

@@ -36,8 +36,8 @@ PRESETS = (
         title="Always available",
         min_replicas=1,
         cost="One replica is always paid for.",
-        wait="No cold start; more replicas come with the load.",
-        suits="For most production.",
+        wait="No cold starts. Replicas are added as load grows.",
+        suits="For most production workloads.",
         is_recommended=True,
     ),
     Preset(
@@ -45,7 +45,7 @@ PRESETS = (
         title="No scaling delay",
         min_replicas=None,
         cost="Every replica is always paid for.",
-        wait="Nobody waits for a replica to start: the number is fixed.",
+        wait="No request waits for a replica to start.",
         suits="For strict latency targets.",
     ),
 )

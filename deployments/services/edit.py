@@ -90,7 +90,7 @@ def rollback(
     current = queries.spec_of(row).revision
     changes = diff(current.configuration_json(gpu_type), spec.configuration_json(gpu_type))
     if not changes:
-        raise NotNow(f"The configuration of revision {old.number} is in force already. Choose another revision.")
+        raise NotNow(f"The configuration of revision {old.number} is already in effect. Choose another revision.")
     revision = desired_state_writer.add_revision(row, spec, by, now, restores=old.number)
     if row.terminate_requested_at is None:
         state_writer.reset_failures(row, now)

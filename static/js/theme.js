@@ -1,12 +1,11 @@
 // The theme switch without a reload: the server still writes the cookie, the page takes the theme on at once.
 const NEXT = { dark: "light", light: "system", system: "dark" };
-const WORDS = { dark: "dark", light: "light", system: "the system's" };
 
 function show(form, theme) {
   const button = form.querySelector("button");
   button.value = NEXT[theme];
-  button.title = `Theme: ${WORDS[theme]}`;
-  button.setAttribute("aria-label", `Theme: ${WORDS[theme]}. Change to ${WORDS[NEXT[theme]]}`);
+  button.title = `Theme: ${theme}`;
+  button.setAttribute("aria-label", `Theme: ${theme}. Change to ${NEXT[theme]}`);
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
 }

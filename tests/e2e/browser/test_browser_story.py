@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(stack, visit):
     visitor = visit()
     page = visitor.sign_in()
-    page.click("text=New Deployment")
+    page.click("text=New deployment")
     page.fill("input[name=name]", "my-first")
     page.click("label:has(input[name=model][value='llama-3.1-8b-instruct'])")
     page.click("label:has(input[name=gpu][value='l40s-48gb'])")
@@ -38,7 +38,7 @@ def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(s
 
     page.click("nav >> text=API keys")
     page.fill("input[name=name]", "My program")
-    page.click("text=Make the key")
+    page.click("text=Create key")
     secret = page.locator("#secret").inner_text()
     assert secret.startswith("mc_")
     client = openai.OpenAI(base_url=f"{stack.run['gateway_url']}/v1", api_key=secret, max_retries=0)

@@ -54,7 +54,7 @@ def test_a_life_is_legible_while_it_happens_and_nothing_moves(stack, visit):
     stack.ask("PATCH", "/deployments/life", {"engine": {"max_concurrency": 3}})
     life.says(r"Rolling from revision 1 to 2.*1 starting.*Next: once r-\w{4} is ready", "rolling")
     life.says("Live and accepting requests.*Revision 2 on 1 replica")
-    life.says("made revision 2.*Max concurrency.*2.*3", within="#timeline")
+    life.says("created revision 2.*Max concurrency.*2.*3", within="#timeline")
 
     requests = [call(stack, "life", 700) for _ in range(6)]
     life.says(r"Scaling from \d to \d replicas.*\d ready", "scaling")
@@ -64,9 +64,9 @@ def test_a_life_is_legible_while_it_happens_and_nothing_moves(stack, visit):
         one.join(60)
 
     stack.ask("PATCH", "/deployments/life", {"autoscaling": {"min_replicas": 0, "sleep_after_seconds": 5}})
-    life.says(r"Asleep since.*costs nothing.*a start typically takes 0:0\d here", "sleeping")
+    life.says(r"Asleep since.*costs nothing.*a start typically takes 0:0\d", "sleeping")
     waiting = call(stack, "life", 5)
-    life.says("Woken by a request.*1 request waits, the oldest for 0:0", "waking")
+    life.says("Waking: a request arrived.*1 request waiting, the oldest for 0:0", "waking")
     life.says("Live and accepting requests")
     waiting.join(30)
     assert life.was_never_loaded_anew()
@@ -82,7 +82,7 @@ def test_failure_and_rollback_are_legible_while_they_happen(stack, visit):
     page.says("exited with code 1.*Evidence.*Retry.*Edit.*Redeploy", "failed")
     assert page.was_never_loaded_anew()
     window.page.click("#status-banner button:has-text('Retry')")
-    expect(window.page.locator("[role=status]", has_text="is tried again")).to_be_visible()
+    expect(window.page.locator("[role=status]", has_text="Earlier failures no longer count")).to_be_visible()
 
     good = stack.deploy("good")
     page = Watched(window.page, f"/deployments/{good['id']}/")

@@ -63,7 +63,7 @@ def test_a_start_is_compared_with_earlier_starts_measured_here(owner, now):
     earlier = rows.deployment(owner, now)
     rows.replica(earlier, ReplicaState.READY, now, seconds=60, ready_at=now)
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.DEPLOYING, now))
-    assert "usual here, to p50 and to p95: 1 start of" in text
+    assert "p50 and p95, based on 1 earlier start of" in text
     assert "ready about" in text
 
 
@@ -72,7 +72,7 @@ def test_a_start_that_is_over_is_not_compared_with_itself(owner, now):
     rows.replica(running, ReplicaState.READY, now, seconds=60, ready_at=now)
     text = page(signed_in(owner), running)
     assert "no earlier starts of" in text
-    assert "usual here" not in text
+    assert "p50 and p95" not in text
 
 
 def test_a_failure_is_shown_with_cause_evidence_and_action_and_nothing_of_it_is_markup(owner, now):

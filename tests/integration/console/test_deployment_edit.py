@@ -98,7 +98,7 @@ def test_the_preview_says_what_takes_effect_at_once_and_what_restarts(owner, cha
     client = signed_in(owner)
     form = opened(client, chat) | {"max_replicas": "5", "max_concurrency": "32"}
     text = squeeze(client.post(f"/deployments/{chat.pk}/edit/preview/", form))
-    assert text.index("Takes effect at once") < text.index("Max replicas") < text.index(RESTARTS)
+    assert text.index("Takes effect immediately") < text.index("Max replicas") < text.index(RESTARTS)
     assert text.index(RESTARTS) < text.index("Max concurrency")
     assert "2 changes, restarts 1 replica" in text
     assert not re.search("csrf|nonce", text)
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_named_in_the_preview(owner, chat):
     client = signed_in(owner)
     form = opened(client, chat) | {"min_replicas": "4", "max_replicas": "2"}
     text = squeeze(client.post(f"/deployments/{chat.pk}/edit/preview/", form))
-    assert "Cannot be saved like this" in text
+    assert "Fix 1 field" in text
     assert 'href="#max_replicas"' in text
 
 
@@ -118,7 +118,7 @@ def test_nothing_is_saved_that_was_not_shown_and_the_second_press_saves_it(owner
     form = opened(client, chat) | {"max_replicas": "5", "max_concurrency": "32"}
     asked = saved(client, chat, form)
     assert asked.status_code == 200
-    assert "Is this what you want to save?" in squeeze(asked)
+    assert "Review your changes" in squeeze(asked)
     assert RESTARTS in squeeze(asked)
     assert Deployment.objects.get().version == chat.version
     done = saved(client, chat, resent(asked, form))
@@ -140,7 +140,7 @@ def test_what_takes_effect_at_once_makes_no_revision(owner, chat):
 def test_without_a_change_it_says_so_and_changes_nothing(owner, chat):
     client = signed_in(owner)
     page = client.get(saved(client, chat, opened(client, chat))["Location"]).content.decode()
-    assert "Nothing differs from what chat has already" in page
+    assert "No changes: chat already has this configuration." in page
     assert Deployment.objects.get().version == chat.version
 
 
@@ -165,7 +165,7 @@ def test_the_second_of_two_is_told_what_the_first_changed_and_both_changes_last(
     changed_by("mara@example.com", chat, {"engine": {"max_concurrency": 24}, "description": "Hers"})
     told = saved(client, chat, form)
     text = squeeze(told)
-    assert "mara@example.com changed this deployment meanwhile" in text
+    assert "mara@example.com changed this deployment while you were editing" in text
     assert re.search("Max concurrency.*16.*24", text)
     assert "Both of you changed: description." in text
     assert ">Mine</textarea>" in text
@@ -189,7 +189,7 @@ def test_a_form_whose_origin_is_not_known_is_shown_against_what_is_in_force(owne
     client = signed_in(owner)
     form = opened(client, chat) | {"version": "-7", "base": "forged", "max_replicas": "5"}
     text = squeeze(saved(client, chat, form))
-    assert "changed this deployment meanwhile" in text
+    assert "changed this deployment while you were editing" in text
     assert 'id="max_replicas" name="max_replicas" inputmode="numeric" value="5"' in text
     assert Deployment.objects.get().max_replicas == 3
 
@@ -215,7 +215,7 @@ def test_what_is_terminating_cannot_be_edited(owner, now):
     ("status", "words"),
     [
         (DeploymentStatus.TERMINATED, "Revision 2, used once it is redeployed; nothing restarts"),
-        (DeploymentStatus.FAILED, "Starts anew with revision 2"),
+        (DeploymentStatus.FAILED, "Starts again with revision 2"),
         (DeploymentStatus.SLEEPING, "Revision 2, used by the next start; nothing runs now"),
     ],
 )
@@ -252,8 +252,8 @@ def test_min_zero_warns_with_what_was_measured_here_and_says_so_when_nothing_was
     usual = opened(client, chat)
     assert "In production" not in squeeze(client.get("/deployments/new/capacity/", usual))
     asleep = squeeze(client.get("/deployments/new/capacity/", usual | {"min_replicas": "0"}))
-    assert "In production keep min at 1 or more." in asleep
-    assert "there are no earlier starts" in asleep
+    assert "In production, set min to 1 or more." in asleep
+    assert "has not started on these GPUs before" in asleep
     rows.replica(chat, ReplicaState.READY, now, ready_at=now)
     measured = squeeze(client.get("/deployments/new/capacity/", usual | {"min_replicas": "0"}))
-    assert "typically 0:30, p95 0:30, of 1 start here" in measured
+    assert "typically 0:30, p95 0:30, of 1 start" in measured

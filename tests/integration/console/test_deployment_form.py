@@ -73,10 +73,10 @@ def test_what_is_chosen_becomes_a_deployment_like_one_of_the_api(owner):
     [
         ("name", "", "Use 1 to 63 lowercase letters"),
         ("name", "Not A Name", "Use 1 to 63 lowercase letters"),
-        ("model", "", "Choose a model of the catalog."),
+        ("model", "", "Choose a model from the catalog."),
         ("gpu", "h900", "There is no GPU type"),
         ("gpu_count", "9", "The cluster has 8"),
-        ("gpu_count", "two", "Write a number, such as 16."),
+        ("gpu_count", "two", "Enter a number, such as 16."),
         ("replicas", "0", "Use 1 or more."),
         ("engine", "vllm", "are declared, not real"),
         ("context_length", "999,999", "The model reads at most 131,072 tokens"),
@@ -84,10 +84,10 @@ def test_what_is_chosen_becomes_a_deployment_like_one_of_the_api(owner):
         ("min_replicas", "-1", "Use 0 or more."),
         ("max_replicas", "0", "Use 1 or more."),
         ("scale_down_delay_seconds", "1", "or more."),
-        ("sleep_after_seconds", "never", "Write a number, such as 16."),
+        ("sleep_after_seconds", "never", "Enter a number, such as 16."),
         ("adapter-0-repository", "no-owner", "Write it as owner/name"),
         ("adapter-1-name", "No!", "Use 1 to 63 lowercase letters"),
-        ("ttft_ms", "soon", "Write a number, such as 16."),
+        ("ttft_ms", "soon", "Enter a number, such as 16."),
         ("fail", "quietly", "Send one of"),
         ("endpoint", "nowhere", "There is no endpoint"),
     ],
@@ -135,7 +135,9 @@ def test_a_taken_name_is_refused_and_the_same_again_is_the_same(owner):
     assert 'id="name-problem"' in squeeze(other)
 
 
-@pytest.mark.parametrize(("typed", "words"), [("free-one", "Free."), ("llama-chat", "Taken."), ("No!", "Not a name.")])
+@pytest.mark.parametrize(
+    ("typed", "words"), [("free-one", "Available."), ("llama-chat", "Taken."), ("No!", "Invalid name.")]
+)
 def test_the_name_is_checked_while_it_is_typed(owner, now, typed, words):
     rows.deployment(owner, now, name="llama-chat")
     assert words in squeeze(signed_in(owner).get("/deployments/new/name/", {"name": typed}))

@@ -163,9 +163,9 @@ def test_only_who_may_deploy_is_offered_to_deploy_and_to_end(owner, now):
     rows.in_status(owner, S.RUNNING, now)
     admin = squeeze(signed_in(owner).get("/deployments/"))
     viewer = squeeze(signed_in(owner, Role.VIEWER).get("/deployments/"))
-    assert "New Deployment" in admin
+    assert "New deployment" in admin
     assert "/terminate/" in admin
-    assert "New Deployment" not in viewer
+    assert "New deployment" not in viewer
     assert "/terminate/" not in viewer
 
 
@@ -173,7 +173,7 @@ def test_the_empty_list_says_what_to_do_next_and_a_filter_without_result_offers_
     client = signed_in(owner)
     assert "No deployments yet" in squeeze(client.get("/deployments/"))
     rows.deployment(owner, now)
-    assert "Clear the filters" in squeeze(client.get("/deployments/?q=nothing"))
+    assert "Clear filters" in squeeze(client.get("/deployments/?q=nothing"))
 
 
 def test_a_thousand_deployments_come_in_pages_with_few_queries(owner, now):
@@ -207,7 +207,7 @@ def test_what_does_not_exist_is_a_page_of_ours(owner):
     answer = signed_in(owner).get("/deployments/nothing/")
     assert answer.status_code == 404
     assert squeeze(answer).count("<h1") == 1
-    assert "There is nothing here" in squeeze(answer)
+    assert "Page not found" in squeeze(answer)
 
 
 HREF = re.compile(r'href="(/[^"]*)"')

@@ -152,8 +152,8 @@ class TestThePage:
     @pytest.mark.parametrize(
         ("query", "words"),
         [
-            ("since=yesterday", "Give a time in UTC"),
-            ("since=2026-11-20T09:00&until=2026-11-20T09:00", "This is not after the first time"),
+            ("since=yesterday", "Enter a date and time in UTC"),
+            ("since=2026-11-20T09:00&until=2026-11-20T09:00", "The end is not after the start"),
             ("q=%00", "Null characters are not allowed"),
         ],
     )
@@ -162,7 +162,7 @@ class TestThePage:
         text = squeeze(client.get(f"{address}?{query}"))
         assert words in text
         assert 'aria-invalid="true"' in text
-        assert "Nothing is shown until the search above is corrected." in text
+        assert "Correct the search above to see lines." in text
 
     def test_names_every_replica_with_its_state(self, ended):
         client, address = ended

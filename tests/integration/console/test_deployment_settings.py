@@ -69,8 +69,8 @@ def test_the_change_log_says_who_changed_what_and_that_nothing_restarted(owner, 
     rows.event(deployment, now, "edited", "raw", changes=model, revision=4)
     rows.event(deployment, now, "replica_ready", "r-1234 ready")
     text = settings(signed_in(owner), deployment)
-    assert "console changed this at once, nothing restarted Max replicas 3 → 6" in text
-    assert "console made revision 4 Model a → b" in text
+    assert "console changed settings (no restart) Max replicas 3 → 6" in text
+    assert "console created revision 4 Model a → b" in text
     assert "r-1234 ready" not in text
 
 
@@ -94,7 +94,7 @@ def test_every_value_in_force_is_shown_by_what_a_change_of_it_does(owner, deploy
     text = settings(signed_in(owner), deployment)
     assert "Max concurrency 64 requests" in text
     assert "Replicas 0 to 4 replicas Scale-down delay 600 s Sleep after 600 s without a request" in text
-    assert "Never changes: clone it instead Name in-running" in text
+    assert "Fixed at creation: clone the deployment to change these Name in-running" in text
 
 
 def test_a_fixed_number_says_that_autoscaling_is_off(owner, deployment):
@@ -111,7 +111,7 @@ def test_rolling_back_asks_first_with_the_difference_and_then_makes_a_new_revisi
     answer = client.post(address, {"version": version}, follow=True)
     deployment.refresh_from_db()
     assert (deployment.revision.number, deployment.revision.restores) == (4, 1)
-    assert "Revision 4 brings back the configuration of revision 1." in squeeze(answer)
+    assert "Rolled back: revision 4 has the configuration of revision 1." in squeeze(answer)
 
 
 def test_a_rollback_of_what_somebody_changed_meanwhile_is_refused_and_says_who(owner, deployment):
@@ -134,7 +134,7 @@ def test_the_configuration_in_force_offers_no_way_back_to_itself(owner, deployme
     client = signed_in(owner)
     assert f"/deployments/{deployment.pk}/revisions/3/rollback/" not in settings(client, deployment)
     answer = client.post(f"/deployments/{deployment.pk}/revisions/3/rollback/", follow=True)
-    assert "in force already" in squeeze(answer)
+    assert "already in effect" in squeeze(answer)
 
 
 def test_a_revision_that_is_not_there_does_not_exist(owner, deployment):

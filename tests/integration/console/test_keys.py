@@ -98,8 +98,8 @@ def test_a_key_may_be_limited_to_deployments(owner, now):
 @pytest.mark.parametrize(
     ("changed", "field", "words"),
     [
-        ({"name": ""}, "name", "Give the key a name"),
-        ({"scopes": []}, "scopes", "Choose at least one thing"),
+        ({"name": ""}, "name", "Enter a name"),
+        ({"scopes": []}, "scopes", "Select at least one scope"),
         ({"limited": "some"}, "deployments", "Tick at least one deployment"),
         ({"expires": "12345"}, "expires", "Select a valid choice"),
     ],

@@ -77,7 +77,7 @@ def test_a_roll_says_from_which_revision_to_which_how_many_of_each_and_what_is_n
 def test_the_end_of_a_roll_says_which_replica_finishes_and_how_long_it_may_take(owner, now, visitor):
     deployment = rows.in_status(owner, S.ROLLING, now)
     deployment.replicas.filter(state=ReplicaState.ENGINE_INITIALIZING).update(state=ReplicaState.READY)
-    assert re.search(r"Next: r-\w{4} finishes what it has, at most 0:(3\d|40), then stops", said(visitor, deployment))
+    assert re.search(r"Next: r-\w{4} finishes its requests, at most 0:(3\d|40), then stops", said(visitor, deployment))
 
 
 def test_a_roll_that_is_held_says_why(owner, now, visitor):
@@ -102,7 +102,7 @@ def test_a_replica_that_has_just_become_ready_must_stay_so_before_an_old_one_goe
 
 def test_falling_asleep_is_no_scaling(owner, now, visitor):
     deployment = changed(rows.in_status(owner, S.SCALING, now), desired_replicas=0, asleep_since=now)
-    assert "Falling asleep 1 ready, 1 starting. Then it holds no GPU." in said(visitor, deployment)
+    assert "Falling asleep 1 ready, 1 starting. It then holds no GPUs." in said(visitor, deployment)
 
 
 def test_scaling_says_from_what_to_what_and_why(owner, now, visitor):
@@ -130,8 +130,8 @@ def test_sleeping_says_since_when_what_it_costs_and_how_long_a_start_takes_here(
     text = said(visitor, asleep)
     assert "Asleep since" in text
     assert "5 min" in text
-    assert "holds no GPU and costs nothing" in text
-    assert "a start typically takes 0:42 here, p95 0:42 (1 measured)" in text
+    assert "holds no GPUs and costs nothing" in text
+    assert "a start typically takes 0:42, p95 0:42, based on 1 earlier start" in text
 
 
 def test_waking_says_when_it_was_woken_and_who_waits_for_how_long(owner, now, visitor, redis_url):
@@ -139,15 +139,15 @@ def test_waking_says_when_it_was_woken_and_who_waits_for_how_long(owner, now, vi
     changed(waking, woken_at=now - timedelta(seconds=12), min_replicas=0, max_replicas=3, autoscaling_enabled=True)
     waiting(redis_url, waking, 4, 12)
     text = said(visitor, waking)
-    assert "Woken by a request at" in text
-    assert re.search(r"4 requests wait, the oldest for 0:1[2-4]", text)
+    assert "Waking: a request arrived at" in text
+    assert re.search(r"4 requests waiting, the oldest for 0:1[2-4]", text)
     assert "+ 4" in said(visitor, waking, fragment="readouts")
-    assert "Woken as at least 1 replica must run, at" in said(visitor, changed(waking, min_replicas=1))
+    assert "Waking: the minimum is 1 replica at" in said(visitor, changed(waking, min_replicas=1))
 
 
 def test_who_waits_is_not_known_without_a_living_gateway(owner, now, visitor, redis_url):
     waking = changed(rows.in_status(owner, S.DEPLOYING, now), woken_at=now)
-    assert "How many requests wait is not known now" in said(visitor, waking)
+    assert "The number of waiting requests is unknown" in said(visitor, waking)
 
 
 def test_a_start_after_a_crash_is_no_waking(owner, now, visitor):
@@ -199,12 +199,12 @@ def test_what_is_terminated_can_be_redeployed_from_its_page(owner, now, visitor)
     answer = visitor.post(f"/deployments/{ended.pk}/redeploy/", follow=True)
     ended.refresh_from_db()
     assert (ended.status, ended.terminate_requested_at) == (S.PENDING, None)
-    assert "is deployed again" in squeeze(answer)
+    assert "Redeploying" in squeeze(answer)
 
 
 def test_retry_starts_anew_and_says_so_and_says_why_not_where_nothing_failed(owner, now, visitor):
     failed = rows.in_status(owner, S.FAILED, now)
-    assert "is tried again" in squeeze(visitor.post(f"/deployments/{failed.pk}/retry/", follow=True))
+    assert "Earlier failures no longer count" in squeeze(visitor.post(f"/deployments/{failed.pk}/retry/", follow=True))
     failed.refresh_from_db()
     assert (failed.failed_at, failed.cause) == (None, None)
     running = rows.in_status(owner, S.RUNNING, now)

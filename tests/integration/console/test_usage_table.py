@@ -95,7 +95,7 @@ def test_a_custom_period_is_whole_days_and_its_last_day_counts(owner, now):
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("?period=custom", "Give a day"),
+        ("?period=custom", "Enter a date"),
         ("?period=custom&first=2026-02-02&last=2026-02-01", "before the first day"),
         ("?period=custom&first=2020-01-01&last=2026-02-01", "more than 400 days"),
     ],

@@ -256,7 +256,7 @@ def test_a_roll_back_to_what_is_in_force_is_refused(deployment, patch, user, lat
     patch(REVISION)
     patch({"engine": {"max_concurrency": 16}})
     for number in (1, 3):
-        with pytest.raises(services.NotNow, match="in force already"):
+        with pytest.raises(services.NotNow, match="already in effect"):
             services.rollback(deployment, number=number, by=user, now=later)
     assert now_of(deployment).version == 3
 

@@ -126,7 +126,7 @@ def test_errors_stand_at_the_rows_that_people_see_in_the_order_of_the_page():
         ("adapter-10-name", "name of adapter 11"),
         ("context_length", "context length"),
     ]
-    assert form.errors["context_length"] == ["Write a number, such as 16."]
+    assert form.errors["context_length"] == ["Enter a number, such as 16."]
     assert form.has_advanced_problems
 
 
@@ -199,7 +199,7 @@ def test_adapters_are_settled_as_one():
 def test_two_lines_of_one_label_are_refused_and_not_merged():
     form = typed(labels="team=a\nteam=b\nurl=x")
     assert not form.is_valid()
-    assert form.errors["labels"] == ["team: There are two lines with this name; keep one."]
+    assert form.errors["labels"] == ["team: Two lines have this name. Keep one."]
 
 
 def test_too_many_adapters_are_an_error_at_the_adapters():

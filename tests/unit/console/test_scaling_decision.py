@@ -26,18 +26,18 @@ def test_every_number_that_was_looked_at_is_shown_with_its_unit():
         "Needed now": ("28.6 ÷ 11.2, rounded up", "3"),
         "Needed lately": ("the most within the scale-down delay of 5:00", "3"),
         "Wanted before": ("2 ready, 0 starting", "2"),
-        "Range": ("what the deployment allows", "1–6"),
+        "Range": ("replicas that the deployment allows", "1–6"),
         "Decided": ("up at once, at most doubled", "3 replicas"),
     }
 
 
 def test_the_division_shown_is_the_one_that_gave_the_number():
-    assert told(mean_load=5.0)["Needed now"][0] == "31 ÷ 11.2, rounded up, as somebody waits"
+    assert told(mean_load=5.0)["Needed now"][0] == "31 ÷ 11.2, rounded up, as requests are waiting"
     assert told(needed=6)["Needed now"][0] == "load ÷ target, kept within the range"
 
 
 def test_a_mean_over_less_than_its_minute_says_so():
-    assert told(data_seconds=12)["Mean load"][0] == "over 12 s, all there is"
+    assert told(data_seconds=12)["Mean load"][0] == "over 12 s, all data so far"
 
 
 def test_what_is_unknown_is_left_out_and_what_is_new_is_shown_under_its_own_name():
