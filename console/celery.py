@@ -1,8 +1,11 @@
 """The Celery application and its schedule. The queue of work is `WorkItem.next_due_at`; messages only say that
 there is work, so a tick that is late is dropped (`expires`)."""
 
+import logging
 import os
 import signal
+import threading
+import time
 import warnings
 from typing import Any
 
@@ -17,6 +20,7 @@ from console.machine.process_spec import PR_SET_PDEATHSIG
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container: our messages are JSON
 
+log = logging.getLogger(__name__)
 app = Celery("console")
 app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -38,6 +42,28 @@ app.conf.beat_schedule = {
 @beat_init.connect
 def _say_ready(**_: Any) -> None:
     mark_ready()
+
+
+@worker_process_init.connect
+def _record_heartbeats(**_: Any) -> None:
+    """In a thread of each pool process, so that the console counts as up while a pass takes long."""
+    threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
+
+
+def _beat() -> None:
+    from django.db import DatabaseError, InterfaceError, connection
+    from django.utils import timezone
+
+    from deployments import worker_heartbeat
+
+    while True:
+        try:
+            worker_heartbeat.record(timezone.now())  # noqa: TID251
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("The heartbeat was not recorded, tried again soon: %s", error)
+        finally:
+            connection.close()
+        time.sleep(worker_heartbeat.BEAT_SECONDS)
 
 
 @worker_process_init.connect

@@ -77,8 +77,9 @@ class Memory:
     """The state from previous passes; empty at first.
 
     `since`: when the data of this `epoch` began. `samples`: (at, load), at most `mean_seconds` old and one before that.
+    Of equal samples in a row, the first and the last are kept.
     `peaks`: (at, replicas needed) within the scale-down delay, strictly decreasing: a later one replaces earlier ones
-    that are not higher.
+    that are not higher. The last one is of the last decision with a known load.
     """
 
     epoch: str = ""
@@ -86,26 +87,40 @@ class Memory:
     samples: tuple[Sample, ...] = ()
     peaks: tuple[Peak, ...] = ()
 
+    @property
+    def load_known_at(self) -> datetime | None:
+        """When the last decision with a known load was made."""
+        return self.peaks[-1][0] if self.peaks else None
+
     def to_json(self) -> dict[str, Any]:
-        """Times in milliseconds of the Unix epoch; {} when empty."""
+        """Times in milliseconds of the Unix epoch, null for `load_known_at`; {} when empty.
+
+        While the load stays the same, so does the JSON.
+        """
         if self.since is None:
             return {}
+        last = self.load_known_at
         return {
             "epoch": self.epoch,
             "since": _to_milliseconds(self.since),
-            "samples": [[_to_milliseconds(at), load] for at, load in self.samples],
-            "peaks": [[_to_milliseconds(at), replicas] for at, replicas in self.peaks],
+            "samples": [[None if at == last else _to_milliseconds(at), load] for at, load in self.samples],
+            "peaks": [[None if at == last else _to_milliseconds(at), replicas] for at, replicas in self.peaks],
         }
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Memory:
+    def from_json(data: Mapping[str, Any], load_known_at: datetime | None) -> Memory:
         if "since" not in data:
             return Memory()
+        since = _from_milliseconds(data["since"])
+
+        def parse(milliseconds: int | None) -> datetime:
+            return (load_known_at or since) if milliseconds is None else _from_milliseconds(milliseconds)
+
         return Memory(
             data["epoch"],
-            _from_milliseconds(data["since"]),
-            tuple((_from_milliseconds(at), load) for at, load in data["samples"]),
-            tuple((_from_milliseconds(at), replicas) for at, replicas in data["peaks"]),
+            since,
+            tuple((parse(at), load) for at, load in data["samples"]),
+            tuple((parse(at), replicas) for at, replicas in data["peaks"]),
         )
 
 
@@ -196,8 +211,11 @@ def _remember(memory: Memory, allowed: Range, load: float, need: _Need, rules: R
     since = now - timedelta(seconds=rules.mean_seconds)
     older = sum(at < since for at, _ in memory.samples)
     samples = memory.samples[max(0, older - 1) :]  # with the one before, from which the first interval starts
-    if not samples or (now - samples[-1][0]).total_seconds() >= rules.sample_seconds:
-        samples = (*samples, (now, round(load, 2)))
+    load = round(load, 2)
+    if len(samples) > 1 and samples[-2][1] == samples[-1][1] == load:
+        samples = (*samples[:-1], (now, load))
+    elif not samples or (now - samples[-1][0]).total_seconds() >= rules.sample_seconds:
+        samples = (*samples, (now, load))
     since = now - timedelta(seconds=allowed.scale_down_delay_seconds)
     higher = tuple(peak for peak in memory.peaks if peak[0] > since and peak[1] > need.keep)
     return replace(memory, samples=samples, peaks=(*higher, (now, need.keep)))

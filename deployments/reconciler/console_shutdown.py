@@ -69,7 +69,8 @@ def _decide_end(batch: Batch, replica: Replica) -> End | None:
     if seen and seen.exited:
         return End(str(replica.pk), seen.exited.at, seen.exited)
     if seen is None and cluster.listing.reachable and cluster.listing.complete:
-        return End(str(replica.pk), replica.last_seen_at or replica.created_at)
+        observed_at = batch.deployments[replica.deployment_id].work.observed_at
+        return End(str(replica.pk), snapshot_loader.last_seen_at(replica, observed_at) or replica.created_at)
     return None
 
 

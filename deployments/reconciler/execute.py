@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
@@ -32,7 +33,7 @@ from deployments.reconciler import plan_actions as act
 from deployments.reconciler.plan import conclude
 from deployments.reconciler.plan_actions import Action
 from deployments.reconciler.snapshot import ReplicaView
-from deployments.reconciler.snapshot_loader import Batch, deployment_view, replica_view, weight_bytes
+from deployments.reconciler.snapshot_loader import Batch, deployment_view, last_seen_at, replica_view, weight_bytes
 from deployments.reconciler.state_writer import Changes
 from deployments.routing import sleep
 from deployments.routing.publish import publish
@@ -62,7 +63,7 @@ def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
     refused = _call_clusters(batch, intent, failpoint)
     failpoint("before_outcome")
     with transaction.atomic():
-        changed = _write_outcome(batch, refused)
+        changed = _write_outcome(batch, refused, intent.remembered)
     failpoint("after_outcome")
     changed |= intent.changes.changed
     publish(changed)
@@ -116,18 +117,22 @@ def _contradicting(batch: Batch) -> set[UUID]:
 
 
 class Intent:
-    """The first transaction of `apply`. `to_start`, `to_stop` and `to_forget` are the calls that follow it."""
+    """The first transaction of `apply`. `to_start`, `to_stop` and `to_forget` are the calls that follow it,
+    `remembered` what the outcome writes of the autoscaler's memory."""
 
     def __init__(self, batch: Batch, logs: Mapping[UUID, str], slept: set[UUID]) -> None:
         self.changes = Changes(batch.now)
         self.to_start: list[Replica] = []
         self.to_stop: list[Replica] = []
         self.to_forget: list[Replica] = []
+        self.remembered: dict[UUID, act.Remember] = {}
         self._batch, self._logs, self._slept = batch, logs, slept
 
     def write(self, plans: Plans) -> None:
         starts: dict[Deployment, act.Start] = {}
-        for locked in leases.lock_held(self._batch.lease):
+        held = list(leases.lock_held(self._batch.lease))
+        self._note_missing({deployment.pk for deployment in held})
+        for locked in held:
             deployment, plan = self._batch.deployments[locked.pk], plans[locked.pk]
             if locked.version != deployment.version:
                 # Changed by a user since it was read: only observations and stops stand, the next pass decides anew.
@@ -141,6 +146,16 @@ class Intent:
                     self._write_deployment(deployment, action)
         self._start(starts)
         self.changes.save()
+
+    def _note_missing(self, held: Collection[UUID]) -> None:
+        """Keep when the cluster last showed the replicas that it no longer shows."""
+        for replica in self._batch.replicas.values():
+            cluster = self._batch.clusters.get(replica.cluster_id)
+            if not replica.listed or replica.deployment_id not in held or cluster is None:
+                continue
+            if cluster.listing.reachable and replica.name not in cluster.observed and replica.state in LIVE:
+                observed_at = self._batch.deployments[replica.deployment_id].work.observed_at
+                self.changes.set_replica(replica, listed=False, last_seen_at=last_seen_at(replica, observed_at))
 
     def _write_replica(self, deployment: Deployment, replica: Replica, action: act.ReplicaAction) -> None:
         now, changes = self._batch.now, self.changes
@@ -185,6 +200,7 @@ class Intent:
             restarts=seen.restarts,
             serving=action.serving and not seen.exited,
             unhealthy_since=action.unhealthy_since,
+            listed=not seen.exited,
         )
         for state, at in action.steps:
             stamp = changes.enter(replica, state, at)
@@ -199,8 +215,6 @@ class Intent:
             changes.mark_revision_ready(desired.pk, now)  # a reverted edit: its configuration already runs
         if was_ready and replica.state == R.READY and was_serving != replica.serving and not seen.exited:
             changes.events.append(events.replica_health(deployment, replica, now))
-        if not seen.exited:
-            changes.see(replica)
 
     def _end(self, deployment: Deployment, replica: Replica, action: act.End) -> None:
         changes = self.changes
@@ -224,7 +238,7 @@ class Intent:
                 changes.events.append(events.scaled(row, action.replicas, action.reason, action.inputs, now))
                 changes.set_deployment(row, desired_replicas=action.replicas)
             case act.Remember():
-                changes.set_deployment(row, autoscaler=dict(action.memory))
+                self.remembered[row.pk] = action
             case act.FallAsleep():
                 if row.pk in self._slept:
                     changes.set_deployment(row, asleep_since=now, woken_at=None, desired_replicas=0, rollout_hold="")
@@ -338,7 +352,7 @@ def _replica_spec(deployment: Deployment, replica: Replica) -> ReplicaSpec:
     )
 
 
-def _write_outcome(batch: Batch, refused: Mapping[UUID, str]) -> set[UUID]:
+def _write_outcome(batch: Batch, refused: Mapping[UUID, str], remembered: Mapping[UUID, act.Remember]) -> set[UUID]:
     """Derive the status from the rows as they are now, including what users changed meanwhile. Returns the ids of the
     deployments that changed."""
     changes = Changes(batch.now)
@@ -354,13 +368,24 @@ def _write_outcome(batch: Batch, refused: Mapping[UUID, str]) -> set[UUID]:
     replicas: dict[UUID, list[ReplicaView]] = defaultdict(list)
     for replica in batch.replicas.values():
         replicas[replica.deployment_id].append(replica_view(replica))
-    due = {pk: _conclude(batch, row, replicas[pk], changes) for pk, row in locked.items()}
+    due = {}
+    for pk, row in locked.items():
+        next_due_at = _conclude(batch, row, replicas[pk], changes)
+        is_reachable = batch.clusters[row.endpoint.cluster_id].listing.reachable
+        due[pk] = leases.Due(
+            next_due_at,
+            batch.now if is_reachable else row.work.observed_at,
+            remembered[pk].load_known_at if pk in remembered else row.work.load_known_at,
+        )
     changes.save()
-    leases.release(batch.lease, due)
+    memories = {pk: remembered[pk].memory for pk, row in locked.items() if pk in remembered}
+    changed = {pk: memory for pk, memory in memories.items() if memory != locked[pk].work.autoscaler}
+    leases.release(batch.lease, due, changed)
     return changes.changed
 
 
-def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], changes: Changes) -> leases.Due:
+def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], changes: Changes) -> datetime | None:
+    """Set the status and what follows from it; returns when the next pass is due."""
     conclusion = conclude(deployment_view(row), replicas, batch.policy, batch.now)
     if row.status != conclusion.status:
         changes.events.extend(_status_events(batch, row, conclusion.status))
@@ -373,7 +398,7 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], ch
     active = sum(replica.is_active for replica in replicas)
     if row.terminate_requested_at is not None or active >= row.desired_replicas:
         changes.set_deployment(row, pending_since=None)
-    return leases.Due(conclusion.next_due_at, batch.now if listing.reachable else row.work.observed_at)
+    return conclusion.next_due_at
 
 
 def _status_events(batch: Batch, row: Deployment, status: DeploymentStatus) -> list[DeploymentEvent]:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Case, DateTimeField, F, Q, QuerySet, Value, When
@@ -31,10 +32,11 @@ class Lease:
 
 @dataclass(frozen=True)
 class Due:
-    """When a deployment is due again, and when its cluster was last observed."""
+    """When a deployment is due again, and when its cluster was last observed and its load last known."""
 
     next_due_at: datetime | None
     observed_at: datetime | None
+    load_known_at: datetime | None = None
 
 
 @transaction.atomic
@@ -78,22 +80,27 @@ def lock_held(lease: Lease) -> QuerySet[Deployment]:
     return held.select_related("work").order_by("pk")
 
 
-def release(lease: Lease, due: Mapping[uuid.UUID, Due]) -> None:
+def release(lease: Lease, due: Mapping[uuid.UUID, Due], memories: Mapping[uuid.UUID, Mapping[str, Any]]) -> None:
     """Release the rows that `lock_held` locked in this transaction, and set when each is due again.
 
-    A wakeup that arrived during the pass is kept.
+    A wakeup that arrived during the pass is kept. `memories`: the autoscaler's, where they changed.
     """
     by_value: dict[Due, list[uuid.UUID]] = defaultdict(list)
     for pk, value in due.items():
         by_value[value].append(pk)
     for value, ids in by_value.items():
         was_woken = When(next_due_at__lt=F("lease_expires_at"), then=F("next_due_at"))
-        WorkItem.objects.filter(pk__in=ids, lease_token=lease.token).update(
-            lease_token=None,
-            lease_expires_at=None,
-            next_due_at=Case(was_woken, default=Value(value.next_due_at, output_field=DateTimeField())),
-            observed_at=value.observed_at,
-        )
+        values = {
+            "lease_token": None,
+            "lease_expires_at": None,
+            "next_due_at": Case(was_woken, default=Value(value.next_due_at, output_field=DateTimeField())),
+            "observed_at": value.observed_at,
+            "load_known_at": value.load_known_at,
+        }
+        held = WorkItem.objects.filter(lease_token=lease.token)
+        held.filter(pk__in=[pk for pk in ids if pk not in memories]).update(**values)
+        items = [WorkItem(pk=pk, autoscaler=dict(memories[pk]), **values) for pk in ids if pk in memories]
+        held.bulk_update(items, ["autoscaler", *values])
 
 
 def release_all(lease: Lease, next_due_at: datetime) -> None:
@@ -101,6 +108,11 @@ def release_all(lease: Lease, next_due_at: datetime) -> None:
     WorkItem.objects.filter(pk__in=lease.deployment_ids, lease_token=lease.token).update(
         lease_token=None, lease_expires_at=None, next_due_at=next_due_at
     )
+
+
+def forget_load(row: Deployment) -> None:
+    """Empty the autoscaler's memory of a deployment whose row is locked."""
+    WorkItem.objects.filter(pk=row.pk).update(autoscaler={}, load_known_at=None)
 
 
 def revoke(row: Deployment) -> None:

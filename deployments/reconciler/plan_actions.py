@@ -92,6 +92,7 @@ class Remember:
     """Store the autoscaler's memory for the next pass."""
 
     memory: Mapping[str, Any]
+    load_known_at: datetime | None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
+from deployments import worker_heartbeat
 from deployments.cluster_drivers import DriverLookup
 from deployments.drivers.base import DriverError
 from deployments.models import Cluster, Replica
@@ -33,6 +34,7 @@ def reconcile(now: datetime, drivers: DriverLookup, failpoint: Failpoint = no_fa
 
     When the pass fails, each deployment gets a pass of its own. One that fails alone keeps its lease until it expires.
     """
+    worker_heartbeat.record(now)
     lease = leases.claim(now, limit=settings.RECONCILE_BATCH, seconds=settings.LEASE_SECONDS)
     if not lease.deployment_ids:
         return 0

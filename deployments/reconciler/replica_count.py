@@ -41,7 +41,7 @@ def decide(snapshot: Snapshot, active: Sequence[ReplicaView]) -> ReplicaCount:
         epoch=load.epoch if load else "",
     )
     allowed = Range(deployment.min_replicas, deployment.max_replicas, deployment.scale_down_delay_seconds)
-    before = Memory.from_json(deployment.memory)
+    before = Memory.from_json(deployment.memory, deployment.load_known_at)
     decision = autoscaler.decide(allowed, signals, before, snapshot.policy.autoscaler, snapshot.now)
     memory = decision.memory
     if deployment.min_replicas == 0 and memory.since is None and load is not None:
@@ -50,8 +50,8 @@ def decide(snapshot: Snapshot, active: Sequence[ReplicaView]) -> ReplicaCount:
     actions: list[Action] = []
     if decision.replicas != deployment.desired_replicas:
         actions.append(Scale(decision.replicas, decision.reason, decision.inputs))
-    if (memory_json := memory.to_json()) != deployment.memory:
-        actions.append(Remember(memory_json))
+    if memory != before:
+        actions.append(Remember(memory.to_json(), memory.load_known_at))
     actions += _propose_sleep(snapshot, active, memory)
     return ReplicaCount(decision.replicas, tuple(actions))
 

@@ -23,7 +23,6 @@ class Policy:
     """The settings of the lifecycle.
 
     `floor_mib_per_second`: by phase, the slowest transfer rate of weights that counts as progress; extends deadlines.
-    `unobserved_seconds`: after this long without a pass, a replica that ended without an error is not a failure.
     `settle_seconds`: how long a new replica must be ready before it replaces one of the old revision.
     `unwanted_wake_seconds`: a wake for which no request waits any more is undone while it still requests GPUs.
     `pass_seconds`, `pending_seconds`, `steady_seconds`: time to the next pass while replicas change, while the
@@ -37,7 +36,6 @@ class Policy:
     failure_window_seconds: float = 600.0
     drain_seconds: float = 60.0
     stop_grace_seconds: float = 5.0
-    unobserved_seconds: float = 60.0
     settle_seconds: float = 3.0
     unwanted_wake_seconds: float = 60.0
     pass_seconds: float = 1.0
@@ -88,7 +86,8 @@ class DeploymentView:
     """A deployment's row.
 
     `spec_hash` is the desired revision's, `was_ready` whether a replica of it ever became READY; `good_revision_id` is
-    the latest earlier revision with another configuration that became READY. `memory` is the autoscaler's, as JSON.
+    the latest earlier revision with another configuration that became READY. `memory` is the autoscaler's, as JSON;
+    `load_known_at` belongs to it.
     """
 
     id: str
@@ -108,6 +107,7 @@ class DeploymentView:
     woken_at: datetime | None = None
     rollout_hold: str = ""
     memory: Mapping[str, Any] = field(default_factory=dict)
+    load_known_at: datetime | None = None
     terminate_requested_at: datetime | None = None
     deleted_at: datetime | None = None
     failed_at: datetime | None = None
@@ -153,7 +153,8 @@ class Snapshot:
     """One deployment at one moment.
 
     `replicas`: the live ones and those that failed recently. `observed`: by replica name. `load` None: UNKNOWN. `pool`
-    is filled only while replicas of another configuration are live.
+    is filled only while replicas of another configuration are live. `up_since`: since when workers have run without a
+    gap.
     """
 
     deployment: DeploymentView
@@ -164,6 +165,7 @@ class Snapshot:
     now: datetime
     load: Load | None = None
     pool: PoolView = field(default_factory=PoolView)
+    up_since: datetime | None = None
 
     @property
     def live(self) -> tuple[ReplicaView, ...]:
@@ -171,7 +173,7 @@ class Snapshot:
 
     @property
     def was_unobserved(self) -> bool:
-        """Whether the last pass is so long ago that the console must have been down; the first pass may have been
-        interrupted before it was recorded."""
+        """Whether no worker ran at some time since the last pass. A pass that is only late does not count; the first
+        pass may have been interrupted before it was recorded."""
         last = self.deployment.observed_at or min((replica.created_at for replica in self.live), default=None)
-        return last is not None and (self.now - last).total_seconds() > self.policy.unobserved_seconds
+        return last is not None and self.up_since is not None and last < self.up_since

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F, Q
 
+from deployments import worker_heartbeat
 from deployments.cluster_drivers import DriverLookup
 from deployments.drivers.base import Driver, DriverError, ObservedReplica
 from deployments.models import Cluster, Deployment, Replica, Revision, WorkItem
@@ -143,11 +144,12 @@ def _build_batch(
     unproven = {pk for pk, row in deployments.items() if row.revision and row.revision.ready_at is None}
     good_revisions = _read_good_revisions(rolling | unproven)
     pools = gpu_allocation.read_pools(deployments[pk] for pk in rolling)
+    up_since = worker_heartbeat.read_up_since()
     loads = read_loads(pk for pk, row in deployments.items() if row.deleted_at is None and row.terminated_at is None)
     batch = Batch(lease, now, policy, read_epoch(), deployments, replicas, clusters)
     views: dict[UUID, list[ReplicaView]] = {pk: [] for pk in deployments}
     for row in replicas.values():
-        views[row.deployment_id].append(replica_view(row))
+        views[row.deployment_id].append(replica_view(row, deployments[row.deployment_id].work.observed_at))
     for pk, deployment in deployments.items():
         cluster = clusters[deployment.endpoint.cluster_id]
         batch.snapshots[pk] = Snapshot(
@@ -159,6 +161,7 @@ def _build_batch(
             now=now,
             load=loads.get(pk),
             pool=pools.get(pk, PoolView()),
+            up_since=up_since,
         )
     return batch
 
@@ -195,7 +198,8 @@ def deployment_view(
         asleep_since=row.asleep_since,
         woken_at=row.woken_at,
         rollout_hold=row.rollout_hold,
-        memory=row.autoscaler,
+        memory=work.autoscaler if work else {},
+        load_known_at=work.load_known_at if work else None,
         terminate_requested_at=row.terminate_requested_at,
         deleted_at=row.deleted_at,
         failed_at=row.failed_at,
@@ -212,7 +216,13 @@ def weight_bytes(row: Replica) -> int:
     return 0 if spec["engine"]["name"] == "simulator" else spec["model"]["weight_bytes"]
 
 
-def replica_view(row: Replica) -> ReplicaView:
+def last_seen_at(row: Replica, observed_at: datetime | None) -> datetime | None:
+    """When the cluster last showed it; `observed_at` is the deployment's. A replica that every pass sees is not written
+    by any."""
+    return max(row.created_at, observed_at or row.created_at) if row.listed else row.last_seen_at
+
+
+def replica_view(row: Replica, observed_at: datetime | None = None) -> ReplicaView:
     return ReplicaView(
         id=str(row.pk),
         name=row.name,
@@ -229,6 +239,6 @@ def replica_view(row: Replica) -> ReplicaView:
         drain_started_at=row.drain_started_at,
         drain_epoch=row.drain_epoch,
         stop_requested_at=row.stop_requested_at,
-        last_seen_at=row.last_seen_at,
+        last_seen_at=last_seen_at(row, observed_at),
         released_at=row.released_at,
     )

@@ -19,10 +19,11 @@ from django.db.models import F
 
 from deployments.causes import Cause
 from deployments.models import Deployment, DeploymentEvent, Replica, ReplicaPhase, Revision
-from deployments.states import ENDED, LIVE, DeploymentStatus, ReplicaState, may_become
+from deployments.reconciler import leases
+from deployments.states import ENDED, DeploymentStatus, ReplicaState, may_become
 
 DECIDED = frozenset({
-    "desired_replicas", "autoscaler", "asleep_since", "woken_at", "tried_since", "rollout_hold", "failed_at", "cause",
+    "desired_replicas", "asleep_since", "woken_at", "tried_since", "rollout_hold", "failed_at", "cause",
     "pending_since", "pending_reason", "status", "status_since", "phase", "ready_at", "terminated_at",
     "revision", "version",  # by a rollback of the reconciler; otherwise by services
 })  # fmt: skip
@@ -52,7 +53,6 @@ class Changes:
         self._new_replicas: list[Replica] = []
         self._steps: dict[UUID, list[tuple[str, datetime]]] = defaultdict(list)
         self._separate: dict[UUID, dict[str, object]] = defaultdict(dict)
-        self._seen: list[UUID] = []
         self._ready_revisions: dict[UUID, datetime] = {}
 
     def set_deployment(self, row: Deployment, **values: object) -> None:
@@ -87,10 +87,6 @@ class Changes:
     def set_log(self, row: Replica, text: str) -> None:
         if text:
             self._separate[row.pk]["log_tail"] = text
-
-    def see(self, row: Replica) -> None:
-        """The cluster shows it running."""
-        self._seen.append(row.pk)
 
     def mark_revision_ready(self, revision_id: UUID, at: datetime) -> None:
         self._ready_revisions.setdefault(revision_id, at)
@@ -141,7 +137,6 @@ class Changes:
         self._save_replicas()
         for pk, values in self._separate.items():
             Replica.objects.filter(pk=pk).update(**values)
-        Replica.objects.filter(pk__in=self._seen, state__in=LIVE).update(last_seen_at=self.now)
         for pk, at in self._ready_revisions.items():
             Revision.objects.filter(pk=pk, ready_at=None).update(ready_at=at)
         DeploymentEvent.objects.bulk_create(self.events)
@@ -152,8 +147,7 @@ class Changes:
         for row, before in self._deployments.values():
             if names := frozenset(name for name, value in before.items() if getattr(row, name) != value):
                 groups[names].append(row)
-                if names != {"autoscaler"}:  # its memory changes on every pass and is shown nowhere
-                    self.changed.add(row.pk)
+                self.changed.add(row.pk)
                 if names & ROUTED:
                     self.rerouted.add(row.pk)
         for names, rows in groups.items():
@@ -228,9 +222,9 @@ def reset_run(row: Deployment, now: datetime) -> None:
         woken_at=None,
         ready_at=None,
         rollout_hold="",
-        autoscaler={},
         desired_replicas=max(1, row.min_replicas),
     )
+    leases.forget_load(row)
 
 
 def reset_desired_replicas(row: Deployment, lowest: int, highest: int) -> None:

@@ -9,7 +9,7 @@ import redis
 from accounts import services as accounts
 from accounts.models import Organization, User
 from accounts.roles import Role
-from deployments import queries, services
+from deployments import queries, services, worker_heartbeat
 from deployments.config.available_options import EndpointOption, Options
 from deployments.config.build_spec import parse
 from deployments.config.normalize import merge
@@ -137,6 +137,12 @@ class Console:
         for _ in range(times):
             self.cluster.pass_time(seconds)
             reconcile_pass.reconcile(self.now, lambda _: self.cluster, failpoint)
+
+    def tick_late(self, seconds: float) -> None:
+        """The workers live all the time, but the next pass comes only after so long."""
+        for _ in range(round(seconds)):
+            worker_heartbeat.record(self.cluster.pass_time(1))
+        reconcile_pass.reconcile(self.now, lambda _: self.cluster)
 
     def run_all(self, deployment: Deployment) -> list[Replica]:
         """Until it is ready."""

@@ -3,15 +3,16 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from deployments.drivers.base import DriverError
-from deployments.models import Deployment, Replica, ReplicaPhase
+from deployments.models import Deployment, Replica, ReplicaPhase, WorkItem
 from deployments.reconciler import leases, reconcile_pass, snapshot_loader
 from deployments.reconciler.execute import apply
 from deployments.reconciler.plan import plan
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.deployments.failpoints import FAILPOINTS, Killed, dies_at
-from tests.integration.deployments.readings import states, status
+from tests.integration.deployments.readings import a_gateway_is_alive, states, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 R, S = ReplicaState, DeploymentStatus
@@ -109,6 +110,68 @@ def test_replicas_that_ran_on_while_the_console_was_away_are_found_again(console
     assert (status(deployment), console.cluster.running()) == (S.RUNNING, [replica.name])
 
 
+# The console was slow
+
+
+def test_an_unhealthy_engine_is_stopped_however_late_the_passes_come(console):
+    deployment = console.create()
+    console.run(deployment)
+    console.cluster.reach(R.READY, healthy=False)
+    console.tick_late(90)
+    console.tick_late(90)
+    assert states(deployment) == [R.STOPPING]
+    assert deployment.replicas.get().cause["code"] == "unhealthy"
+
+
+def test_a_kill_is_a_failure_however_late_the_pass_comes(console):
+    deployment = console.create()
+    replica = console.run(deployment)
+    console.cluster.exit(replica.name, -9)
+    console.tick_late(90)
+    replica.refresh_from_db()
+    assert (replica.state, replica.cause["code"]) == (R.FAILED, "engine_exited")
+
+
+def test_a_replica_that_every_pass_sees_ends_at_the_last_of_them(console):
+    deployment = console.create()
+    replica = console.run(deployment)
+    console.tick(5, times=3)
+    last = console.now
+    del console.cluster.replicas[replica.name]
+    console.tick(5)
+    replica.refresh_from_db()
+    assert (replica.state, replica.released_at) == (R.FAILED, last)
+
+
+# What a pass writes
+
+
+def test_a_pass_over_an_idle_deployment_writes_its_work_item_alone(console, store):
+    a_gateway_is_alive(store)
+    deployment = console.create_range(1, 2)
+    console.run(deployment)
+    console.tick(6, times=15)
+
+    def written():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+            cursor.execute(
+                "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del, n_tup_hot_upd FROM pg_stat_user_tables"
+                " WHERE relname LIKE 'deployments_%%'"
+            )
+            return {table: (rows, hot) for table, rows, hot in cursor.fetchall()}
+
+    before, memory = written(), WorkItem.objects.get().autoscaler
+    console.tick(6, times=5)
+    after = written()
+    changes = {table: tuple(a - b for a, b in zip(after[table], before[table], strict=True)) for table in after}
+    changes = {table: counts for table, counts in changes.items() if any(counts)}
+    heartbeats = changes.pop("deployments_workerheartbeat")
+    assert heartbeats == (5, 5)
+    assert changes == {"deployments_workitem": (10, 10)}  # each pass claims and releases; no index is written
+    assert WorkItem.objects.get().autoscaler == memory
+
+
 # Kills and leases
 
 
@@ -202,7 +265,7 @@ def test_a_pass_costs_the_same_number_of_queries_for_one_deployment_and_for_twen
     with django_assert_max_num_queries(20):
         console.tick(6)
     console.cluster.reach(R.READY, healthy=False)
-    with django_assert_max_num_queries(26):
+    with django_assert_max_num_queries(28):
         console.tick(6)
 
 

@@ -200,7 +200,7 @@ class World:
             case act.Scale():
                 self._set(desired_replicas=action.replicas)
             case act.Remember():
-                self._set(memory=action.memory)
+                self._set(memory=action.memory, load_known_at=action.load_known_at)
             case act.FallAsleep() if slept:
                 self._set(asleep_since=now, woken_at=None, desired_replicas=0)
             case act.Wake():

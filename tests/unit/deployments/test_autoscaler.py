@@ -286,11 +286,20 @@ def test_memory_survives_its_json_and_stays_small():
     scene.run(400, load=2000)
     scene.run(200, load=0)
     text = json.dumps(scene.memory.to_json(), separators=(",", ":"))
-    assert Memory.from_json(json.loads(text)) == scene.memory
+    assert Memory.from_json(json.loads(text), scene.memory.load_known_at) == scene.memory
     assert len(scene.memory.samples) <= 32
     assert len(text) < 2048
 
 
+def test_a_load_that_stays_the_same_leaves_the_json_as_it_is():
+    scene = Scene(Range(1, 64, DELAY))
+    scene.run(200, load=3)
+    before, known_at = scene.memory.to_json(), scene.memory.load_known_at
+    scene.run(400, load=3)
+    assert scene.memory.to_json() == before
+    assert scene.memory.load_known_at > known_at
+
+
 def test_nothing_known_is_an_empty_object():
-    assert Memory.from_json({}) == Memory()
+    assert Memory.from_json({}, None) == Memory()
     assert Memory().to_json() == {}

@@ -71,7 +71,8 @@ class Chance:
         now = Signals(load, int(waited), waited, 16, self.current, self.ready, 0, str(self.epoch))
         decision = decide(self.scale, now, self.memory, Rules(), NOW + timedelta(seconds=self.truth + self.shift))
         self.judge(load, decision)
-        self.current, self.memory = decision.replicas, Memory.from_json(decision.memory.to_json())
+        memory = decision.memory
+        self.current, self.memory = decision.replicas, Memory.from_json(memory.to_json(), memory.load_known_at)
 
     def judge(self, load, decision) -> None:
         scale, before = self.scale, self.scale.clamp(self.current)

@@ -260,7 +260,9 @@ AWAY = a_deployment(observed_at=ago(15 * 3600))
     ids=["no trace", "heartbeat stopped", "switched off"],
 )
 def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed):
-    snapshot = a_snapshot(a_replica("a", R.READY, last_seen_at=ago(50_010)), observed=observed, deployment=AWAY)
+    snapshot = a_snapshot(
+        a_replica("a", R.READY, last_seen_at=ago(50_010)), observed=observed, deployment=AWAY, up_since=ago(5)
+    )
     end, start = acts(snapshot)
     assert (end.crashed, end.reason, start) == (False, ENDED_UNOBSERVED, Start(1))
     assert end.at == (observed[0].exited.at if observed else ago(20))
@@ -268,19 +270,25 @@ def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed
 
 def test_a_crash_while_nobody_looked_is_a_failure_all_the_same():
     gone = seen("a", R.READY, exited=an_exit(1, ago(50_000)))
-    assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,), deployment=AWAY))[0].crashed
+    assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,), deployment=AWAY, up_since=ago(5)))[0].crashed
 
 
 def test_what_was_never_seen_before_the_console_went_away_is_replaced():
     never = a_replica("a", R.REQUESTING_GPU, last_seen_at=None, state_since=ago(55_000), created_at=ago(55_000))
-    end, start = acts(a_snapshot(never, deployment=AWAY))
+    end, start = acts(a_snapshot(never, deployment=AWAY, up_since=ago(5)))
     assert (end.crashed, end.at, start) == (False, ago(55_000), Start(1))
 
 
 def test_what_was_intended_in_a_first_pass_that_never_ended_is_replaced_too():
     never = a_replica("a", R.REQUESTING_GPU, last_seen_at=None, state_since=ago(55_000), created_at=ago(55_000))
-    end, start = acts(a_snapshot(never, deployment=a_deployment(observed_at=None)))
+    end, start = acts(a_snapshot(never, deployment=a_deployment(observed_at=None), up_since=ago(5)))
     assert (end.crashed, end.at, start) == (False, ago(55_000), Start(1))
+
+
+def test_a_pass_that_is_only_late_proves_no_absence():
+    gone = seen("a", R.READY, exited=an_exit(-9, ago(50)))
+    late, up_since = a_deployment(observed_at=ago(90)), ago(3600)
+    assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,), deployment=late, up_since=up_since))[0].crashed
 
 
 # What to tell people, and when to look again
