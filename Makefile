@@ -43,6 +43,7 @@ survive: $(VENV)/dev.installed
 	$(PYTEST) -q -n 2 --dist loadscope -m survive tests/e2e --ignore tests/e2e/test_night.py
 
 bench: $(VENV)/dev.installed
+	$(BIN)/python -m benchmarks.idle_pass
 	$(BIN)/python -m benchmarks.list_page
 	$(BIN)/python -m benchmarks.gateway
 

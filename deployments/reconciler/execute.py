@@ -23,7 +23,8 @@ from pydantic import ValidationError
 from deployments import causes, events, work_queue
 from deployments.causes import Cause
 from deployments.config.deployment_spec import RevisionSpec
-from deployments.drivers.base import Driver, DriverError, LogLine, ObservedReplica, ReplicaSpec
+from deployments.drivers.base import DriverError, LogLine, ObservedReplica, ReplicaSpec
+from deployments.drivers.time_limit import TimeLimitedDriver
 from deployments.engines.registry import ENGINES
 from deployments.logs import stored_format
 from deployments.models import Deployment, DeploymentEvent, Replica, Revision
@@ -84,10 +85,10 @@ def _read_logs(batch: Batch, plans: Plans) -> dict[UUID, str]:
     return logs
 
 
-def read_log(driver: Driver, seen: ObservedReplica) -> str:
+def read_log(driver: TimeLimitedDriver, seen: ObservedReplica) -> str:
     """The last LOG_BYTES of a replica's log, packed; empty when the cluster has none."""
     try:
-        lines = list(driver.logs(seen.name, follow=False, tail=LOG_LINES))
+        lines = list(driver.logs(seen.name, tail=LOG_LINES))
     except DriverError as error:
         log.warning("The log of replica %s cannot be read: %s", seen.name, error)
         lines = []

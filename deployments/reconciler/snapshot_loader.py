@@ -17,7 +17,8 @@ from django.db.models import F, Q
 
 from deployments import worker_heartbeat
 from deployments.cluster_drivers import DriverLookup
-from deployments.drivers.base import Driver, DriverError, ObservedReplica
+from deployments.drivers.base import DriverError, ObservedReplica
+from deployments.drivers.time_limit import TimeLimitedDriver
 from deployments.models import Cluster, Deployment, Replica, Revision, WorkItem
 from deployments.reconciler import gpu_allocation
 from deployments.reconciler.autoscaler import Rules
@@ -34,7 +35,7 @@ class ObservedCluster:
     """A cluster, its driver, and its listing; `observed` by replica name."""
 
     cluster: Cluster
-    driver: Driver
+    driver: TimeLimitedDriver
     listing: Listing
     observed: dict[str, ObservedReplica] = field(default_factory=dict)
 
@@ -78,10 +79,10 @@ def load(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
     rows = Deployment.objects.filter(pk__in=lease.deployment_ids, work__lease_token=lease.token)
     rows = rows.select_related("organization", "endpoint__cluster", "revision", "gpu_type", "work")
     deployments = {row.pk: row for row in rows}
-    clusters = {
-        cluster.pk: list_cluster(cluster, drivers(cluster), now)
-        for cluster in {row.endpoint.cluster for row in deployments.values()}
-    }
+    reached = {row.endpoint.cluster: limited_driver(row.endpoint.cluster, drivers) for row in deployments.values()}
+    for driver in reached.values():
+        driver.begin_listing()  # all at once: clusters that hang cost one time limit together
+    clusters = {cluster.pk: list_cluster(cluster, driver, now) for cluster, driver in reached.items()}
     # A listing may be slow, and no stamp may lie after `now`.
     now = max([now, *(cluster.listing.listed_at for cluster in clusters.values())])
     replicas = _read_replicas(deployments, policy, now)
@@ -90,15 +91,24 @@ def load(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
     return _build_batch(lease, now, policy, deployments, replicas, clusters)
 
 
-def list_cluster(cluster: Cluster, driver: Driver, now: datetime) -> ObservedCluster:
-    """A cluster that cannot be reached has an incomplete listing."""
+def limited_driver(cluster: Cluster, drivers: DriverLookup) -> TimeLimitedDriver:
+    return TimeLimitedDriver(drivers(cluster), cluster.pk, settings.CLUSTER_CALL_SECONDS)
+
+
+def list_cluster(cluster: Cluster, driver: TimeLimitedDriver, now: datetime) -> ObservedCluster:
+    """A cluster that cannot be reached, does not answer in time or whose driver breaks has an incomplete listing."""
     try:
         seen = driver.observe()
     except DriverError as error:
         log.warning("Cluster %s cannot be observed: %s", cluster.name, error)
-        return ObservedCluster(cluster, driver, Listing(now, complete=False, reachable=False, problem=str(error)))
-    listing = Listing(seen.listed_at, seen.complete, staleness_seconds=driver.staleness_seconds)
-    return ObservedCluster(cluster, driver, listing, {replica.name: replica for replica in seen.replicas})
+        problem = str(error)
+    except Exception as error:
+        log.exception("The driver of cluster %s is broken: its cluster counts as unreachable", cluster.name)
+        problem = f"its driver broke ({type(error).__name__})"
+    else:
+        listing = Listing(seen.listed_at, seen.complete, staleness_seconds=driver.staleness_seconds)
+        return ObservedCluster(cluster, driver, listing, {replica.name: replica for replica in seen.replicas})
+    return ObservedCluster(cluster, driver, Listing(now, complete=False, reachable=False, problem=problem))
 
 
 def _read_replicas(deployments: Iterable[UUID], policy: Policy, now: datetime) -> dict[UUID, Replica]:

@@ -1,5 +1,6 @@
 """A cluster with two GPU types, an organization with a user, a small catalog, and an empty Redis."""
 
+import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -98,10 +99,14 @@ class Console:
     def __init__(self, organization: Organization, user: User, options: Options) -> None:
         self.organization, self.user, self.options = organization, user, options
         self.cluster = ScriptedCluster(NOW)
+        self.clusters: dict[uuid.UUID, ScriptedCluster] = {}  # other ones, by id
 
     @property
     def now(self) -> datetime:
         return self.cluster.now
+
+    def driver(self, cluster: Cluster) -> ScriptedCluster:
+        return self.clusters.get(cluster.pk, self.cluster)
 
     def create(self, name: str = "chat", *, replicas: int = 1, gpu: str = "l40s-48gb", count: int = 1) -> Deployment:
         body = {
@@ -136,13 +141,13 @@ class Console:
     def tick(self, seconds: float = 1.0, times: int = 1, failpoint: Failpoint = reconcile_pass.no_failpoint) -> None:
         for _ in range(times):
             self.cluster.pass_time(seconds)
-            reconcile_pass.reconcile(self.now, lambda _: self.cluster, failpoint)
+            reconcile_pass.reconcile(self.now, self.driver, failpoint)
 
     def tick_late(self, seconds: float) -> None:
         """The workers live all the time, but the next pass comes only after so long."""
         for _ in range(round(seconds)):
             worker_heartbeat.record(self.cluster.pass_time(1))
-        reconcile_pass.reconcile(self.now, lambda _: self.cluster)
+        reconcile_pass.reconcile(self.now, self.driver)
 
     def run_all(self, deployment: Deployment) -> list[Replica]:
         """Until it is ready."""

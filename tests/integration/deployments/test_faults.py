@@ -1,18 +1,20 @@
 """What a cluster gets wrong, a console that was away, kills, lost leases: the same planner, on a bad day."""
 
+import threading
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 
 from deployments.drivers.base import DriverError
-from deployments.models import Deployment, Replica, ReplicaPhase, WorkItem
+from deployments.models import Cluster, Deployment, Endpoint, Replica, ReplicaPhase, WorkItem
 from deployments.reconciler import leases, reconcile_pass, snapshot_loader
 from deployments.reconciler.execute import apply
 from deployments.reconciler.plan import plan
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.deployments.failpoints import FAILPOINTS, Killed, dies_at
 from tests.integration.deployments.readings import a_gateway_is_alive, states, status
+from tests.integration.deployments.scripted_cluster import ScriptedCluster
 
 pytestmark = pytest.mark.django_db(transaction=True)
 R, S = ReplicaState, DeploymentStatus
@@ -85,6 +87,41 @@ def test_what_runs_without_a_live_row_is_stopped_and_forgotten(console, cluster)
     assert console.cluster.running() == []
     reconcile_pass.sweep_cluster(cluster, lambda _: console.cluster, console.now)
     assert console.cluster.replicas == {}
+
+
+@pytest.fixture
+def hung(console, cluster, settings):
+    """A second cluster, which never answers, behind an endpoint of its own; returns a deployment on it."""
+    settings.CLUSTER_CALL_SECONDS = 0.2
+    released = threading.Event()
+    second = Cluster.objects.create(name="hung", driver=Cluster.Driver.MEMORY, simulated=True)
+    endpoint = Endpoint.objects.create(name="hung", base_url="http://127.0.0.1:2/v1", cluster=second)
+    deployment = console.create("hung")
+    deployment.endpoint = endpoint
+    deployment.save(update_fields=["endpoint"])
+    silent = ScriptedCluster(console.now)
+    silent.observe = lambda: released.wait(60)
+    console.clusters[second.pk] = silent
+    yield deployment
+    released.set()
+
+
+def test_a_cluster_whose_listing_hangs_holds_no_other_up(console, cluster, hung):
+    sound = console.create("sound")
+    console.run(sound)
+    for _ in range(3):
+        console.tick(6)
+        reconcile_pass.sweep_clusters(console.now, console.driver)
+    assert (status(sound), status(hung)) == (S.RUNNING, S.PENDING)
+    assert hung.pending_reason.startswith("The cluster cannot be reached")
+    assert [thread.name for thread in threading.enumerate() if thread.name == "cluster observe"] == ["cluster observe"]
+
+
+def test_a_driver_that_breaks_makes_its_cluster_unreachable_and_no_other(console, cluster, hung):
+    console.clusters[Cluster.objects.get(name="hung").pk].observe = lambda: {}["no such entry"]
+    sound = console.create("sound")
+    console.run(sound)
+    assert (status(sound), status(hung)) == (S.RUNNING, S.PENDING)
 
 
 # The console was away
