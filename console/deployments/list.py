@@ -186,9 +186,9 @@ class DeploymentListPage:
     def movement(self) -> str:
         """1 changing, 2 waiting; or that nothing changes."""
         counts = {name: sum(self.layout.status_counts[status] for status in GROUPS[name][1]) for name in GROUPS}
-        return ", ".join(f"{counts[name]:,} {name}" for name in ("changing", "waiting") if counts[name]) or (
-            "no changes in progress"
-        )
+        return ", ".join(
+            f"{counts[name]:,} {name}" for name in ("changing", "waiting", "sleeping") if counts[name]
+        ) or "no changes in progress"
 
     @property
     def may_deploy(self) -> bool:

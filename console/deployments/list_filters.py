@@ -20,7 +20,8 @@ GROUPS: dict[str, tuple[str, tuple[S, ...]]] = {
     "": ("All", tuple(S)),
     "running": ("Running", (S.RUNNING,)),
     "changing": ("Changing", (S.DEPLOYING, S.SCALING, S.ROLLING)),
-    "waiting": ("Waiting", (S.PENDING, S.SLEEPING)),
+    "waiting": ("Waiting", (S.PENDING,)),
+    "sleeping": ("Sleeping", (S.SLEEPING,)),
     "failed": ("Failed", (S.FAILED,)),
     "ended": ("Ended", (S.TERMINATING, S.TERMINATED)),
 }

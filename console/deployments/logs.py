@@ -27,6 +27,7 @@ from deployments.events import short_id
 from deployments.logs.line_query import DEFAULT_TAIL, MAX_LINES, Line, LogQuery, split_matches
 from deployments.states import ENDED, DeploymentStatus
 
+FRAGMENTS = ("header",)
 PERIODS = {"all": "All", "5m": "Last 5 min", "1h": "Last hour", "custom": "Custom"}
 SPANS = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
 TIME_ERRORS = {"invalid": "Enter a date and time in UTC, such as 2026-01-31 14:00."}

@@ -137,7 +137,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is
 
 
 class DeploymentConsumer(LiveConsumer):
-    """A page of one deployment: its overview, `?page=events&kind=`, or `?page=settings`."""
+    """A page of one deployment: its overview, `?page=events&kind=`, `?page=settings` or `?page=logs`."""
 
     def find_watched(self, actor: Actor) -> Watched:
         reference = str(self.scope["url_route"]["kwargs"]["deployment_id"])

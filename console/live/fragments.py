@@ -13,9 +13,10 @@ from django.utils import timezone
 from console import access
 from console.access import Actor
 from console.components.gpu_inventory import GpuInventory
-from console.deployments import detail, events, settings
+from console.deployments import detail, events, logs, settings
 from console.deployments import list as deployment_list
 from console.deployments.list_filters import DeploymentFilters
+from console.deployments.page_context import page_context, read_state
 from console.deployments.timeline import EventFilterForm, EventFilters
 from console.live.shared_renders import Render, Rows
 from deployments.states import DeploymentStatus as S
@@ -27,8 +28,8 @@ SECONDS_MOVING, SECONDS_RUNNING, SECONDS_LIST, SECONDS_ENDED = 1.0, 2.0, 5.0, 15
 
 @dataclass(frozen=True)
 class PageAddress:
-    """A page of a deployment: `page` is "" (detail), events or settings; `kind` of events only. Only the newest events
-    are live."""
+    """A page of a deployment: `page` is "" (detail), events, settings or logs; `kind` of events only. Only the newest
+    events are live."""
 
     page: str = ""
     kind: str = ""
@@ -39,8 +40,8 @@ class PageAddress:
         match parameters.get("page", ""):
             case "events":
                 return PageAddress("events", EventFilterForm(parameters).filters["kind"])
-            case "settings":
-                return PageAddress("settings")
+            case "settings" | "logs" as page:
+                return PageAddress(page)
             case _:
                 return PageAddress()
 
@@ -57,6 +58,9 @@ def render_deployment(actor: Actor, reference: str, address: PageAddress) -> Ren
         case "settings":
             names = settings.FRAGMENTS
             context = settings.read_context(actor, deployment, now, EventFilters())
+        case "logs":
+            names = logs.FRAGMENTS
+            context = page_context(actor, read_state(deployment, now))
         case _:
             names = detail.FRAGMENTS
             context = detail.read_context(actor, deployment, now)

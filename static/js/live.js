@@ -16,6 +16,7 @@ const clock = (at) => at.toISOString().slice(11, 19);
 function show(isLive) {
   if (!state) return;
   state.textContent = isLive ? "Live" : `Reconnecting, as of ${clock(heardAt)}`;
+  state.classList.toggle("on", isLive);
   state.classList.toggle("away", !isLive);
 }
 
@@ -60,8 +61,9 @@ async function pageIsOver() {
 // Nothing more will come: the page stays as it is, under its notice.
 function end() {
   if (state) state.textContent = "Deleted";
+  state?.classList.remove("on");
   state?.classList.add("away");
-  document.querySelector("dialog[open]")?.close();
+  document.querySelector("dialog:modal")?.close();
 }
 
 function connect() {

@@ -6,16 +6,18 @@ const state = document.querySelector("[data-log-state]");
 const pause = document.querySelector("[data-log-pause]");
 const MOST_LINES = 3000;
 const RETRY_MILLISECONDS = 2000;
+const LIVE = "Live";
 let held = null; // while paused: what is to be shown then, as the stream sends it
 
 function say(words, isAway = false) {
   state.textContent = words;
+  state.classList.toggle("on", words === LIVE);
   state.classList.toggle("away", isAway);
 }
 
 function told() {
   const count = held?.lines.length;
-  say(held ? `Paused, ${count} new ${count === 1 ? "line" : "lines"}` : "Live");
+  say(held ? `Paused, ${count} new ${count === 1 ? "line" : "lines"}` : LIVE);
 }
 
 function element(name, text) {

@@ -38,6 +38,22 @@ if (chosen) {
   list.scrollTop += Math.max(0, chosen.getBoundingClientRect().bottom - list.getBoundingClientRect().bottom);
 }
 
+// The panels beside the form are the server's: while it cannot be asked they say that they are old, and it is asked again.
+const RETRY_MILLISECONDS = 3000;
+const page = document.querySelector(".form-page");
+const note = page.querySelector("[data-stale]");
+
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (!detail.elt.matches(".side *")) return;
+  const isOld = !detail.successful;
+  page.toggleAttribute("data-old", isOld);
+  note.hidden = !isOld;
+  if (!isOld) return;
+  const summary = document.querySelector("#edit-summary a");
+  if (summary) summary.textContent = "Not up to date";
+  setTimeout(() => htmx.trigger(detail.elt, "retry"), RETRY_MILLISECONDS);
+});
+
 // Settings that only another engine has are out of the way while that engine is not chosen.
 const engines = document.getElementById("engine");
 const groups = [...document.querySelectorAll("[data-engine]")];

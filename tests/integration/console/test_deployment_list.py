@@ -91,11 +91,12 @@ def test_members_see_their_organization_and_operators_see_all(owner, now):
         ("?q=no-such-thing", []),
         ("?gpu=h200-141gb", []),
         ("?endpoint=default&status=waiting", ["in-pending"]),
+        ("?status=sleeping", ["in-sleeping"]),
         ("?status=nonsense&sort=nonsense&page=x", None),
     ],
 )
 def test_tabs_search_and_filters_narrow_the_list(owner, now, query, names):
-    shown = (S.RUNNING, S.FAILED, S.DEPLOYING, S.SCALING, S.PENDING)
+    shown = (S.RUNNING, S.FAILED, S.DEPLOYING, S.SCALING, S.PENDING, S.SLEEPING)
     for status in shown:
         rows.in_status(owner, status, now)
     Deployment.objects.filter(name="in-pending").update(labels={"team": "blue"})
