@@ -62,13 +62,15 @@ def spec_options() -> Options:
     inventory: dict[UUID, dict[str, int]] = defaultdict(dict)
     for gpu in ClusterGpu.objects.filter(count__gt=0):
         inventory[gpu.cluster_id][gpu.gpu_type_id] = gpu.count
+    gpu_types = list(GpuType.objects.all())
     return Options(
         models={model.pk: model_ref(model) for model in CatalogModel.objects.all()},
         endpoints={
             endpoint.name: EndpointOption(endpoint.name, endpoint.cluster.simulated, inventory[endpoint.cluster_id])
             for endpoint in Endpoint.objects.select_related("cluster")
         },
-        gpu_memory_gib={gpu_type.pk: float(gpu_type.memory_gib) for gpu_type in GpuType.objects.all()},
+        gpu_memory_gib={gpu_type.pk: float(gpu_type.memory_gib) for gpu_type in gpu_types},
+        gpu_titles={gpu_type.pk: gpu_type.title for gpu_type in gpu_types},
         engines={name: engine.availability for name, engine in ENGINES.items()},
         delay_floor_seconds=settings.SCALE_DOWN_DELAY_FLOOR_SECONDS,
     )

@@ -1,10 +1,11 @@
-"""Numbers, sizes, durations and times as text. Times are UTC. Pure."""
+"""Numbers, sizes, durations and times as text. Sizes are in GB, 10⁹ bytes, as vendors give the memory of GPUs; times
+are UTC. Pure."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-GIB = 2**30
+GB = 10**9
 
 
 def format_elapsed(seconds: float) -> str:
@@ -42,9 +43,9 @@ def format_short_moment(at: datetime, now: datetime) -> str:
     return f"{at.day} {at:%b}" + ("" if at.year == now.year else f" {at.year}")
 
 
-def format_gib(size: int) -> str:
-    """Bytes in GiB, one decimal, without the unit."""
-    return f"{size / GIB:,.1f}"
+def format_gb(size: float) -> str:
+    """Bytes in GB, one decimal, without the unit."""
+    return f"{size / GB:,.1f}"
 
 
 def format_parameters(count: int | None) -> str:

@@ -57,7 +57,7 @@ def problems(errors: Any, field_id: str) -> SafeString:
     return format_html('<p class="problem" id="{}-problem">{}<span>{}</span></p>', field_id, sign, text)
 
 
-register.filter("gib", formats.format_gib)
+register.filter("gb", formats.format_gb)
 register.filter("parameters", formats.format_parameters)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from console.access import Actor
-from console.components.formats import format_count, format_elapsed
+from console.components.formats import format_count, format_elapsed, format_gb
 from console.components.gpu_inventory import GpuInventory, GpuPool
 from console.components.typed_numbers import read_whole
 from console.deployments.replica_range_fields import read_bounds
+from deployments.config.resolve import GIB, MEMORY_PER_WEIGHTS, RUNTIME_GIB
 from deployments.models import CatalogModel, Deployment, Endpoint, Revision
 from deployments.queries import PhaseTimes, typical_phases
 from deployments.states import HOLDS_GPU
@@ -27,14 +28,22 @@ class CapacityNeed:
 
     @property
     def warning(self) -> str:
-        return f"{format_count(self.waiting, 'replica')} would wait"
+        return f"{format_count(self.waiting, 'replica')} would wait now"
+
+
+@dataclass(frozen=True)
+class MemoryWarning:
+    """The weights do not fit into the GPU memory of a replica, or leave too little of it for requests."""
+
+    is_too_small: bool
+    message: str
 
 
 @dataclass(frozen=True)
 class CapacityPanel:
     """`pools` are the GPUs of the endpoint's cluster, smallest memory first; `pool` is the chosen one. `held`: GPUs
     that the edited deployment holds already; None for a new one. `startup` are the measured phases of earlier
-    starts."""
+    starts. `loads_weights`: the chosen engine puts the weights into GPU memory."""
 
     model: CatalogModel | None
     endpoint: Endpoint | None
@@ -45,6 +54,7 @@ class CapacityPanel:
     is_fixed: bool
     held: int | None
     startup: list[PhaseTimes]
+    loads_weights: bool
 
     @property
     def may_sleep(self) -> bool:
@@ -60,13 +70,36 @@ class CapacityPanel:
         return self._need(self.range[1])
 
     def _need(self, replicas: int) -> CapacityNeed:
-        free = (self.pool.free + (self.held or 0)) // self.gpu_count if self.pool else 0
-        return CapacityNeed(replicas, replicas * self.gpu_count, max(0, replicas - free))
+        return CapacityNeed(replicas, replicas * self.gpu_count, max(0, replicas - self.starts_at_once))
 
     @property
     def max_replicas(self) -> int:
         """The replicas that fit into the cluster when nothing else runs."""
         return self.pool.total // self.gpu_count if self.pool else 0
+
+    @property
+    def starts_at_once(self) -> int:
+        """The replicas for which GPUs are free now, or held already by the edited deployment."""
+        return (self.pool.free + (self.held or 0)) // self.gpu_count if self.pool else 0
+
+    @property
+    def memory_warning(self) -> MemoryWarning | None:
+        """The weights against the GPU memory of one replica; None while they fit with room to spare."""
+        if not self.model or not self.pool:
+            return None
+        memory = self.gpu_count * float(self.pool.gpu_type.memory_gib) * GIB
+        weights = self.model.weight_bytes
+        if weights * MEMORY_PER_WEIGHTS + RUNTIME_GIB * GIB <= memory:
+            return None
+        is_too_small = weights > memory
+        figures = (
+            f"{format_gb(weights)} GB of weights, {format_count(self.gpu_count, 'GPU')} with {self.memory_gb:,} GB"
+        )
+        verdict = "Does not fit" if is_too_small else "Tight: little is left for requests"
+        advice = "Choose larger GPUs, or more per replica."
+        if not self.loads_weights:
+            advice = "The simulator loads no weights and starts all the same; a real engine needs larger or more GPUs."
+        return MemoryWarning(is_too_small, f"{verdict}: {figures}. {advice}")
 
     @property
     def is_too_large(self) -> bool:
@@ -116,4 +149,12 @@ def read_capacity(actor: Actor, values: Mapping[str, str], edited: Deployment | 
         is_fixed=values["fixed"] == "on",
         held=None if held is None else sum(held),
         startup=startup,
+        loads_weights=values["engine"] != "simulator",
     )
+
+
+def read_free_gpus(actor: Actor, endpoint_name: str) -> dict[str, int]:
+    """Free GPUs by type in the cluster of an endpoint. Three queries."""
+    endpoint = Endpoint.objects.filter(name=endpoint_name).first()
+    pools = GpuInventory(actor).pools if endpoint else []
+    return {pool.gpu_type.pk: pool.free for pool in pools if endpoint and pool.cluster_id == endpoint.cluster_id}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from console.components.deployment_header import DeploymentHeader
-from console.components.formats import format_count, format_gib
+from console.components.formats import format_count, format_gb
 from console.deployments.configuration_diff import format_value
 from deployments import queries
 from deployments.config.configuration import Fixed, Range
@@ -64,7 +64,7 @@ def _read_model(header: DeploymentHeader) -> Iterator[ConfigurationLine]:
     spec, model = header.spec, CatalogModel.objects.filter(pk=header.spec.model.id).first()
     yield "Model", model.title if model else spec.model.repository
     yield "Repository", spec.model.repository
-    yield "Weights", f"{format_gib(spec.model.weight_bytes)} GiB" + (f", {model.dtype}" if model else "")
+    yield "Weights", f"{format_gb(spec.model.weight_bytes)} GB" + (f", {model.dtype}" if model else "")
     for adapter in spec.adapters:
         revision = f" at {adapter.revision}" if adapter.revision else ""
         yield f"Adapter {adapter.name}", f"{adapter.repository}{revision}"

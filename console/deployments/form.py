@@ -26,7 +26,7 @@ from accounts.roles import Right
 from console import access
 from console.access import Actor
 from console.components.page_request import PageRequest
-from console.deployments.capacity_panel import CapacityPanel, read_capacity
+from console.deployments.capacity_panel import CapacityPanel, read_capacity, read_free_gpus
 from console.deployments.configuration_diff import diff_bodies
 from console.deployments.edit_merge import merge_onto_current
 from console.deployments.edit_preview import Conflict, EditPreview, read_preview
@@ -50,7 +50,8 @@ def create(request: PageRequest) -> HttpResponse:
         endpoints = list(Endpoint.objects.order_by("name").values_list("name", flat=True))
         endpoint = "default" if "default" in endpoints or not endpoints else endpoints[0]
         organization_slug = _choose_initial(request.actor, organizations)
-        form = empty_form(options, request.GET.get("model", ""), endpoint, organization_slug)
+        free = read_free_gpus(request.actor, endpoint)
+        form = empty_form(options, request.GET.get("model", ""), endpoint, organization_slug, free)
         return _render_new(request, form, organizations)
     form = typed_form(request.POST, options, is_operator=request.actor.is_operator)
     if changed := _press_row_button(request, form):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django import forms
@@ -21,6 +21,7 @@ from deployments.config.available_options import Options
 from deployments.config.build_spec import parse
 from deployments.config.configuration import MAX_ADAPTERS
 from deployments.config.deployment_spec import DeploymentSpec
+from deployments.config.resolve import needed_gib, smallest_gpus
 from deployments.config.settings_index import SETTINGS, Declared, declared_settings, find, value_at
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import Adapter
@@ -50,7 +51,7 @@ class Switch(forms.CheckboxInput):
 
 
 def read_labels(text: str) -> list[tuple[str, str]]:
-    """One `name=value` a line; a line without `=` is a name without a value."""
+    """(name, value) of each line `name=value`. A line without `=` is refused by `DeploymentForm.clean`."""
     lines = (line.partition("=") for line in text.replace("\r\n", "\n").split("\n") if line.strip())
     return [(name.strip(), value.strip()) for name, _, value in lines]
 
@@ -158,6 +159,15 @@ class EngineGroup:
     fields: list[BoundField]
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong at a field, for the summary of a form: the field's id, its title and the message."""
+
+    field_id: str
+    title: str
+    message: str
+
+
 class DeploymentForm(forms.Form):
     """`texts` and `rows` (of adapters) are what the fields show. With `is_typed` they were sent, and validation reports
     what is wrong; otherwise the form is shown for the first time. `current` is the configuration that an edit starts
@@ -238,6 +248,9 @@ class DeploymentForm(forms.Form):
 
     def clean(self) -> None:
         self.adapter_rows.is_valid()
+        for line in self.texts["labels"].splitlines():
+            if line.strip() and "=" not in line:
+                self.add_error("labels", f"{line.strip()}: Write it as name=value; {line.strip()}= has no value.")
         names = [name for name, _ in read_labels(self.texts["labels"])]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             self.add_error("labels", f"{', '.join(twice)}: Two lines have this name. Keep one.")
@@ -260,20 +273,21 @@ class DeploymentForm(forms.Form):
                 self.add_error(name if name in self.fields else None, _message(name, declared, error))
 
     @property
-    def problems(self) -> list[tuple[str, str]]:
-        """(id, title) of each field with an error, in the order of the page."""
-        found: list[tuple[str, str]] = []
+    def problems(self) -> list[Problem]:
+        """Each field with an error, in the order of the page; what belongs to no field comes first."""
+        found = [Problem("", "", str(message)) for message in self.non_field_errors()]
         for name, field in self.fields.items():
             if name in self.errors:
-                found.append((name, in_sentence(str(field.label))))
+                found.append(Problem(name, str(field.label), " ".join(map(str, self.errors[name]))))
             if name == "adapters":
                 found += self._adapter_problems()
         return found
 
-    def _adapter_problems(self) -> Iterator[tuple[str, str]]:
+    def _adapter_problems(self) -> Iterator[Problem]:
         for number, form in enumerate(self.adapter_rows.forms, start=1):
-            for name in form.errors:
-                yield f"{form.prefix}-{name}", f"{name} of adapter {number}"
+            for name, messages in form.errors.items():
+                title = f"{str(form.fields[name].label).capitalize()} of adapter {number}"
+                yield Problem(f"{form.prefix}-{name}", title, " ".join(map(str, messages)))
 
     @property
     def has_advanced_problems(self) -> bool:
@@ -329,8 +343,11 @@ def _is_advanced(declared: Declared, prefix: str) -> bool:
     return declared.setting.advanced and declared.path.startswith(prefix)
 
 
-def empty_form(options: Options, model: str, endpoint: str, organization: str = "") -> DeploymentForm:
-    """A new deployment, with the defaults of the API for `model` on `endpoint`."""
+def empty_form(
+    options: Options, model: str, endpoint: str, organization: str = "", free: Mapping[str, int] | None = None
+) -> DeploymentForm:
+    """A new deployment, with the defaults of the API for `model` on `endpoint`; its GPUs hold the model, and are among
+    the `free` ones (by type) where some are."""
     chosen = model if model in options.models else next(iter(options.models), "")
     body = {"name": "x", "endpoint": endpoint, "model": {"source": "catalog", "id": chosen}}
     try:
@@ -338,8 +355,21 @@ def empty_form(options: Options, model: str, endpoint: str, organization: str = 
     except InvalidConfiguration:
         texts = texts_of({"endpoint": endpoint, "autoscaling": {"enabled": True, "max_replicas": 3}})
     texts |= {"name": "", "context_length": "", "model": model if model in options.models else ""}
+    texts |= _choose_gpus(options, texts["model"], endpoint, free or {})
     texts["organization"] = organization
     return DeploymentForm(texts, [], options, is_typed=False)
+
+
+def _choose_gpus(options: Options, model: str, endpoint: str, free: Mapping[str, int]) -> Texts:
+    """The texts for the smallest GPUs that hold the model: free ones, else any; empty where nothing holds it."""
+    needed = needed_gib(options.models[model]) if model else 0.0
+    place = options.endpoints.get(endpoint)
+    if place is None:
+        return {}
+    for gpus in (free, place.gpus):
+        if smallest := smallest_gpus(None, None, needed, options, replace(place, gpus=gpus)):
+            return {"gpu": smallest[0], "gpu_count": write_number(smallest[1])}
+    return {}
 
 
 def filled_form(
@@ -379,7 +409,7 @@ def _text(declared: Declared, value: Any) -> str:
         case int() | float():
             return write_number(value)
         case dict():
-            return "\n".join(f"{key}={below}" if below else key for key, below in value.items())
+            return "\n".join(f"{key}={below}" for key, below in value.items())
     return str(value)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from console.components.formats import format_gib, format_moment, join_words
+from console.components.formats import format_gb, format_moment, join_words
 from console.deployments.startup_waterfall import PHASE_TITLES
 from deployments.events import short
 from deployments.models import Deployment, Replica
@@ -59,11 +59,11 @@ class ReplicaRow:
 
     @property
     def progress(self) -> str:
-        """How far the download is, in GiB; empty in every other state."""
+        """How far the download is, in GB; empty in every other state."""
         replica = self.replica
         if replica.state != R.DOWNLOADING_MODEL or not replica.bytes_total:
             return ""
-        return f"{format_gib(replica.bytes_done or 0)} of {format_gib(replica.bytes_total)} GiB"
+        return f"{format_gb(replica.bytes_done or 0)} of {format_gb(replica.bytes_total)} GB"
 
     @property
     def since(self) -> str:

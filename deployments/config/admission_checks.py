@@ -7,13 +7,14 @@ from typing import Any
 
 from deployments.config.available_options import EndpointOption, Options
 from deployments.config.configuration import Configuration, Range
-from deployments.config.resolve import needed_gib
+from deployments.config.resolve import GIB, needed_gib
 from deployments.config.schema_validation import unusable_engine
 from deployments.config.settings_index import SETTINGS
 from deployments.engines.registry import ENGINES
 from deployments.schema.errors import FieldError
 from deployments.schema.types import CHOSEN_IF_ABSENT
 
+GB = 10**9
 OPERATORS_ONLY = tuple(path for path, declared in SETTINGS.items() if declared.setting.operators_only)
 
 
@@ -80,8 +81,9 @@ def _check_engine(
         yield unusable_engine(engine.name, options)
     elif endpoint and endpoint.simulated and engine.name != "simulator":
         message = (
-            f"The GPUs of this endpoint's cluster are declared, not real, so {engine.name} cannot run there."
-            ' Use "simulator", or an endpoint whose cluster has GPUs.'
+            "The GPUs of this endpoint's cluster are declared, not real, so"
+            f" {ENGINES[engine.name].title} cannot run there."
+            f" Use {ENGINES['simulator'].title}, or an endpoint whose cluster has GPUs."
         )
         yield FieldError("engine.name", "engine_unavailable", message)
 
@@ -89,7 +91,7 @@ def _check_engine(
 def _check_context_length(configuration: Configuration, options: Options) -> Iterator[FieldError]:
     model = options.models.get(configuration.model.id)
     if model and configuration.engine.context_length > model.context_length:
-        message = f"The model reads at most {model.context_length:,} tokens; use {model.context_length} or less."
+        message = f"The model reads at most {model.context_length:,} tokens; use {model.context_length:,} or less."
         yield FieldError("engine.context_length", "above_model_context", message)
 
 
@@ -110,23 +112,25 @@ def _check_adapters(configuration: Configuration) -> Iterator[FieldError]:
 
 def _check_gpu(configuration: Configuration, options: Options, endpoint: EndpointOption) -> Iterator[FieldError]:
     gpu = configuration.gpu
-    available = ", ".join(sorted(endpoint.gpus)) or "none"
+    available = options.describe_gpus(endpoint)
     if gpu.type is not None and gpu.type not in options.gpu_memory_gib:
         message = f"There is no GPU type {gpu.type!r}. This cluster has: {available}."
         yield FieldError("gpu.type", "unknown_gpu", message)
         return
     if gpu.type is not None and not endpoint.gpus.get(gpu.type):
-        message = f"The cluster of endpoint {endpoint.name!r} has no {gpu.type}. It has: {available}."
+        message = (
+            f"The cluster of endpoint {endpoint.name!r} has no {options.gpu_title(gpu.type)}. It has: {available}."
+        )
         yield FieldError("gpu.type", "not_in_cluster", message)
         return
     most = endpoint.gpus[gpu.type] if gpu.type is not None else max(endpoint.gpus.values(), default=0)
     if gpu.count is not None and gpu.count > most:
-        what = gpu.type or "GPUs of one type"
+        what = options.gpu_title(gpu.type) if gpu.type else "GPUs of one type"
         yield FieldError("gpu.count", "above_maximum", f"The cluster has {most} × {what}; use {most} or less.")
     elif gpu.type is None or gpu.count is None:
         model = options.models.get(configuration.model.id)
-        needed = f"the {needed_gib(model):.0f} GiB that this model needs" if model else "this model"
-        message = f"Nothing there holds {needed}; choose gpu.type and gpu.count yourself."
+        needed = f"the {needed_gib(model) * GIB / GB:.0f} GB that this model needs" if model else "this model"
+        message = f"Nothing there holds {needed}; choose the GPU type and how many a replica has."
         yield FieldError("gpu.type" if gpu.type is None else "gpu.count", "required", message)
 
 

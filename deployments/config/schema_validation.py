@@ -82,8 +82,13 @@ def unusable_engine(name: Any, options: Options) -> FieldError:
     reason = (
         "is not available yet" if options.engines[name] == "coming_soon" else "needs a licence that is not installed"
     )
-    message = f"{name} {reason}. Use one of: {', '.join(sorted(options.available_engines))}."
+    usable = ", ".join(_engine_title(engine) for engine in sorted(options.available_engines))
+    message = f"{_engine_title(name)} {reason}. Use one of: {usable}."
     return FieldError("engine.name", "engine_unavailable", message)
+
+
+def _engine_title(name: str) -> str:
+    return ENGINES[name].title if name in ENGINES else name
 
 
 def _not_applicable(error: FieldError, section: str, name: str) -> FieldError:

@@ -54,6 +54,17 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   setTimeout(() => htmx.trigger(detail.elt, "retry"), RETRY_MILLISECONDS);
 });
 
+// What is said about the name now replaces what was wrong with it when the form was sent.
+document.addEventListener("htmx:afterSwap", markName);
+
+function markName() {
+  const name = document.getElementById("name");
+  const state = document.getElementById("name-state");
+  if (!name || state.querySelector(".problem")) return;
+  if (state.matches("[data-refused]")) name.setAttribute("aria-invalid", "true");
+  else name.removeAttribute("aria-invalid");
+}
+
 // Settings that only another engine has are out of the way while that engine is not chosen.
 const engines = document.getElementById("engine");
 const groups = [...document.querySelectorAll("[data-engine]")];

@@ -92,12 +92,18 @@ def replica(of: Deployment, state: ReplicaState, now: datetime, seconds: float =
         deployment=of,
         revision=of.revision,
         cluster=of.endpoint.cluster,
-        gpu_type=of.gpu_type,
         gpu_count=1,
         name="pending",
         state=state,
         created_at=begin,
-        **{"state_since": now, "serving": state == ReplicaState.READY, "node": "node-1", "gpu_indices": [0], **fields},
+        **{
+            "gpu_type": of.gpu_type,
+            "state_since": now,
+            "serving": state == ReplicaState.READY,
+            "node": "node-1",
+            "gpu_indices": [0],
+            **fields,
+        },
     )
     Replica.objects.filter(pk=made.pk).update(name=f"r-{made.pk.hex}")
     for place, name in enumerate(names):

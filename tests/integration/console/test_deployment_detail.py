@@ -54,7 +54,7 @@ def test_a_start_shows_its_phases_its_true_progress_and_that_nothing_is_known_to
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.DEPLOYING, now))
     for title in ("Requesting GPU", "Downloading model", "Engine initializing"):
         assert title in text
-    assert "5.0 of 15.0 GiB" in text
+    assert "5.4 of 16.1 GB" in text
     assert "no earlier starts of" in text
     assert "0 of 1 wanted" in text.replace("<small>", "")
 

@@ -1,5 +1,6 @@
 """The form of a new deployment."""
 
+import re
 from datetime import date, datetime
 
 import pytest
@@ -9,7 +10,8 @@ from django.utils import timezone
 from accounts.models import Organization
 from accounts.roles import Role
 from console.deployments.forms import FIELDS
-from deployments.models import CatalogModel, Deployment
+from deployments.models import CatalogModel, Cluster, ClusterGpu, Deployment, GpuType
+from deployments.states import ReplicaState
 from tests.integration.console import deployment_rows as rows
 from tests.integration.console.markup import squeeze
 
@@ -147,12 +149,84 @@ def test_what_is_asked_of_the_cluster_stands_beside_with_what_is_free(owner, now
     client = signed_in(owner)
     enough = squeeze(client.get("/deployments/new/capacity/", {**GOOD, "gpu_count": "2", "replicas": "3"}))
     assert "2 × L40S 48 GB" in enough
-    assert "enough" in enough
+    assert "GPUs free" in enough
     assert "no earlier starts to compare with" in enough
     assert "3 replicas would wait" not in enough
-    assert "1 replica would wait" in squeeze(
-        client.get("/deployments/new/capacity/", {**GOOD, "gpu_count": "4", "replicas": "3"})
+    lacking = squeeze(client.get("/deployments/new/capacity/", {**GOOD, "gpu_count": "4", "replicas": "3"}))
+    assert "1 replica would wait now" in lacking
+    assert "never more than 2 replicas of 4 GPUs. 2 of them could start now." in lacking
+
+
+def test_weights_that_do_not_fit_into_the_memory_of_a_replica_are_warned_of(owner, now):
+    client = signed_in(owner)
+    assert "Does not fit" not in squeeze(client.get("/deployments/new/capacity/", GOOD))
+    CatalogModel.objects.update(weight_bytes=45_000_000_000)
+    tight = squeeze(client.get("/deployments/new/capacity/", {**GOOD, "engine": "vllm"}))
+    assert "Tight: little is left for requests: 45.0 GB of weights, 1 GPU with 48 GB." in tight
+    CatalogModel.objects.update(weight_bytes=688_600_000_000)
+    text = squeeze(client.get("/deployments/new/capacity/", {**GOOD, "gpu_count": "2"}))
+    assert "Does not fit: 688.6 GB of weights, 2 GPUs with 96 GB. The simulator loads no weights" in text
+    assert "larger GPUs, or more per replica" in squeeze(
+        client.get("/deployments/new/capacity/", {**GOOD, "engine": "vllm"})
     )
+
+
+def test_the_gpus_that_are_chosen_at_first_are_free_and_hold_the_model(owner, now):
+    for type_id, memory in (("l4-24gb", 24), ("h100-80gb", 80)):
+        gpu_type = GpuType.objects.create(
+            id=type_id, title=type_id, vendor="NVIDIA", memory_gb=memory, memory_gib=memory * 0.93
+        )
+        ClusterGpu.objects.create(cluster=Cluster.objects.get(), gpu_type=gpu_type, count=1)
+    client, address = signed_in(owner), "/deployments/new/?model=llama-3.1-8b-instruct"
+    assert 'value="l4-24gb" checked' in squeeze(client.get(address))
+    busy = rows.deployment(owner, now)
+    rows.replica(busy, ReplicaState.READY, now, gpu_type=GpuType.objects.get(pk="l4-24gb"))
+    assert 'value="l40s-48gb" checked' in squeeze(client.get(address))
+    CatalogModel.objects.update(weight_bytes=60_000_000_000)
+    assert 'value="h100-80gb" checked' in squeeze(client.get(address))
+
+
+def test_a_form_with_errors_begins_with_a_summary_that_leads_to_each_field(owner):
+    text = squeeze(
+        signed_in(owner).post("/deployments/new/", {**GOOD, **ADAPTERS, "name": "", "adapter-1-name": "No!"})
+    )
+    start = text.index('id="problems"')
+    assert start < text.index('id="new"')
+    assert 'tabindex="-1" autofocus' in text[start : start + 200]
+    assert "Fix 2 fields" in text
+    assert re.search(r'<a href="#name">Name</a>: Use 1 to 63', text)
+    assert re.search(r'<a href="#adapter-1-name">Name of adapter 2</a>: Use', text)
+
+
+def test_what_was_wrong_with_a_name_makes_way_for_what_is_said_of_it_now(owner):
+    client = signed_in(owner)
+    text = squeeze(client.post("/deployments/new/", {**GOOD, "name": "No!"}))
+    state = text[text.index('id="name-state"') :]
+    assert state.index('id="name-problem"') < state.index("</div>")
+    assert "name-problem" not in squeeze(client.get("/deployments/new/name/", {"name": "free-one"}))
+
+
+def test_a_label_without_a_value_is_written_with_an_equals_sign(owner):
+    client = signed_in(owner)
+    text = squeeze(client.post("/deployments/new/", {**GOOD, "labels": "team=blue\nfoo"}))
+    assert "foo: Write it as name=value; foo= has no value." in text
+    assert not Deployment.objects.exists()
+    client.post("/deployments/new/", {**GOOD, "labels": "team=blue\nfoo="})
+    made = Deployment.objects.get()
+    assert made.labels == {"team": "blue", "foo": ""}
+    assert "team=blue\nfoo=</textarea>" in client.get(f"/deployments/{made.pk}/edit/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"context_length": "999999"}, "use 131,072 or less"),
+        ({"engine": "vllm"}, "so vLLM cannot run there. Use Simulator,"),
+        ({"gpu_count": "9"}, "The cluster has 8 × L40S 48 GB; use 8 or less."),
+    ],
+)
+def test_errors_show_titles_and_grouped_numbers(owner, fields, words):
+    assert words in squeeze(signed_in(owner).post("/deployments/new/", {**GOOD, **fields}))
 
 
 def test_the_form_starts_with_the_model_of_its_address(owner):

@@ -121,10 +121,10 @@ def test_errors_stand_at_the_rows_that_people_see_in_the_order_of_the_page():
     rows = {f"adapter-{number}-repository": f"a/b{number}" for number in range(1, 12)}
     form = typed_form({**sent(CURRENT), **rows, "adapter-2-name": "No", "adapter-10-name": "No", "context_length": "x"},
                       OPTIONS, CURRENT)  # fmt: skip
-    assert form.problems == [
-        ("adapter-2-name", "name of adapter 3"),
-        ("adapter-10-name", "name of adapter 11"),
-        ("context_length", "context length"),
+    assert [(problem.field_id, problem.title) for problem in form.problems] == [
+        ("adapter-2-name", "Name of adapter 3"),
+        ("adapter-10-name", "Name of adapter 11"),
+        ("context_length", "Context length"),
     ]
     assert form.errors["context_length"] == ["Enter a number, such as 16."]
     assert form.has_advanced_problems
@@ -206,4 +206,4 @@ def test_too_many_adapters_are_an_error_at_the_adapters():
     rows = {f"adapter-{number}-repository": f"lab/a{number}" for number in range(70)}
     form = typed_form({**sent(CURRENT), **rows}, OPTIONS, CURRENT)
     assert len(form.rows) == 70
-    assert form.problems == [("adapters", "adapters")]
+    assert [problem.field_id for problem in form.problems] == ["adapters"]
