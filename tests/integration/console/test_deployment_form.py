@@ -214,7 +214,7 @@ def test_a_label_without_a_value_is_written_with_an_equals_sign(owner):
     client.post("/deployments/new/", {**GOOD, "labels": "team=blue\nfoo="})
     made = Deployment.objects.get()
     assert made.labels == {"team": "blue", "foo": ""}
-    assert "team=blue\nfoo=</textarea>" in client.get(f"/deployments/{made.pk}/edit/").content.decode()
+    assert "foo=\nteam=blue</textarea>" in client.get(f"/deployments/{made.pk}/edit/").content.decode()
 
 
 @pytest.mark.parametrize(
