@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -28,11 +31,17 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
-from deployments.reconciler import backoff, gpu_allocation, snapshot_loader
+from deployments.reconciler import backoff, deadlines, gpu_allocation, snapshot_loader
 from deployments.reconciler.backoff import Backoff as Backoff
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 STARTS_MEASURED = 100
+COUNT_FOR_P95 = 20
+# A phase is late once it takes this much longer than nearly all earlier ones, at least so many seconds longer; without
+# earlier ones, once this share of its deadline is over.
+LATE_FACTOR, LATE_SECONDS, LATE_SHARE = 1.5, 15.0, 0.5
+# Cluster, GPU type, GPU count, model and engine: what starts must have in common to be compared.
+StartKey = tuple[UUID, str, int, str, str]
 
 
 @dataclass(frozen=True)
@@ -49,12 +58,37 @@ class GpuFree:
 
 
 @dataclass(frozen=True)
-class PhaseTimes:
-    """How long a phase took in earlier starts. Seconds; `count` is how many were measured."""
+class Durations:
+    """How long something took. Seconds; `count` is how many were measured. `high_seconds` is the p95 where there are
+    enough for one, else the longest."""
 
     p50_seconds: float
-    p95_seconds: float
+    high_seconds: float
+    shortest_seconds: float
     count: int
+
+    @property
+    def has_p95(self) -> bool:
+        return self.count >= COUNT_FOR_P95
+
+
+@dataclass(frozen=True)
+class MeasuredStarts:
+    """Earlier starts that became ready: by phase, and from request to ready. Empty and None without any."""
+
+    phases: dict[str, Durations]
+    total: Durations | None
+
+
+@dataclass(frozen=True)
+class StartLimits:
+    """Of the phase that a start is in: when it ends at the latest, as earlier starts went, and when it is given up."""
+
+    expected_at: datetime
+    fails_at: datetime
+
+    def is_late(self, now: datetime) -> bool:
+        return now > self.expected_at
 
 
 def spec_options() -> Options:
@@ -162,36 +196,81 @@ def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: da
     return backoff.compute(snapshot_loader.deployment_view(deployment), views, snapshot_loader.configured_policy(), now)
 
 
-def typical_phases(deployment: Deployment, besides: Collection[UUID] = ()) -> dict[str, PhaseTimes]:
-    """How long the starting phases took in the latest STARTS_MEASURED starts that became ready, with the same model,
-    engine, GPU type, GPU count and cluster, without the replicas `besides`. Empty when there was none."""
+def start_key(deployment: Deployment, spec: Mapping[str, Any]) -> StartKey:
+    """`spec`: the configuration of a revision."""
+    cluster_id = deployment.endpoint.cluster_id
+    return cluster_id, deployment.gpu_type_id, spec["gpu_count"], spec["model"]["id"], spec["engine"]["name"]
+
+
+def measure_starts(deployment: Deployment, besides: Collection[UUID] = ()) -> MeasuredStarts:
+    """The latest STARTS_MEASURED starts that became ready with the same model, engine, GPU type, GPU count and cluster,
+    without the replicas `besides`. One query."""
     if deployment.revision is None:
-        return {}
-    spec = deployment.revision.spec
-    starts = Replica.objects.filter(
-        cluster_id=deployment.endpoint.cluster_id,
-        gpu_type_id=deployment.gpu_type_id,
-        gpu_count=spec["gpu_count"],
-        revision__spec__model__id=spec["model"]["id"],
-        revision__spec__engine__name=spec["engine"]["name"],
-        ready_at__isnull=False,
-    )
-    measured = starts.exclude(pk__in=besides).order_by("-ready_at")[:STARTS_MEASURED]
-    seconds: dict[str, list[float]] = defaultdict(list)
+        return MeasuredStarts({}, None)
+    key = start_key(deployment, deployment.revision.spec)
+    return _measure_starts([key], besides).get(key, MeasuredStarts({}, None))
+
+
+def _measure_starts(keys: Collection[StartKey], besides: Collection[UUID] = ()) -> dict[StartKey, MeasuredStarts]:
+    """By key; keys without an earlier start are absent."""
+    names = ("cluster_id", "gpu_type_id", "gpu_count", "revision__spec__model__id", "revision__spec__engine__name")
+    same = reduce(or_, (Q(**{f"replica__{name}": part for name, part in zip(names, key, strict=True)}) for key in keys))
     phases = ReplicaPhase.objects.filter(
-        replica__in=list(measured.values_list("pk", flat=True)), name__in=STARTING_ORDER, ended_at__isnull=False
+        same, replica__ready_at__isnull=False, name__in=STARTING_ORDER, ended_at__isnull=False
+    ).exclude(replica_id__in=besides)
+    columns = ("name", "started_at", "ended_at", "replica_id", *(f"replica__{name}" for name in names))
+    rows = phases.order_by("-replica__ready_at", "-replica_id").values_list(*columns)
+    measured: dict[StartKey, dict[UUID, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for name, started_at, ended_at, replica_id, *key in rows[: STARTS_MEASURED * len(STARTING_ORDER) * len(keys)]:
+        measured[tuple(key)][replica_id][name] = (ended_at - started_at).total_seconds()  # type: ignore[index]
+    return {key: _summarize(list(starts.values())) for key, starts in measured.items()}
+
+
+def _summarize(starts: Sequence[Mapping[str, float]]) -> MeasuredStarts:
+    phases = {name: [start[name] for start in starts if name in start] for name in STARTING_ORDER}
+    durations = {name.value: _durations(seconds) for name, seconds in phases.items() if seconds}
+    return MeasuredStarts(durations, _durations([sum(start.values()) for start in starts]))
+
+
+def _durations(seconds: Sequence[float]) -> Durations:
+    high = max(seconds)
+    if len(seconds) >= COUNT_FOR_P95:
+        high = statistics.quantiles(seconds, n=20, method="inclusive")[18]
+    return Durations(statistics.median(seconds), high, min(seconds), len(seconds))
+
+
+def start_limits(replica: Replica, spec: Mapping[str, Any], measured: MeasuredStarts) -> StartLimits:
+    """Of a replica in a starting phase; `spec` is the configuration of its revision."""
+    policy = snapshot_loader.configured_policy()
+    deadline = deadlines.deadline_seconds(
+        replica.state,
+        policy.phase_deadline_seconds[replica.state],
+        spec["model"]["weight_bytes"],
+        policy.floor_mib_per_second,
     )
-    for name, started_at, ended_at in phases.values_list("name", "started_at", "ended_at"):
-        if ended_at is not None:
-            seconds[name].append((ended_at - started_at).total_seconds())
-    return {name: _times(seconds[name]) for name in STARTING_ORDER if seconds[name]}
+    expected = deadline * LATE_SHARE
+    if usual := measured.phases.get(replica.state):
+        expected = min(deadline, max(usual.high_seconds * LATE_FACTOR, usual.high_seconds + LATE_SECONDS))
+    since = replica.state_since
+    return StartLimits(since + timedelta(seconds=expected), since + timedelta(seconds=deadline))
 
 
-def _times(seconds: Sequence[float]) -> PhaseTimes:
-    if len(seconds) == 1:
-        return PhaseTimes(seconds[0], seconds[0], 1)
-    cuts = statistics.quantiles(seconds, n=20, method="inclusive")
-    return PhaseTimes(statistics.median(seconds), cuts[18], len(seconds))
+def late_starts(deployments: QuerySet[Deployment], now: datetime) -> dict[UUID, StartLimits]:
+    """The limits of the first late start of each deployment that has one. At most two queries."""
+    long_since = now - timedelta(seconds=LATE_SECONDS)
+    replicas = Replica.objects.filter(deployment__in=deployments, state__in=STARTING, state_since__lt=long_since)
+    starting = list(
+        replicas.select_related("deployment__endpoint", "revision").defer("log_tail").order_by("state_since", "id")
+    )
+    keys = {replica.pk: start_key(replica.deployment, replica.revision.spec) for replica in starting}
+    measured = _measure_starts(set(keys.values()), list(keys)) if keys else {}
+    late: dict[UUID, StartLimits] = {}
+    for replica in starting:
+        usual = measured.get(keys[replica.pk], MeasuredStarts({}, None))
+        limits = start_limits(replica, replica.revision.spec, usual)
+        if limits.is_late(now):
+            late.setdefault(replica.deployment_id, limits)
+    return late
 
 
 def status_counts(deployments: QuerySet[Deployment]) -> dict[str, int]:

@@ -25,7 +25,9 @@ BY_STATUS: dict[str, tuple[Action, ...]] = {
     S.TERMINATING: (A.CLONE,),
     S.TERMINATED: (A.REDEPLOY, A.EDIT, A.CLONE, A.DELETE),
 }
-IN_BANNER = (A.RETRY, A.EDIT, A.REDEPLOY)
+IN_BANNER: dict[str, tuple[Action, ...]] = {S.FAILED: (A.RETRY, A.EDIT, A.REDEPLOY), S.TERMINATED: (A.REDEPLOY, A.EDIT)}
+# Causes that the same configuration would meet again: what helps is another one.
+EDIT_FIRST = frozenset({"out_of_memory", "adapter_failed", "unhealthy", "start_refused"})
 IN_HEADER = (A.EDIT, A.TERMINATE, A.DELETE)
 
 
@@ -48,14 +50,15 @@ class Actions:
         return frozenset((*self.banner, *self.header, *self.more))
 
 
-def offer_actions(status: str, *, may_deploy: bool, is_backing_off: bool = False) -> Actions:
-    """`is_backing_off`: the next start is delayed after a failure, so that a retry at once makes sense."""
+def offer_actions(status: str, *, may_deploy: bool, is_backing_off: bool = False, cause: str = "") -> Actions:
+    """`is_backing_off`: the next start is delayed after a failure, so that a retry at once makes sense. `cause`: the
+    code of the cause of a failure; the action that it advises comes first."""
     if not may_deploy:
         return Actions()
     actions = BY_STATUS[status]
-    banner: tuple[Action, ...] = ()
-    if status in (S.FAILED, S.TERMINATED):
-        banner = tuple(action for action in IN_BANNER if action in actions)
+    banner = IN_BANNER.get(status, ())
+    if banner and cause in EDIT_FIRST:
+        banner = (A.EDIT, *(action for action in banner if action is not A.EDIT))
     elif is_backing_off and actions is LIVE_ACTIONS:
         banner = (A.RETRY,)
     header = tuple(action for action in IN_HEADER if action in actions and action not in banner)[:2]

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from console.access import Actor
-from console.components.formats import format_count, format_elapsed, format_gb
+from console.components.formats import format_count, format_gb
 from console.components.gpu_inventory import GpuInventory, GpuPool
+from console.components.measured_starts import describe_starts
 from console.components.typed_numbers import read_whole
 from console.deployments.replica_range_fields import read_bounds
 from deployments.config.resolve import GIB, MEMORY_PER_WEIGHTS, RUNTIME_GIB
 from deployments.models import CatalogModel, Deployment, Endpoint, Revision
-from deployments.queries import PhaseTimes, typical_phases
+from deployments.queries import Durations, measure_starts
 from deployments.states import HOLDS_GPU
 
 SCALE_ENDS = (8, 16, 32, 64)
@@ -42,8 +43,8 @@ class MemoryWarning:
 @dataclass(frozen=True)
 class CapacityPanel:
     """`pools` are the GPUs of the endpoint's cluster, smallest memory first; `pool` is the chosen one. `held`: GPUs
-    that the edited deployment holds already; None for a new one. `startup` are the measured phases of earlier
-    starts. `loads_weights`: the chosen engine puts the weights into GPU memory."""
+    that the edited deployment holds already; None for a new one. `startup`: how long earlier starts took.
+    `loads_weights`: the chosen engine puts the weights into GPU memory."""
 
     model: CatalogModel | None
     endpoint: Endpoint | None
@@ -53,7 +54,7 @@ class CapacityPanel:
     range: tuple[int, int]
     is_fixed: bool
     held: int | None
-    startup: list[PhaseTimes]
+    startup: Durations | None
     loads_weights: bool
 
     @property
@@ -118,12 +119,8 @@ class CapacityPanel:
 
     @property
     def typical_start(self) -> str:
-        """0:06, p95 0:09, of 12 starts; empty without earlier starts."""
-        if not self.startup:
-            return ""
-        p50, p95 = (sum(phase.p50_seconds for phase in self.startup), sum(phase.p95_seconds for phase in self.startup))
-        starts = format_count(max(phase.count for phase in self.startup), "start")
-        return f"{format_elapsed(p50)}, p95 {format_elapsed(p95)}, of {starts}"
+        """0:06, p95 0:09, based on 30 earlier starts; empty without any."""
+        return describe_starts(self.startup) if self.startup else ""
 
 
 def read_capacity(actor: Actor, values: Mapping[str, str], edited: Deployment | None = None) -> CapacityPanel:
@@ -133,11 +130,11 @@ def read_capacity(actor: Actor, values: Mapping[str, str], edited: Deployment | 
     pools = [pool for pool in GpuInventory(actor).pools if endpoint and pool.cluster_id == endpoint.cluster_id]
     pool = next((pool for pool in pools if pool.gpu_type.pk == values["gpu"]), None)
     gpu_count = read_whole(values["gpu_count"]) or 1
-    startup: list[PhaseTimes] = []
+    startup: Durations | None = None
     if model and endpoint and pool:
         spec = {"model": {"id": model.pk}, "engine": {"name": values["engine"]}, "gpu_count": gpu_count}
         candidate = Deployment(endpoint=endpoint, gpu_type=pool.gpu_type, revision=Revision(spec=spec))
-        startup = list(typical_phases(candidate).values())
+        startup = measure_starts(candidate).total
     held = edited.replicas.filter(state__in=HOLDS_GPU).values_list("gpu_count", flat=True) if edited else None
     return CapacityPanel(
         model=model,

@@ -43,17 +43,29 @@ def show_deployment(request: PageRequest, deployment_id: UUID) -> HttpResponse:
 
 @dataclass(frozen=True)
 class Startup:
-    """The start of a replica; `is_over` for the latest that became ready."""
+    """The start of a replica; `is_over` for the latest that became ready. `row` is None for a replica that is to come;
+    `number` counts from 1. `limits`: of a start that goes on."""
 
-    row: ReplicaRow
+    row: ReplicaRow | None
     chart: Waterfall
     is_over: bool
+    number: int
+    limits: queries.StartLimits | None = None
+
+    @property
+    def key(self) -> str:
+        return self.row.short if self.row else f"coming-{self.number}"
+
+    @property
+    def is_late(self) -> bool:
+        return bool(self.row and self.limits and self.limits.is_late(self.row.now))
 
 
 @dataclass(frozen=True)
 class DetailPage:
-    """What is on the page besides the current state. `usage` is of this month, `month` says so; `cells` is empty when
-    there are too many; `ended_count` counts also those that `ended` leaves out."""
+    """What is on the page besides the current state. `coming` counts the replicas that are wanted while none has begun.
+    `usage` is of this month, `month` says so; `cells` is empty when there are too many; `ended_count` counts also those
+    that `ended` leaves out."""
 
     banner: Banner
     failed_at: str
@@ -62,6 +74,7 @@ class DetailPage:
     usage: Totals
     month: str
     startups: list[Startup]
+    coming: range
     more_starting: int
     model_title: str
     ended: list[ReplicaRow]
@@ -78,17 +91,20 @@ def read_context(actor: Actor, deployment: Deployment, now: datetime) -> dict[st
 
 def read_detail(state: CurrentState) -> DetailPage:
     deployment, now, header = state.deployment, state.now, state.header
-    startups = read_startups(state)
+    coming = count_coming(state)
+    startups = read_startups(state, coming)
+    first_start = next((startup for startup in startups if startup.row and not startup.is_over), None)
     model = CatalogModel.objects.filter(pk=header.spec.model.id).first()
     replica_range = format_replica_range(deployment)
     return DetailPage(
-        banner=read_banner(state, next((startup.chart for startup in startups if not startup.is_over), None)),
+        banner=read_banner(state, *((first_start.chart, first_start.limits) if first_start else (None, None))),
         failed_at=format_moment(deployment.failed_at or now, now),
         cells=make_cells(deployment, [row.replica for row in state.live], state.wanted),
         replica_range=f"range {replica_range}" if replica_range else "fixed number",
         usage=sum_usage_by_deployment([deployment.pk], get_month_start(now), now).get(deployment.pk, Totals()),
         month=f"since 1 {now:%b}, UTC",
         startups=startups,
+        coming=range(1, coming + 1),
         more_starting=max(0, len(state.starting) - MAX_STARTS),
         model_title=model.title if model else header.spec.model.repository,
         ended=state.ended[:MAX_ENDED],
@@ -99,9 +115,15 @@ def read_detail(state: CurrentState) -> DetailPage:
     )
 
 
-def read_startups(state: CurrentState) -> list[Startup]:
-    """The starts that go on; else the latest that became ready while the deployment lives. They are compared with
-    earlier starts, never with themselves."""
+def count_coming(state: CurrentState) -> int:
+    """Replicas that are wanted while none has begun; their places are drawn, so that nothing moves when they come."""
+    waits = state.deployment.status in (DeploymentStatus.PENDING, DeploymentStatus.DEPLOYING)
+    return state.wanted if waits and not state.live and state.backoff_left is None else 0
+
+
+def read_startups(state: CurrentState, coming: int) -> list[Startup]:
+    """The starts that go on, or are to come; else the latest that became ready while the deployment lives. They are
+    compared with earlier starts, never with themselves."""
     phases = {
         row.replica.pk: [
             Phase(phase.name, phase.started_at, phase.ended_at)
@@ -114,15 +136,23 @@ def read_startups(state: CurrentState) -> list[Startup]:
     if not rows:
         ready = (row for row in state.live if row.replica.state == ReplicaState.READY and phases[row.replica.pk])
         rows = list(islice(ready, 1))
-    if not rows:
+    if not rows and not coming:
         return []
-    typical = queries.typical_phases(state.deployment, [row.replica.pk for row in rows])
+    measured = queries.measure_starts(state.deployment, [row.replica.pk for row in rows])
+    if not rows:
+        chart = draw_waterfall([], measured.phases, state.now)
+        return [Startup(None, chart, is_over=False, number=number) for number in range(1, min(coming, MAX_STARTS) + 1)]
     return [
-        Startup(
-            row, draw_waterfall(phases[row.replica.pk], typical, state.now), is_over=row.replica.state not in STARTING
-        )
-        for row in rows
+        _make_startup(row, draw_waterfall(phases[row.replica.pk], measured.phases, state.now), number, measured)
+        for number, row in enumerate(rows, start=1)
     ]
+
+
+def _make_startup(row: ReplicaRow, chart: Waterfall, number: int, measured: queries.MeasuredStarts) -> Startup:
+    if row.replica.state not in STARTING:
+        return Startup(row, chart, is_over=True, number=number)
+    limits = queries.start_limits(row.replica, row.replica.revision.spec, measured)
+    return Startup(row, chart, is_over=False, number=number, limits=limits)
 
 
 def explain_no_replicas(state: CurrentState) -> str:

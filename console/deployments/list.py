@@ -30,7 +30,7 @@ from console.deployments.action_menu import Actions, offer_actions
 from console.deployments.list_filters import GROUPS, LABEL_TEXT, DeploymentFilterForm, DeploymentFilters
 from console.deployments.replica_rows import format_replica_range, make_cells
 from deployments.models import CatalogModel, Deployment, Endpoint, Replica
-from deployments.queries import status_counts
+from deployments.queries import StartLimits, late_starts, status_counts
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 S, R = DeploymentStatus, ReplicaState
@@ -99,6 +99,7 @@ class DeploymentRow:
     gpu: str
     usage: UsageRow | None
     actions: Actions
+    is_late: bool
 
     @property
     def has_ended(self) -> bool:
@@ -112,8 +113,8 @@ class DeploymentRow:
 
 @dataclass(frozen=True)
 class DeploymentListPage:
-    """`counts` are deployments by status, as narrowed by everything but the tab; `totals` are of the last 60
-    minutes."""
+    """`counts` are deployments by status, as narrowed by everything but the tab; `totals` are of the last 60 minutes;
+    `late` counts the deployments, of all that the actor may see, in which a start is late."""
 
     actor: Actor
     filters: DeploymentFilters
@@ -122,6 +123,7 @@ class DeploymentListPage:
     rows: list[DeploymentRow]
     totals: Totals
     endpoints: list[str]
+    late: int
 
     @property
     def matches(self) -> int:
@@ -183,12 +185,23 @@ class DeploymentListPage:
         return self.layout.status_counts[S.FAILED]
 
     @property
+    def attention(self) -> str:
+        """1 failed, 2 starts late; or that nothing needs it."""
+        counts = ((self.failed, f"{self.failed:,} failed"), (self.late, f"{format_count(self.late, 'start')} late"))
+        return ", ".join(text for count, text in counts if count) or "nothing failed or late"
+
+    @property
+    def needing_attention(self) -> int:
+        return self.failed + self.late
+
+    @property
     def movement(self) -> str:
         """1 changing, 2 waiting; or that nothing changes."""
         counts = {name: sum(self.layout.status_counts[status] for status in GROUPS[name][1]) for name in GROUPS}
-        return ", ".join(
-            f"{counts[name]:,} {name}" for name in ("changing", "waiting", "sleeping") if counts[name]
-        ) or "no changes in progress"
+        return (
+            ", ".join(f"{counts[name]:,} {name}" for name in ("changing", "waiting", "sleeping") if counts[name])
+            or "no changes in progress"
+        )
 
     @property
     def may_deploy(self) -> bool:
@@ -202,7 +215,7 @@ class DeploymentListPage:
 def read_list(
     actor: Actor, filters: DeploymentFilters, now: datetime, layout: Layout | None = None
 ) -> DeploymentListPage:
-    """At most seven queries, those of the layout included."""
+    """At most nine queries, those of the layout included."""
     layout = layout or Layout(actor, "")
     matching = access.deployments(actor).annotate(label_text=LABEL_TEXT).filter(filters.condition)
     condition = access.visible(actor, "owner_organization_id")
@@ -217,7 +230,11 @@ def read_list(
     model_ids = {deployment.revision.spec["model"]["id"] for deployment in deployments if deployment.revision}
     titles = dict(CatalogModel.objects.filter(pk__in=model_ids).values_list("pk", "title"))
     usage_by_id = {row.group: row for row in usage_rows}
-    rows = [make_row(actor, deployment, titles, usage_by_id.get(deployment.pk), now) for deployment in deployments]
+    late = late_starts(access.deployments(actor), now)
+    rows = [
+        make_row(actor, deployment, titles, usage_by_id.get(deployment.pk), late.get(deployment.pk), now)
+        for deployment in deployments
+    ]
     return DeploymentListPage(
         actor=actor,
         filters=filters,
@@ -226,13 +243,20 @@ def read_list(
         rows=rows,
         totals=totals,
         endpoints=list(Endpoint.objects.order_by("name").values_list("name", flat=True)),
+        late=len(late),
     )
 
 
 def make_row(
-    actor: Actor, deployment: Deployment, titles: dict[str, str], usage: UsageRow | None, now: datetime
+    actor: Actor,
+    deployment: Deployment,
+    titles: dict[str, str],
+    usage: UsageRow | None,
+    late: StartLimits | None,
+    now: datetime,
 ) -> DeploymentRow:
-    """Reads nothing: `deployment` has its live replicas prefetched; `titles` are those of catalog models by id."""
+    """Reads nothing: `deployment` has its live replicas prefetched; `titles` are those of catalog models by id; `late`:
+    the limits of a start that is late."""
     spec: dict[str, Any] = deployment.revision.spec if deployment.revision else {"model": {"id": ""}, "gpu_count": 0}
     live: list[Replica] = deployment.live_replicas  # type: ignore[attr-defined]
     wanted = 0 if deployment.terminate_requested_at else deployment.desired_replicas
@@ -240,7 +264,7 @@ def make_row(
     return DeploymentRow(
         deployment=deployment,
         model=titles.get(spec["model"]["id"], spec["model"]["id"]),
-        detail=explain_status(deployment, live, now),
+        detail=explain_status(deployment, live, now) if late is None else _explain_late(late, now),
         ready=sum(replica.state == R.READY for replica in live),
         wanted=wanted,
         cells=make_cells(deployment, live, wanted),
@@ -249,6 +273,7 @@ def make_row(
         gpu=shorten_gpu_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
         usage=usage,
         actions=offer_actions(deployment.status, may_deploy=may_deploy),
+        is_late=late is not None,
     )
 
 
@@ -276,6 +301,11 @@ def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -
             return f"{format_short_moment(deployment.terminated_at or deployment.status_since, now)}{by}"
         case _:
             return f"since {format_short_moment(deployment.status_since, now)}"
+
+
+def _explain_late(late: StartLimits, now: datetime) -> str:
+    expected, fails = (format_short_moment(at, now) for at in (late.expected_at, late.fails_at))
+    return f"late: ready expected by {expected}, fails at {fails}"
 
 
 def _explain_rollout(deployment: Deployment, live: list[Replica]) -> str:

@@ -142,7 +142,12 @@ def page_context(actor: Actor, state: CurrentState) -> dict[str, Any]:
         "deployment": deployment,
         "header": state.header,
         "state": state,
-        "actions": offer_actions(deployment.status, may_deploy=may_deploy, is_backing_off=is_backing_off),
+        "actions": offer_actions(
+            deployment.status,
+            may_deploy=may_deploy,
+            is_backing_off=is_backing_off,
+            cause=(deployment.cause or {}).get("code", ""),
+        ),
         "may_deploy": may_deploy,
         "may_call": actor.may(Right.CALL, deployment.organization_id),
     }

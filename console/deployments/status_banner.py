@@ -9,13 +9,8 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from console.components.formats import (
-    format_count,
-    format_duration,
-    format_elapsed,
-    format_moment,
-    join_words,
-)
+from console.components.formats import format_count, format_duration, format_moment, join_words
+from console.components.measured_starts import describe_starts
 from console.deployments.page_context import CurrentState
 from console.deployments.replica_rows import format_replica_range
 from console.deployments.rollout_progress import RevisionReplicas, find_rollout
@@ -52,17 +47,25 @@ class Banner:
 
 @dataclass(frozen=True)
 class Situation:
-    """What the texts are made from; `startup` is the waterfall of the first start that goes on."""
+    """What the texts are made from; `startup` is the waterfall of the first start that goes on, `limits` are its."""
 
     state: CurrentState
     startup: Waterfall | None
+    limits: queries.StartLimits | None
+
+    @property
+    def is_late(self) -> bool:
+        return self.limits is not None and self.limits.is_late(self.state.now)
 
     @property
     def expected_ready(self) -> str:
+        if self.limits and self.is_late:
+            now = self.state.now
+            expected, fails = (format_moment(at, now) for at in (self.limits.expected_at, self.limits.fails_at))
+            return f"Late: expected by {expected} UTC; this attempt fails at {fails} UTC."
         if self.startup and self.startup.ready_about_at:
             return f"Ready at about {self.startup.ready_about_at:%H:%M:%S} UTC, based on earlier starts."
-        is_late = self.startup is not None and self.startup.is_late
-        return "This start takes longer than the p95 of earlier starts." if is_late else ""
+        return ""
 
     @property
     def pending_reason(self) -> str:
@@ -92,9 +95,9 @@ class Situation:
         return f"{format_count(waiting, 'request')} waiting, the oldest for {self.state.oldest_waiting}"
 
 
-def read_banner(state: CurrentState, startup: Waterfall | None) -> Banner:
+def read_banner(state: CurrentState, startup: Waterfall | None, limits: queries.StartLimits | None) -> Banner:
     """The first text that applies: what delays the deployment comes before what its status says."""
-    situation, rollout = Situation(state, startup), find_rollout(state)
+    situation, rollout = Situation(state, startup, limits), find_rollout(state)
     status = S(state.deployment.status)
     if status in (S.FAILED, S.TERMINATED, S.TERMINATING, S.SLEEPING):
         banner = BY_STATUS[status](situation)
@@ -138,7 +141,7 @@ def _deploying(situation: Situation) -> Banner:
     failures, attempts = state.backoff.failures, settings.FAILURES_BEFORE_FAILED
     attempt = f"Attempt {failures + 1} of {attempts}. The last attempt failed: {situation.last_failure}"
     lines = (f"{first.short}: {first.title}{progress}.", situation.expected_ready, attempt if failures else "")
-    return Banner("moving", "status-deploying", title, lines)
+    return Banner("waiting" if situation.is_late else "moving", "status-deploying", title, lines)
 
 
 def _running(situation: Situation) -> Banner:
@@ -160,8 +163,13 @@ def _scaling(situation: Situation) -> Banner:
     title = f"Scaling from {before} to {replicas}"
     if before == after:
         title = f"Starting {replicas}" if state.ready < after else "Stopping surplus replicas"
-    reason = scaling_reason(decision) if decision else ""
-    return Banner("moving", "status-scaling", title, (reason, situation.replica_counts))
+    waits = state.ready + len(state.starting) < after
+    missing = situation.pending_reason or "No GPUs are free for the rest." if waits else ""
+    reason = ""
+    if decision:
+        reason = f"Decided at {format_moment(decision.at, state.now)} UTC: {scaling_reason(decision)}"
+    lines = (f"Waiting for GPUs: {missing}" if waits else situation.expected_ready, situation.replica_counts, reason)
+    return Banner("waiting" if waits or situation.is_late else "moving", "status-scaling", title, lines)
 
 
 def _rolling(situation: Situation) -> Banner:
@@ -269,10 +277,7 @@ def _find_rolled_back(state: CurrentState) -> Revision | None:
 
 def _read_typical_start(state: CurrentState) -> str:
     """How long earlier starts here took; a part of a sentence."""
-    phases = queries.typical_phases(state.deployment).values()
-    if not phases:
+    total = queries.measure_starts(state.deployment).total
+    if total is None:
         return "how long a start takes is not known yet"
-    p50, p95 = sum(phase.p50_seconds for phase in phases), sum(phase.p95_seconds for phase in phases)
-    count = max(phase.count for phase in phases)
-    basis = f"based on {format_count(count, 'earlier start')}"
-    return f"a start typically takes {format_elapsed(p50)}, p95 {format_elapsed(p95)}, {basis}"
+    return f"a start typically takes {describe_starts(total)}"

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,7 +64,7 @@ def test_a_start_is_compared_with_earlier_starts_measured_here(owner, now):
     earlier = rows.deployment(owner, now)
     rows.replica(earlier, ReplicaState.READY, now, seconds=60, ready_at=now)
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.DEPLOYING, now))
-    assert "p50 and p95, based on 1 earlier start of" in text
+    assert "p50 and longest, based on 1 earlier start of" in text
     assert "ready about" in text
 
 
@@ -72,7 +73,14 @@ def test_a_start_that_is_over_is_not_compared_with_itself(owner, now):
     rows.replica(running, ReplicaState.READY, now, seconds=60, ready_at=now)
     text = page(signed_in(owner), running)
     assert "no earlier starts of" in text
-    assert "p50 and p95" not in text
+    assert "earlier start of" not in text
+
+
+def test_what_has_not_begun_has_its_place_so_that_nothing_moves_when_it_does(owner, now):
+    text = page(signed_in(owner), rows.deployment(owner, now, status=DeploymentStatus.PENDING, replicas=2))
+    assert re.search("Replica 1 of 2 waits for its GPUs.*Replica 2 of 2 waits for its GPUs", text)
+    assert text.count('<ol class="waterfall">') == 2
+    assert text.count("not placed yet") == 2
 
 
 def test_a_failure_is_shown_with_cause_evidence_and_action_and_nothing_of_it_is_markup(owner, now):

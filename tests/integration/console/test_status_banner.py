@@ -110,8 +110,30 @@ def test_scaling_says_from_what_to_what_and_why(owner, now, visitor):
     summary = "Scales from 1 replica to 3: 28 requests at a time over 60 s, 11.2 each, need 3 replicas."
     rows.event(deployment, now, "scaled", summary, **{"from": 1, "to": 3, "inputs": INPUTS})
     text = said(visitor, deployment)
-    assert "Scaling from 1 to 3 replicas 28 requests at a time over 60 s" in text
-    assert "1 ready, 1 starting" in text
+    assert "Scaling from 1 to 3 replicas Waiting for GPUs: No GPUs are free for the rest. 1 ready, 1 starting" in text
+    assert re.search(r"Decided at \d\d:\d\d:\d\d UTC: 28 requests at a time over 60 s", text)
+    changed(deployment, pending_reason="L40S: 8 of 8 in use.")
+    assert "Waiting for GPUs: L40S: 8 of 8 in use." in said(visitor, deployment)
+
+
+def test_a_start_beyond_its_expected_time_is_late_and_says_when_it_fails(owner, now, visitor):
+    late = rows.deployment(owner, now, status=S.DEPLOYING)
+    rows.replica(late, ReplicaState.ENGINE_INITIALIZING, now - timedelta(minutes=12), seconds=600)
+    text = said(visitor, late)
+    assert re.search(r"Late: expected by [\d: \w]+ UTC; this attempt fails at [\d: \w]+ UTC\.", text)
+    listed = squeeze(visitor.get("/deployments/"))
+    assert re.search(r"late: ready expected by [\d:]+, fails at [\d:]+", listed)
+    assert re.search(r'Needs attention</dt><dd class="tone-waiting">1</dd><dd>1 start late', listed)
+
+
+def test_a_start_is_expected_to_take_what_earlier_ones_took(owner, now, visitor):
+    rows.replica(rows.deployment(owner, now, "earlier"), ReplicaState.READY, now, seconds=20, ready_at=now)
+    starting = rows.deployment(owner, now, "starting", status=S.DEPLOYING)
+    row = rows.replica(starting, ReplicaState.DOWNLOADING_MODEL, now, state_since=now - timedelta(seconds=30))
+    assert "Late" not in said(visitor, starting)
+    row.state_since = now - timedelta(seconds=36)
+    row.save()
+    assert "Late: expected by" in said(visitor, starting)
 
 
 def test_the_timeline_answers_why_it_scaled_with_every_number(owner, now, visitor):
@@ -131,7 +153,7 @@ def test_sleeping_says_since_when_what_it_costs_and_how_long_a_start_takes_here(
     assert "Asleep since" in text
     assert "5 min" in text
     assert "holds no GPUs and costs nothing" in text
-    assert "a start typically takes 0:42, p95 0:42, based on 1 earlier start" in text
+    assert "a start typically takes 0:42, based on 1 earlier start" in text
 
 
 def test_waking_says_when_it_was_woken_and_who_waits_for_how_long(owner, now, visitor, redis_url):

@@ -64,11 +64,11 @@ def test_earlier_starts_say_what_is_typical(console):
         console.cluster.reach(state)
     console.tick()
     assert status(first) == S.RUNNING
-    typical = queries.typical_phases(console.create("second"))
+    typical = queries.measure_starts(console.create("second")).phases
     assert {name: (times.p50_seconds, times.count) for name, times in typical.items()} == {
         R.DOWNLOADING_MODEL: (30.0, 2), R.ENGINE_INITIALIZING: (10.0, 2),
     }  # fmt: skip
-    assert queries.typical_phases(console.create("third", count=2)) == {}
+    assert queries.measure_starts(console.create("third", count=2)).phases == {}
 
 
 def test_several_replicas_start_together(console):

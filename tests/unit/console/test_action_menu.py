@@ -15,7 +15,7 @@ TABLE = {
     S.SLEEPING: ALIVE,
     S.FAILED: ("retry edit redeploy", "delete", "clone"),
     S.TERMINATING: ("", "", "clone"),
-    S.TERMINATED: ("edit redeploy", "delete", "clone"),
+    S.TERMINATED: ("redeploy edit", "delete", "clone"),
 }
 
 
@@ -27,6 +27,14 @@ def said(status: str, **facts: bool) -> tuple[str, str, str]:
 @pytest.mark.parametrize("status", S)
 def test_each_status_offers_what_makes_sense_in_it(status):
     assert said(status, may_deploy=True) == TABLE[status]
+
+
+@pytest.mark.parametrize(
+    ("cause", "first"),
+    [("out_of_memory", "edit"), ("adapter_failed", "edit"), ("download_failed", "retry"), ("", "retry")],
+)
+def test_what_the_cause_advises_comes_first(cause, first):
+    assert offer_actions(S.FAILED, may_deploy=True, cause=cause).banner[0] == first
 
 
 @pytest.mark.parametrize("status", S)

@@ -2,14 +2,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from console.components.measured_starts import describe_starts
 from console.deployments.startup_waterfall import Phase, draw_waterfall
-from deployments.queries import PhaseTimes
+from deployments.queries import Durations
 
 BEGIN = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
 USUAL = {
-    "REQUESTING_GPU": PhaseTimes(20, 45, 22),
-    "DOWNLOADING_MODEL": PhaseTimes(190, 300, 22),
-    "ENGINE_INITIALIZING": PhaseTimes(85, 130, 22),
+    "REQUESTING_GPU": Durations(20, 45, 1, 22),
+    "DOWNLOADING_MODEL": Durations(190, 300, 1, 22),
+    "ENGINE_INITIALIZING": Durations(85, 130, 1, 22),
 }
 
 
@@ -90,3 +91,22 @@ def test_a_start_that_began_after_the_page_read_its_clock_is_drawn_at_its_beginn
     chart = draw_waterfall([Phase("REQUESTING_GPU", BEGIN, None)], USUAL, at(-0.01))
     assert chart.bars[0].length == 0
     assert chart.now == 0
+
+
+def test_a_start_that_has_not_begun_has_all_its_phases_before_it():
+    chart = draw_waterfall([], USUAL, at(0))
+    assert [bar.state for bar in chart.bars] == ["coming"] * 3
+    assert [bar.begin for bar in chart.bars] == [0, 20, 210]
+    assert (chart.now, chart.ready_about_at, chart.elapsed) == (None, None, "0:00")
+
+
+@pytest.mark.parametrize(
+    ("durations", "words"),
+    [
+        (Durations(42, 42, 42, 1), "0:42, based on 1 earlier start"),
+        (Durations(42, 51, 38, 4), "0:38 to 0:51, based on 4 earlier starts"),
+        (Durations(42, 51, 38, 30), "0:42, p95 0:51, based on 30 earlier starts"),
+    ],
+)
+def test_few_starts_have_no_p95(durations, words):
+    assert describe_starts(durations) == words
