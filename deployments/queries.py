@@ -222,7 +222,7 @@ def _measure_starts(keys: Collection[StartKey], besides: Collection[UUID] = ()) 
     rows = phases.order_by("-replica__ready_at", "-replica_id").values_list(*columns)
     measured: dict[StartKey, dict[UUID, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for name, started_at, ended_at, replica_id, *key in rows[: STARTS_MEASURED * len(STARTING_ORDER) * len(keys)]:
-        measured[tuple(key)][replica_id][name] = (ended_at - started_at).total_seconds()  # type: ignore[index]
+        measured[tuple(key)][replica_id][name] = (ended_at - started_at).total_seconds()
     return {key: _summarize(list(starts.values())) for key, starts in measured.items()}
 
 
