@@ -3,6 +3,7 @@ are UTC. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 GB = 10**9
@@ -63,6 +64,17 @@ def format_count(number: int, noun: str) -> str:
 def join_words(words: list[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def format_ranges(numbers: Iterable[int]) -> str:
+    """0–3, 6 and 8."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers):
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    return join_words([str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}" for found in ranges])
 
 
 def shorten_gpu_title(title: str, memory_gb: int) -> str:

@@ -293,7 +293,7 @@ def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -
             return f"idle {format_duration(idle.total_seconds())}, a request wakes it"
         case S.FAILED:
             message = str((deployment.cause or {}).get("message", ""))
-            return message.split(". ")[0].rstrip(".") or "unknown cause"
+            return message.split(". ")[0].split(": ")[0].rstrip(".") or "unknown cause"
         case S.TERMINATING:
             return f"{format_count(len(live), 'replica')} to stop" if live else "nothing left to stop"
         case S.TERMINATED:

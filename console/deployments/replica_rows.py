@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from console.components.formats import format_gb, format_moment, join_words
+from console.components.formats import format_gb, format_moment, format_ranges
 from console.deployments.startup_waterfall import PHASE_TITLES
 from deployments.events import short
 from deployments.models import Deployment, Replica
@@ -53,7 +53,7 @@ class ReplicaRow:
     @property
     def location(self) -> str:
         """Node and GPU indices; empty before it is placed."""
-        indices = join_words([str(index) for index in self.replica.gpu_indices])
+        indices = format_ranges(self.replica.gpu_indices)
         parts = [self.replica.node, f"GPU {indices}" if indices else ""]
         return ", ".join(part for part in parts if part)
 

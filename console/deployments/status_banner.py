@@ -164,11 +164,11 @@ def _scaling(situation: Situation) -> Banner:
     if before == after:
         title = f"Starting {replicas}" if state.ready < after else "Stopping surplus replicas"
     waits = state.ready + len(state.starting) < after
-    missing = situation.pending_reason or "No GPUs are free for the rest." if waits else ""
+    missing = situation.pending_reason or "Waits for GPUs: none are free for the rest."
     reason = ""
     if decision:
         reason = f"Decided at {format_moment(decision.at, state.now)} UTC: {scaling_reason(decision)}"
-    lines = (f"Waiting for GPUs: {missing}" if waits else situation.expected_ready, situation.replica_counts, reason)
+    lines = (missing if waits else situation.expected_ready, situation.replica_counts, reason)
     return Banner("waiting" if waits or situation.is_late else "moving", "status-scaling", title, lines)
 
 

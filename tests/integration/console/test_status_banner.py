@@ -110,10 +110,10 @@ def test_scaling_says_from_what_to_what_and_why(owner, now, visitor):
     summary = "Scales from 1 replica to 3: 28 requests at a time over 60 s, 11.2 each, need 3 replicas."
     rows.event(deployment, now, "scaled", summary, **{"from": 1, "to": 3, "inputs": INPUTS})
     text = said(visitor, deployment)
-    assert "Scaling from 1 to 3 replicas Waiting for GPUs: No GPUs are free for the rest. 1 ready, 1 starting" in text
+    assert "Scaling from 1 to 3 replicas Waits for GPUs: none are free for the rest. 1 ready, 1 starting" in text
     assert re.search(r"Decided at \d\d:\d\d:\d\d UTC: 28 requests at a time over 60 s", text)
     changed(deployment, pending_reason="L40S: 8 of 8 in use.")
-    assert "Waiting for GPUs: L40S: 8 of 8 in use." in said(visitor, deployment)
+    assert "3 replicas L40S: 8 of 8 in use. 1 ready, 1 starting." in said(visitor, deployment)
 
 
 def test_a_start_beyond_its_expected_time_is_late_and_says_when_it_fails(owner, now, visitor):

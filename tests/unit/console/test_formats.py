@@ -34,3 +34,10 @@ def test_words_are_joined_as_in_a_sentence(words, text):
 )
 def test_parameters_have_three_digits_and_the_larger_unit(count, shown):
     assert formats.format_parameters(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"), [([], ""), ([4], "4"), ([0, 1], "0–1"), ([8, 0, 3, 1, 2, 6], "0–3, 6 and 8")]
+)
+def test_neighbours_are_one_range(numbers, words):
+    assert formats.format_ranges(numbers) == words
