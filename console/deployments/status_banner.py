@@ -155,8 +155,8 @@ def _running(situation: Situation) -> Banner:
 def _scaling(situation: Situation) -> Banner:
     state = situation.state
     if state.deployment.asleep_since:
-        lines = (situation.replica_counts, "It then holds no GPUs.")
-        return Banner("resting", "status-sleeping", "Falling asleep", lines)
+        counts = situation.replica_counts
+        return Banner("resting", "status-sleeping", "Falling asleep", (counts, "It then holds no GPUs."))
     decision = _find_scaling_decision(state)
     before, after = int(decision.data.get("from", state.wanted)) if decision else state.wanted, state.wanted
     replicas = format_count(after, "replica")
