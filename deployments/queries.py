@@ -31,8 +31,10 @@ from deployments.models import (
     ReplicaPhase,
     Revision,
 )
-from deployments.reconciler import backoff, deadlines, gpu_allocation, snapshot_loader
+from deployments.reconciler import backoff, deadlines, gpu_allocation, replica_count, snapshot_loader
+from deployments.reconciler.autoscaler import Memory
 from deployments.reconciler.backoff import Backoff as Backoff
+from deployments.routing.load import read_loads
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 STARTS_MEASURED = 100
@@ -188,6 +190,18 @@ def queue_position(deployment: Deployment) -> int | None:
         return None
     earlier = Q(pending_since__lt=since) | Q(pending_since=since, id__lt=deployment.pk)
     return gpu_allocation.waiting([gpu_allocation.pool_key(deployment)]).filter(earlier).count() + 1
+
+
+def idle_since(deployment: Deployment) -> datetime | None:
+    """Since when nothing has asked for it, as the decision to sleep counts it; None while requests are there, while no
+    replica is ready, and while it is unknown. One query and one read of Redis."""
+    view = snapshot_loader.deployment_view(deployment)
+    ready = deployment.replicas.filter(state=ReplicaState.READY).select_related("revision").defer("log_tail")
+    replicas = [snapshot_loader.replica_view(replica) for replica in ready]
+    if not replicas:
+        return None
+    load = read_loads([deployment.pk])[deployment.pk]
+    return replica_count.find_idle_since(view, replicas, load, Memory.from_json(view.memory))
 
 
 def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:

@@ -30,7 +30,8 @@ def read_configuration(header: DeploymentHeader) -> Configuration:
     """One query."""
     deployment = header.deployment
     labels = ", ".join(f"{name}={value}" for name, value in sorted(deployment.labels.items()))
-    created = f"{deployment.created_at:%Y-%m-%d %H:%M:%S} UTC by {deployment.created_by or 'the console'}"
+    creator = deployment.created_by.email if deployment.created_by else "the console"
+    created = f"{deployment.created_at:%Y-%m-%d %H:%M:%S} UTC by {creator}"
     return Configuration(
         revision=[*_read_model(header), *list_engine_settings(header)],
         at_once=[

@@ -7,9 +7,10 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from console.components.formats import format_count
+from console.components.formats import format_count, format_duration
 from console.deployments.configuration_diff import DiffLine, make_diff_lines
 from deployments import queries
+from deployments.config.configuration import Range
 from deployments.config.deployment_spec import DeploymentSpec
 from deployments.config.diff import Change, diff
 from deployments.models import Deployment
@@ -30,7 +31,7 @@ class Conflict:
 @dataclass(frozen=True)
 class EditPreview:
     """The effect of making `spec` the configuration of `deployment`; `spec` is None while the form has errors.
-    `live` counts its replicas."""
+    `live` counts its replicas. `sleep_effect`: when it falls asleep, where the change lets it."""
 
     deployment: Deployment
     spec: DeploymentSpec | None
@@ -38,6 +39,7 @@ class EditPreview:
     changes_range: bool
     next_revision: int
     live: int
+    sleep_effect: str
 
     @property
     def at_once(self) -> list[DiffLine]:
@@ -86,16 +88,34 @@ class EditPreview:
         return hashlib.sha256(shown.encode()).hexdigest()[:24]
 
 
-def read_preview(deployment: Deployment, spec: DeploymentSpec | None) -> EditPreview:
-    """Two queries."""
+def read_preview(deployment: Deployment, spec: DeploymentSpec | None, now: datetime) -> EditPreview:
+    """At most three queries."""
     changes: tuple[Change, ...] = ()
     if spec is not None:
         changes = diff(queries.spec_of(deployment).to_json(), spec.to_json())
+    changes_range = any(change.field.startswith("autoscaling.") for change in changes)
     return EditPreview(
         deployment=deployment,
         spec=spec,
         diff=make_diff_lines(vars(change) for change in changes),
-        changes_range=any(change.field.startswith("autoscaling.") for change in changes),
+        changes_range=changes_range,
         next_revision=queries.revisions(deployment)[0].number + 1,
         live=deployment.replicas.filter(state__in=LIVE).count(),
+        sleep_effect=_explain_sleep(deployment, spec, now) if spec is not None and changes_range else "",
     )
+
+
+def _explain_sleep(deployment: Deployment, spec: DeploymentSpec, now: datetime) -> str:
+    """When the deployment falls asleep with the autoscaling of `spec`; empty where it never does or does not run."""
+    autoscaling = spec.configuration.autoscaling
+    if not isinstance(autoscaling, Range) or autoscaling.min_replicas > 0 or deployment.asleep_since:
+        return ""
+    after = autoscaling.sleep_after_seconds
+    after = autoscaling.scale_down_delay_seconds if after is None else after
+    since = queries.idle_since(deployment)
+    if since is None:
+        return f"It falls asleep after {format_duration(after)} without a request."
+    idle = (now - since).total_seconds()
+    if idle >= after:
+        return f"It falls asleep immediately: it has had no requests for {format_duration(idle)}."
+    return f"It falls asleep in {format_duration(after - idle)} if no request arrives."

@@ -142,9 +142,9 @@ def edit(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     if not saved.changes:
         messages.info(request, f"No changes: {deployment.name} already has this configuration.")
     elif saved.revision is None:
-        messages.success(request, f"{deployment.name} was changed. The changes are in effect.")
+        messages.success(request, f"{deployment.name} was changed. The changes are in effect. {preview.sleep_effect}")
     else:
-        messages.success(request, f"{deployment.name} was changed. {preview.restart_effect}.")
+        messages.success(request, f"{deployment.name} was changed. {preview.restart_effect}. {preview.sleep_effect}")
     return redirect("deployment", deployment.pk)
 
 
@@ -210,7 +210,8 @@ def _read_edit(request: PageRequest, deployment: Deployment) -> tuple[Deployment
 
 
 def _preview(deployment: Deployment, form: DeploymentForm) -> EditPreview:
-    return read_preview(deployment, form.spec if form.is_valid() else None)
+    now = timezone.now()  # noqa: TID251 - the edge: a page as of now
+    return read_preview(deployment, form.spec if form.is_valid() else None, now)
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -
         case S.TERMINATING:
             return f"{format_count(len(live), 'replica')} to stop" if live else "nothing left to stop"
         case S.TERMINATED:
-            by = f", by {deployment.terminated_by}" if deployment.terminated_by else ""
+            by = f", by {deployment.terminated_by.email}" if deployment.terminated_by else ""
             return f"{format_short_moment(deployment.terminated_at or deployment.status_since, now)}{by}"
         case _:
             return f"since {format_short_moment(deployment.status_since, now)}"

@@ -68,7 +68,7 @@ class RevisionRow:
 
     @property
     def author(self) -> str:
-        return str(self.revision.created_by or "the console")
+        return self.revision.created_by.email if self.revision.created_by else "the console"
 
     @property
     def cause(self) -> Mapping[str, str]:

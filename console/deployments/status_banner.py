@@ -231,7 +231,7 @@ def _terminating(situation: Situation) -> Banner:
 
 def _terminated(situation: Situation) -> Banner:
     deployment, now = situation.state.deployment, situation.state.now
-    actor = f" by {deployment.terminated_by}" if deployment.terminated_by else ""
+    actor = f" by {deployment.terminated_by.email}" if deployment.terminated_by else ""
     title = f"Terminated {format_moment(deployment.terminated_at or now, now)} UTC{actor}"
     return Banner(
         "gone", "status-terminated", title, ("It holds no GPUs. Events and logs are kept until you delete it.",)

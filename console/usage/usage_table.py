@@ -96,9 +96,9 @@ def read_usage_table(actor: Actor, period: Period, group_by: str) -> UsageTable:
 def _key_line(row: UsageRow, key: ApiKey | None) -> UsageLine:
     """A key of the playground is deleted a day after it expires, while its usage stays."""
     if key is None or key.kind == ApiKey.Kind.PLAYGROUND:
-        note = "temporary key" + (f" · {key.user}" if key else "")
+        note = "temporary key" + (f" · {key.user.email}" if key else "")
         return UsageLine(row.group, "Playground", note, key.organization.name if key else "", None, row)
-    note = f"{key.prefix}… · {key.user}" + (", revoked" if key.revoked_at else "")
+    note = f"{key.prefix}… · {key.user.email}" + (", revoked" if key.revoked_at else "")
     return UsageLine(key.pk, key.name, note, key.organization.name, None, row)
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from deployments.reconciler import autoscaler
 from deployments.reconciler.autoscaler import Memory, Range, Signals
 from deployments.reconciler.plan_actions import Action, FallAsleep, Remember, Scale, Wake
-from deployments.reconciler.snapshot import ReplicaView, Snapshot
+from deployments.reconciler.snapshot import DeploymentView, ReplicaView, Snapshot
 from deployments.states import ReplicaState
+
+if TYPE_CHECKING:
+    from deployments.routing.load import Load
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,25 @@ def _decide_asleep(snapshot: Snapshot) -> ReplicaCount:
 
 def _propose_sleep(snapshot: Snapshot, active: Sequence[ReplicaView], memory: Memory) -> list[Action]:
     deployment, load = snapshot.deployment, snapshot.load
-    if deployment.min_replicas > 0 or load is None or load.total or memory.since is None:
+    idle_since = find_idle_since(deployment, active, load, memory)
+    if deployment.min_replicas > 0 or load is None or idle_since is None:
         return []
     idle_seconds = _required_idle_seconds(snapshot, active)
     if idle_seconds is None:
         return []
-    ready = [replica.ready_at for replica in active if replica.ready_at]
-    others = filter(None, (load.last_arrival_at, deployment.woken_at, deployment.tried_since))
-    idle_since = max([memory.since, *ready, *others])
     is_idle = snapshot.now - idle_since >= timedelta(seconds=idle_seconds)
     return [FallAsleep(load.epoch, idle_seconds)] if is_idle else []
+
+
+def find_idle_since(
+    deployment: DeploymentView, active: Sequence[ReplicaView], load: Load | None, memory: Memory
+) -> datetime | None:
+    """Since when nothing has asked for the deployment; None while requests are there, and while it is unknown."""
+    if load is None or load.total or memory.since is None:
+        return None
+    ready = [replica.ready_at for replica in active if replica.ready_at]
+    others = filter(None, (load.last_arrival_at, deployment.woken_at, deployment.tried_since))
+    return max([memory.since, *ready, *others])
 
 
 def _required_idle_seconds(snapshot: Snapshot, active: Sequence[ReplicaView]) -> float | None:

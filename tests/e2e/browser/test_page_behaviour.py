@@ -45,7 +45,7 @@ def test_a_message_is_dismissed_with_and_without_script(visit, chat):
     page = visitor.sign_in()
     page.goto(f"/deployments/{chat}/edit/")
     page.fill("#description", "One")
-    expect(page.locator("#edit-preview")).to_contain_text("Takes effect at once")
+    expect(page.locator("#edit-preview")).to_contain_text("Takes effect immediately")
     page.locator(".submit .primary").click()
     message = page.locator(".page-notice")
     expect(message).to_contain_text("was changed")

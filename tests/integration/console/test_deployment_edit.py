@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 from django.test import Client
 from django.utils import timezone
 
@@ -18,7 +19,9 @@ from deployments.config.build_spec import parse
 from deployments.config.normalize import merge
 from deployments.models import CatalogModel, Deployment
 from deployments.queries import spec_of, spec_options
+from deployments.reconciler.autoscaler import Memory
 from deployments.states import DeploymentStatus, ReplicaState
+from gateway import contract
 from tests.integration.console import deployment_rows as rows
 from tests.integration.console.markup import squeeze
 
@@ -103,6 +106,27 @@ def test_the_preview_says_what_takes_effect_at_once_and_what_restarts(owner, cha
     assert "2 changes, restarts 1 replica" in text
     assert not re.search("csrf|nonce", text)
     assert Deployment.objects.get().version == chat.version
+
+
+@pytest.mark.parametrize(
+    ("idle_minutes", "words"),
+    [
+        (20, "It falls asleep immediately: it has had no requests for 20 min."),
+        (1, "It falls asleep in 3 min if no request arrives."),
+    ],
+)
+def test_saving_min_zero_says_when_it_falls_asleep(owner, chat, now, redis_url, idle_minutes, words):
+    client, idle_since = signed_in(owner), now - timedelta(minutes=idle_minutes)
+    chat.replicas.update(ready_at=idle_since)
+    Deployment.objects.update(autoscaler=Memory("e1", idle_since - timedelta(hours=1)).to_json())
+    form = opened(client, chat) | {"min_replicas": "0"}
+    preview = f"/deployments/{chat.pk}/edit/preview/"
+    assert "It falls asleep after 5 min without a request." in squeeze(client.post(preview, form))
+    server = redis.Redis.from_url(redis_url)
+    server.set(contract.EPOCH, "e1")
+    server.zadd(contract.GATEWAYS, {"g1": server.time()[0]})
+    assert words in squeeze(client.post(preview, form))
+    assert "falls asleep" not in squeeze(client.post(preview, form | {"min_replicas": "2"}))
 
 
 def test_what_is_wrong_is_named_in_the_preview(owner, chat):

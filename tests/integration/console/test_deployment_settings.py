@@ -62,6 +62,17 @@ def test_every_revision_says_what_it_changed_and_how_it_went(owner, deployment):
     assert "Current, first ready" in text
 
 
+def test_an_actor_has_one_name_on_the_page(owner, deployment, now):
+    mara = rows.person("mara@example.com", owner, Role.ADMIN, name="Mara Lindqvist")
+    Deployment.objects.update(created_by=mara)
+    deployment.revisions.update(created_by=mara)
+    client = Client()
+    client.force_login(mara, backend=BACKEND)
+    text = settings(client, deployment)
+    assert text.count("mara@example.com") >= 5
+    assert "Mara Lindqvist" not in text
+
+
 def test_the_change_log_says_who_changed_what_and_that_nothing_restarted(owner, deployment, now):
     model = [{"field": "model.id", "before": "a", "after": "b"}]
     changes = [{"field": "autoscaling.max_replicas", "before": 3, "after": 6}]
