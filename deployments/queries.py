@@ -30,6 +30,7 @@ from deployments.models import (
     Replica,
     ReplicaPhase,
     Revision,
+    WorkItem,
 )
 from deployments.reconciler import backoff, deadlines, gpu_allocation, replica_count, snapshot_loader
 from deployments.reconciler.autoscaler import Memory
@@ -194,14 +195,14 @@ def queue_position(deployment: Deployment) -> int | None:
 
 def idle_since(deployment: Deployment) -> datetime | None:
     """Since when nothing has asked for it, as the decision to sleep counts it; None while requests are there, while no
-    replica is ready, and while it is unknown. One query and one read of Redis."""
-    view = snapshot_loader.deployment_view(deployment)
+    replica is ready, and while it is unknown. Two queries and one read of Redis."""
+    view = snapshot_loader.deployment_view(deployment, WorkItem.objects.filter(pk=deployment.pk).first())
     ready = deployment.replicas.filter(state=ReplicaState.READY).select_related("revision").defer("log_tail")
     replicas = [snapshot_loader.replica_view(replica) for replica in ready]
     if not replicas:
         return None
     load = read_loads([deployment.pk])[deployment.pk]
-    return replica_count.find_idle_since(view, replicas, load, Memory.from_json(view.memory))
+    return replica_count.find_idle_since(view, replicas, load, Memory.from_json(view.memory, view.load_known_at))
 
 
 def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:

@@ -89,7 +89,7 @@ class EditPreview:
 
 
 def read_preview(deployment: Deployment, spec: DeploymentSpec | None, now: datetime) -> EditPreview:
-    """At most three queries."""
+    """At most four queries."""
     changes: tuple[Change, ...] = ()
     if spec is not None:
         changes = diff(queries.spec_of(deployment).to_json(), spec.to_json())

@@ -17,7 +17,7 @@ from console.deployments.forms import texts_of
 from deployments import services
 from deployments.config.build_spec import parse
 from deployments.config.normalize import merge
-from deployments.models import CatalogModel, Deployment
+from deployments.models import CatalogModel, Deployment, WorkItem
 from deployments.queries import spec_of, spec_options
 from deployments.reconciler.autoscaler import Memory
 from deployments.states import DeploymentStatus, ReplicaState
@@ -118,7 +118,8 @@ def test_the_preview_says_what_takes_effect_at_once_and_what_restarts(owner, cha
 def test_saving_min_zero_says_when_it_falls_asleep(owner, chat, now, redis_url, idle_minutes, words):
     client, idle_since = signed_in(owner), now - timedelta(minutes=idle_minutes)
     chat.replicas.update(ready_at=idle_since)
-    Deployment.objects.update(autoscaler=Memory("e1", idle_since - timedelta(hours=1)).to_json())
+    memory = Memory("e1", idle_since - timedelta(hours=1)).to_json()
+    WorkItem.objects.update_or_create(deployment=chat, defaults={"autoscaler": memory})
     form = opened(client, chat) | {"min_replicas": "0"}
     preview = f"/deployments/{chat.pk}/edit/preview/"
     assert "It falls asleep after 5 min without a request." in squeeze(client.post(preview, form))
