@@ -36,14 +36,6 @@ def format_moment(at: datetime, now: datetime) -> str:
     return f"{at.day} {at:%b}{year} {at:%H:%M}"
 
 
-def format_short_moment(at: datetime, now: datetime) -> str:
-    """13:28 for today, 12 Nov for other days, with the year when it is not this one."""
-    at, now = at.astimezone(UTC), now.astimezone(UTC)
-    if at.date() == now.date():
-        return f"{at:%H:%M}"
-    return f"{at.day} {at:%b}" + ("" if at.year == now.year else f" {at.year}")
-
-
 def format_gb(size: float) -> str:
     """Bytes in GB, one decimal, without the unit."""
     return f"{size / GB:,.1f}"

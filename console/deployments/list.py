@@ -21,7 +21,7 @@ from console.components.formats import (
     format_count,
     format_duration,
     format_elapsed,
-    format_short_moment,
+    format_moment,
     shorten_gpu_title,
 )
 from console.components.layout import Layout
@@ -298,14 +298,14 @@ def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -
             return f"{format_count(len(live), 'replica')} to stop" if live else "nothing left to stop"
         case S.TERMINATED:
             by = f", by {deployment.terminated_by.email}" if deployment.terminated_by else ""
-            return f"{format_short_moment(deployment.terminated_at or deployment.status_since, now)}{by}"
+            return f"{format_moment(deployment.terminated_at or deployment.status_since, now)} UTC{by}"
         case _:
-            return f"since {format_short_moment(deployment.status_since, now)}"
+            return f"since {format_moment(deployment.status_since, now)} UTC"
 
 
 def _explain_late(late: StartLimits, now: datetime) -> str:
-    expected, fails = (format_short_moment(at, now) for at in (late.expected_at, late.fails_at))
-    return f"late: ready expected by {expected}, fails at {fails}"
+    expected, fails = (format_moment(at, now) for at in (late.expected_at, late.fails_at))
+    return f"late: ready expected by {expected} UTC, fails at {fails} UTC"
 
 
 def _explain_rollout(deployment: Deployment, live: list[Replica]) -> str:

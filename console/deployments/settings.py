@@ -81,7 +81,7 @@ class RevisionRow:
 
     @property
     def outcome_title(self) -> str:
-        at = format_moment(self.revision.ready_at, self.now) if self.revision.ready_at else ""
+        at = f"{format_moment(self.revision.ready_at, self.now)} UTC" if self.revision.ready_at else ""
         if self.outcome == "failed":
             return "Could not start"
         if self.outcome == "current":

@@ -21,7 +21,7 @@ from accounts.models import ApiKey
 from accounts.roles import Right
 from console import access
 from console.access import Actor
-from console.components.formats import format_short_moment
+from console.components.formats import format_moment
 from console.components.page_request import PageRequest
 from console.keys.forms import EXPIRIES, SCOPES, ApiKeyForm
 from deployments.models import Deployment
@@ -138,7 +138,7 @@ def _key_row(key: ApiKey, names: Mapping[UUID, str], now: datetime) -> KeyRow:
     if key.deployments is not None:
         reach = ", ".join(sorted(names[id] for id in key.deployments if id in names)) or "only deleted deployments"
     if key.revoked_at:
-        expiry = f"revoked {format_short_moment(key.revoked_at, now)}"
+        expiry = f"revoked {format_moment(key.revoked_at, now)} UTC"
     elif key.expires_at:
-        expiry = f"{'expired' if has_expired else 'expires'} {format_short_moment(key.expires_at, now)}"
+        expiry = f"{'expired' if has_expired else 'expires'} {format_moment(key.expires_at, now)} UTC"
     return KeyRow(key, reach, expiry, has_ended=has_expired or key.revoked_at is not None)

@@ -1,6 +1,7 @@
 // Keeps the page up to date: the server pushes htmx out-of-band fragments over a WebSocket. After the line was away
 // the server sends everything anew, so nothing can be missed.
 import { isLeaving, reload } from "./leaving.js";
+import { localize } from "./times.js";
 
 const root = document.querySelector("[data-live]");
 const state = document.querySelector("[data-live-state]");
@@ -11,7 +12,7 @@ let heardAt = new Date();
 let attempts = 0;
 let quiet;
 
-const clock = (at) => at.toISOString().slice(11, 19);
+const clock = (at) => at.toTimeString().slice(0, 8);
 
 function show(isLive) {
   if (!state) return;
@@ -24,6 +25,7 @@ function show(isLive) {
 function onlyNew(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
+  localize(template.content);
   for (const piece of [...template.content.children]) {
     const shown = document.getElementById(piece.id);
     if (!shown || piece.getAttribute("hx-swap-oob") !== "true") continue;

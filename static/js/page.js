@@ -1,5 +1,9 @@
-// What every page has: the theme without a reload, selects that apply themselves, forms that say that they are sent.
+// What every page has: times of the viewer's zone, the theme without a reload, selects that apply themselves, forms that
+// say that they are sent.
 import "./theme.js";
+import { localize } from "./times.js";
+
+localize(document.body);
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();

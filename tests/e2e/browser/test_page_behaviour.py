@@ -1,6 +1,8 @@
 """What every page does in Chromium: messages, filters after Back, forms on their way, panels without an answer."""
 
 import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -154,3 +156,32 @@ def test_a_revoked_key_looks_revoked_on_a_narrow_screen(stack, visit):
     page.goto("/settings/api-keys/")
     row = page.locator("tr:has-text('narrow')")
     expect(row.get_by_text("Revoked")).to_be_visible()
+
+
+def test_times_are_in_the_zone_of_the_viewer_with_utc_at_hand(visit, chat):
+    visitor = visit()
+    visitor.sign_in()
+    plain = without_script(visitor)
+    plain.goto(f"/deployments/{chat}/events/")
+    written = plain.locator(".timeline time").last.inner_text()
+    expect(plain.locator("[data-zone]").first).to_have_text("UTC")
+    plain.context.close()
+
+    context = visitor.context.browser.new_context(
+        base_url=visitor.stack.run["console_url"],
+        storage_state=visitor.context.storage_state(),
+        timezone_id="Asia/Kolkata",
+    )
+    page = context.new_page()
+    page.goto(f"/deployments/{chat}/events/")
+    time = page.locator(".timeline time").last
+    expect(time).to_have_attribute("title", re.compile(f"{written} UTC$"))
+    at = datetime.fromisoformat(time.get_attribute("datetime")).astimezone(ZoneInfo("Asia/Kolkata"))
+    expect(time).to_have_text(re.compile(f"{at:%H:%M}"))
+    expect(page.locator("[data-zone]").first).to_have_text("GMT+5:30")
+    page.goto(f"/deployments/{chat}/settings/")
+    expect(page.locator("#revisions .tone-good time")).to_have_attribute("title", re.compile(" UTC$"))
+    page.goto("/deployments/")
+    expect(page.locator("[data-live-state]")).to_have_text("Live")
+    expect(page.locator("tr:has-text('behaving') td.across time")).to_have_attribute("title", re.compile(" UTC$"))
+    context.close()
