@@ -31,7 +31,7 @@ def read_configuration(header: DeploymentHeader) -> Configuration:
     deployment = header.deployment
     labels = ", ".join(f"{name}={value}" for name, value in sorted(deployment.labels.items()))
     creator = deployment.created_by.email if deployment.created_by else "the console"
-    created = f"{deployment.created_at:%Y-%m-%d %H:%M:%S} UTC by {creator}"
+    created = f"{deployment.created_at.day} {deployment.created_at:%b %Y %H:%M:%S} UTC by {creator}"
     return Configuration(
         revision=[*_read_model(header), *list_engine_settings(header)],
         at_once=[

@@ -100,7 +100,7 @@ def test_a_preview_that_cannot_be_had_says_so_and_comes_back_by_itself(visit, ch
     page.unroute("**/edit/preview/")
     expect(preview).to_contain_text("1 change")
     expect(note).to_be_hidden()
-    expected = ("preview", "htmx:")  # what the browser and htmx say of a call that fails
+    expected = ("ERR_FAILED", "htmx:")  # what the browser and htmx say of a call that fails
     visitor.problems[:] = [problem for problem in visitor.problems if not any(word in problem for word in expected)]
 
 
