@@ -185,7 +185,8 @@ class WorkItem(models.Model):
 
     `next_due_at`: null: only after a change. `observed_at`: the last pass that reached its cluster. `autoscaler`: the
     autoscaler's memory, where null times stand for `load_known_at`, the last pass with a known load; while the load
-    stays the same, only that time changes.
+    stays the same, only that time changes. `failures`: passes in a row that an error of the console's own broke, since
+    `failing_since`, the last one with an exception of class `error`; the next good pass clears them.
 
     No column but the key has an index and the table is half empty (fillfactor), so that every update stays on its page
     (HOT) and writes no index. Due rows are found by reading the whole table: a millisecond for 10,000 deployments.
@@ -198,6 +199,9 @@ class WorkItem(models.Model):
     observed_at = models.DateTimeField(null=True, blank=True)
     load_known_at = models.DateTimeField(null=True, blank=True)
     autoscaler = models.JSONField(default=dict, blank=True)
+    failures = models.PositiveIntegerField(default=0)
+    failing_since = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=100, blank=True)
 
     def __str__(self) -> str:
         return f"work on {self.deployment_id}"

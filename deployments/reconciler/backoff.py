@@ -15,6 +15,13 @@ from itertools import pairwise
 from deployments.reconciler.snapshot import DeploymentView, Policy, ReplicaView
 from deployments.states import ReplicaState
 
+MAX_PASS_DELAY_SECONDS = 60.0
+
+
+def pass_delay_seconds(failures: int) -> float:
+    """How long after so many passes in a row that broke the next one is due: 2, 4, 8 … up to a minute."""
+    return min(MAX_PASS_DELAY_SECONDS, 2.0 ** min(failures, 10))
+
 
 @dataclass(frozen=True)
 class Backoff:

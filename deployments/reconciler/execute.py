@@ -52,7 +52,11 @@ MAX_REASON = 200
 
 
 def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
-    """Raises `store.LostRow` when another writer changed a replica; that transaction is rolled back."""
+    """Deployments without a plan are left out.
+
+    Raises `BrokenDeployments`, before anything is written, and `state_writer.LostRow` when another writer changed a
+    replica; that transaction is rolled back.
+    """
     logs = _read_logs(batch, plans)
     slept = _put_to_sleep(plans)
     failpoint("before_intent")
@@ -64,7 +68,7 @@ def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
     refused = _call_clusters(batch, intent, failpoint)
     failpoint("before_outcome")
     with transaction.atomic():
-        changed = _write_outcome(batch, refused, intent.remembered)
+        changed = _write_outcome(batch, plans, refused, intent.remembered)
     failpoint("after_outcome")
     changed |= intent.changes.changed
     publish(changed)
@@ -117,6 +121,10 @@ def _contradicting(batch: Batch) -> set[UUID]:
     }
 
 
+class BrokenDeployments(Exception):
+    """The intent of these deployments cannot be written (`Batch.broken`); the others need a pass without them."""
+
+
 class Intent:
     """The first transaction of `apply`. `to_start`, `to_stop` and `to_forget` are the calls that follow it,
     `remembered` what the outcome writes of the autoscaler's memory."""
@@ -131,20 +139,23 @@ class Intent:
 
     def write(self, plans: Plans) -> None:
         starts: dict[Deployment, act.Start] = {}
-        held = list(leases.lock_held(self._batch.lease))
+        held = [deployment for deployment in leases.lock_held(self._batch.lease) if deployment.pk in plans]
         self._note_missing({deployment.pk for deployment in held})
         for locked in held:
             deployment, plan = self._batch.deployments[locked.pk], plans[locked.pk]
             if locked.version != deployment.version:
                 # Changed by a user since it was read: only observations and stops stand, the next pass decides anew.
                 plan = [action for action in plan if isinstance(action, act.Record | act.Confirm | act.End | act.Stop)]
-            for action in plan:
-                if isinstance(action, act.Start):
-                    starts[deployment] = action
-                elif isinstance(action, act.ReplicaAction):
-                    self._write_replica(deployment, self._batch.replicas[UUID(action.replica_id)], action)
-                else:
-                    self._write_deployment(deployment, action)
+            with self._batch.attribute_errors(deployment.pk):
+                for action in plan:
+                    if isinstance(action, act.Start):
+                        starts[deployment] = action
+                    elif isinstance(action, act.ReplicaAction):
+                        self._write_replica(deployment, self._batch.replicas[UUID(action.replica_id)], action)
+                    else:
+                        self._write_deployment(deployment, action)
+        if any(deployment.pk in self._batch.broken for deployment in held):
+            raise BrokenDeployments
         self._start(starts)
         self.changes.save()
 
@@ -309,28 +320,31 @@ def _call_clusters(batch: Batch, intent: Intent, failpoint: Failpoint) -> dict[U
     began, seconds = time.monotonic(), (batch.lease.expires_at - batch.now).total_seconds()
     for replica in intent.to_stop:
         failpoint("before_stop")
-        try:
-            batch.clusters[replica.cluster_id].driver.stop(replica.name, batch.policy.stop_grace_seconds)
-        except DriverError as error:
-            log.warning("Replica %s was not stopped, tried again soon: %s", replica.name, error)
+        with batch.attribute_errors(replica.deployment_id):
+            try:
+                batch.clusters[replica.cluster_id].driver.stop(replica.name, batch.policy.stop_grace_seconds)
+            except DriverError as error:
+                log.warning("Replica %s was not stopped, tried again soon: %s", replica.name, error)
         failpoint("after_stop")
     for replica in (replica for replica in intent.to_start if replica.state in STARTING):
         if time.monotonic() - began > LEASE_SHARE * seconds:
             break  # the lease may expire soon; the next pass finds these intents open
         failpoint("before_start")
-        try:
-            spec = _replica_spec(batch.deployments[replica.deployment_id], replica)
-            batch.clusters[replica.cluster_id].driver.start(spec)
-        except DriverError as error:
-            log.warning("Replica %s was not started: %s", replica.name, error)
-            if not error.retryable:
-                refused[replica.pk] = str(error)
+        with batch.attribute_errors(replica.deployment_id):
+            try:
+                spec = _replica_spec(batch.deployments[replica.deployment_id], replica)
+                batch.clusters[replica.cluster_id].driver.start(spec)
+            except DriverError as error:
+                log.warning("Replica %s was not started: %s", replica.name, error)
+                if not error.retryable:
+                    refused[replica.pk] = str(error)
         failpoint("after_start")
     for replica in intent.to_forget:
-        try:
-            batch.clusters[replica.cluster_id].driver.forget(replica.name)
-        except DriverError as error:
-            log.warning("The record of replica %s stays for now: %s", replica.name, error)
+        with batch.attribute_errors(replica.deployment_id):
+            try:
+                batch.clusters[replica.cluster_id].driver.forget(replica.name)
+            except DriverError as error:
+                log.warning("The record of replica %s stays for now: %s", replica.name, error)
     return refused
 
 
@@ -353,13 +367,14 @@ def _replica_spec(deployment: Deployment, replica: Replica) -> ReplicaSpec:
     )
 
 
-def _write_outcome(batch: Batch, refused: Mapping[UUID, str], remembered: Mapping[UUID, act.Remember]) -> set[UUID]:
+def _write_outcome(
+    batch: Batch, plans: Plans, refused: Mapping[UUID, str], remembered: Mapping[UUID, act.Remember]
+) -> set[UUID]:
     """Derive the status from the rows as they are now, including what users changed meanwhile. Returns the ids of the
     deployments that changed."""
     changes = Changes(batch.now)
-    locked = {
-        row.pk: row for row in leases.lock_held(batch.lease).select_related("revision", "endpoint", "gpu_type", "work")
-    }
+    held = leases.lock_held(batch.lease).select_related("revision", "endpoint", "gpu_type", "work")
+    locked = {row.pk: row for row in held if row.pk in plans and row.pk not in batch.broken}
     for replica_id, reason in refused.items():
         replica = batch.replicas[replica_id]
         if replica.deployment_id in locked:
@@ -371,15 +386,18 @@ def _write_outcome(batch: Batch, refused: Mapping[UUID, str], remembered: Mappin
         replicas[replica.deployment_id].append(replica_view(replica))
     due = {}
     for pk, row in locked.items():
-        next_due_at = _conclude(batch, row, replicas[pk], changes)
-        is_reachable = batch.clusters[row.endpoint.cluster_id].listing.reachable
-        due[pk] = leases.Due(
-            next_due_at,
-            batch.now if is_reachable else row.work.observed_at,
-            remembered[pk].load_known_at if pk in remembered else row.work.load_known_at,
-        )
+        if row.work.failures:
+            changes.changed.add(pk)  # its page says no longer that passes fail
+        with batch.attribute_errors(pk):
+            next_due_at = _conclude(batch, row, replicas[pk], changes)
+            is_reachable = batch.clusters[row.endpoint.cluster_id].listing.reachable
+            due[pk] = leases.Due(
+                next_due_at,
+                batch.now if is_reachable else row.work.observed_at,
+                remembered[pk].load_known_at if pk in remembered else row.work.load_known_at,
+            )
     changes.save()
-    memories = {pk: remembered[pk].memory for pk, row in locked.items() if pk in remembered}
+    memories = {pk: remembered[pk].memory for pk in due if pk in remembered}
     changed = {pk: memory for pk, memory in memories.items() if memory != locked[pk].work.autoscaler}
     leases.release(batch.lease, due, changed)
     return changes.changed

@@ -76,14 +76,15 @@ def read_pools(deployments: Iterable[Deployment]) -> dict[UUID, PoolView]:
 
 
 def waiting(keys: Iterable[PoolKey]) -> QuerySet[Deployment]:
-    """Deployments that wait for GPUs of these pools, in the order of `gpu_queue.allocate`."""
+    """Deployments that wait for GPUs of these pools, in the order of `gpu_queue.allocate`. One whose passes break takes
+    no GPUs, so others do not wait for it."""
     rows = Deployment.objects.filter(_in_pools(keys, "endpoint__"), pending_since__isnull=False)
-    rows = rows.filter(terminate_requested_at=None, deleted_at=None, failed_at=None)
+    rows = rows.filter(terminate_requested_at=None, deleted_at=None, failed_at=None).exclude(work__failures__gt=0)
     return rows.order_by("pending_since", "id")
 
 
 def _waiter(row: Deployment, replicas: int, held: Mapping[tuple[PoolKey, UUID], int], now: datetime) -> Waiter:
-    gpu_count = row.revision.spec["gpu_count"] if row.revision else 1
+    gpu_count = row.revision.spec.get("gpu_count", 1) if row.revision else 1  # 1: its pass breaks, and it gets none
     since = row.pending_since or now
     return Waiter(str(row.pk), since, gpu_count, replicas, held.get((pool_key(row), row.pk), 0))
 

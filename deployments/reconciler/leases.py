@@ -19,6 +19,7 @@ from django.db import transaction
 from django.db.models import Case, DateTimeField, F, Q, QuerySet, Value, When
 
 from deployments.models import Cluster, Deployment, WorkItem
+from deployments.reconciler.backoff import pass_delay_seconds
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,19 @@ class Due:
 
 @transaction.atomic
 def claim(now: datetime, *, limit: int, seconds: float) -> Lease:
-    """Lease up to `limit` due deployments, the longest due first. They are due again when the lease expires."""
+    """Lease up to `limit` due deployments, the longest due first. They are due again when the lease expires.
+
+    A deployment whose last pass broke gets a pass of its own, so that it does not break the pass of others again.
+    """
     is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
     due = WorkItem.objects.filter(is_free, next_due_at__lte=now).order_by("next_due_at")
-    tokens = dict(due.select_for_update(skip_locked=True).values_list("pk", "lease_token")[:limit])
+    rows = list(due.select_for_update(skip_locked=True).values_list("pk", "lease_token", "failures")[:limit])
+    rows = rows[:1] if rows and rows[0][2] else [row for row in rows if not row[2]]
+    tokens = {pk: token for pk, token, _ in rows}
     if expired := [pk for pk, token in tokens.items() if token is not None]:
         # A transaction of the pass that holds the expired lease may be under way: those rows are left to it.
-        rows = Deployment.objects.filter(pk__in=expired).select_for_update(skip_locked=True)
-        locked = set(rows.values_list("pk", flat=True))
+        free = Deployment.objects.filter(pk__in=expired).select_for_update(skip_locked=True)
+        locked = set(free.values_list("pk", flat=True))
         tokens = {pk: token for pk, token in tokens.items() if token is None or pk in locked}
     return _grant(tokens, now + timedelta(seconds=seconds), due_again=now + timedelta(seconds=seconds))
 
@@ -96,11 +102,30 @@ def release(lease: Lease, due: Mapping[uuid.UUID, Due], memories: Mapping[uuid.U
             "next_due_at": Case(was_woken, default=Value(value.next_due_at, output_field=DateTimeField())),
             "observed_at": value.observed_at,
             "load_known_at": value.load_known_at,
+            "failures": 0,
+            "failing_since": None,
+            "error": "",
         }
         held = WorkItem.objects.filter(lease_token=lease.token)
         held.filter(pk__in=[pk for pk in ids if pk not in memories]).update(**values)
         items = [WorkItem(pk=pk, autoscaler=dict(memories[pk]), **values) for pk in ids if pk in memories]
         held.bulk_update(items, ["autoscaler", *values])
+
+
+def set_back(lease: Lease, pk: uuid.UUID, error: Exception, now: datetime) -> WorkItem | None:
+    """Release a deployment whose pass broke, to be tried again after a delay; None if the lease was lost."""
+    with transaction.atomic():
+        item = WorkItem.objects.select_for_update().filter(pk=pk, lease_token=lease.token).first()
+        if item is None:
+            return None
+        item.failures += 1
+        item.failing_since = item.failing_since or now
+        item.error = type(error).__name__[:100]
+        if item.next_due_at is None or item.next_due_at >= lease.expires_at:  # not woken during the pass
+            item.next_due_at = now + timedelta(seconds=pass_delay_seconds(item.failures))
+        item.lease_token = item.lease_expires_at = None
+        item.save()
+    return item
 
 
 def release_all(lease: Lease, next_due_at: datetime) -> None:

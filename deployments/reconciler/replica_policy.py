@@ -34,7 +34,9 @@ def decide(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
         return [record, Stop(replica.id, "")]
     problem = ""
     state, since = record.steps[-1] if record.steps else (replica.state, replica.state_since)
-    if state in STARTING_ORDER:
+    if snapshot.deployment.is_ending:
+        problem = ""
+    elif state in STARTING_ORDER:
         problem = deadlines.find_missed(snapshot.policy, state, since, replica.weight_bytes, snapshot.now)
     elif state is ReplicaState.READY and record.unhealthy_since:
         limit = timedelta(seconds=snapshot.policy.unhealthy_deadline_seconds)
@@ -48,8 +50,12 @@ def _decide_absent(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
     if not snapshot.listing.shows_absence_since(last):
         return []
     if replica.is_starting and replica.last_seen_at is None and not snapshot.was_unobserved:
-        missed = deadlines.find_missed(
-            snapshot.policy, replica.state, replica.state_since, replica.weight_bytes, snapshot.now
+        missed = (
+            ""
+            if snapshot.deployment.is_ending
+            else deadlines.find_missed(
+                snapshot.policy, replica.state, replica.state_since, replica.weight_bytes, snapshot.now
+            )
         )
         return [Stop(replica.id, "failed", missed) if missed else Confirm(replica.id)]
     gone_at = max(replica.state_since, replica.last_seen_at or replica.created_at)

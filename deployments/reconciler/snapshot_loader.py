@@ -7,12 +7,14 @@ counts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models import F, Q
 
 from deployments import worker_heartbeat
@@ -42,7 +44,8 @@ class ObservedCluster:
 
 @dataclass
 class Batch:
-    """What a pass works on. Rows by id; the replicas are the live ones and those that failed recently."""
+    """What a pass works on. Rows by id; the replicas are the live ones and those that failed recently. `broken`: why
+    deployments are left out of the pass."""
 
     lease: Lease
     now: datetime
@@ -52,6 +55,20 @@ class Batch:
     replicas: dict[UUID, Replica]
     clusters: dict[UUID, ObservedCluster]
     snapshots: dict[UUID, Snapshot] = field(default_factory=dict)
+    broken: dict[UUID, Exception] = field(default_factory=dict)
+
+    @contextmanager
+    def attribute_errors(self, deployment_id: UUID) -> Iterator[None]:
+        """An error breaks the pass of this deployment alone; the pass reports it at its end.
+
+        Errors of the database end the transaction, and with it the pass of all.
+        """
+        try:
+            yield
+        except DatabaseError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self.broken.setdefault(deployment_id, error)
 
 
 def configured_policy() -> Policy:
@@ -157,22 +174,24 @@ def _build_batch(
     up_since = worker_heartbeat.read_up_since()
     loads = read_loads(pk for pk, row in deployments.items() if row.deleted_at is None and row.terminated_at is None)
     batch = Batch(lease, now, policy, read_epoch(), deployments, replicas, clusters)
-    views: dict[UUID, list[ReplicaView]] = {pk: [] for pk in deployments}
+    rows: dict[UUID, list[Replica]] = {pk: [] for pk in deployments}
     for row in replicas.values():
-        views[row.deployment_id].append(replica_view(row, deployments[row.deployment_id].work.observed_at))
+        rows[row.deployment_id].append(row)
     for pk, deployment in deployments.items():
         cluster = clusters[deployment.endpoint.cluster_id]
-        batch.snapshots[pk] = Snapshot(
-            deployment=deployment_view(deployment, deployment.work, good_revisions.get(pk)),
-            replicas=tuple(views[pk]),
-            observed=cluster.observed,
-            listing=cluster.listing,
-            policy=policy,
-            now=now,
-            load=loads.get(pk),
-            pool=pools.get(pk, PoolView()),
-            up_since=up_since,
-        )
+        with batch.attribute_errors(pk):
+            view = deployment_view(deployment, deployment.work, good_revisions.get(pk))
+            batch.snapshots[pk] = Snapshot(
+                deployment=view,
+                replicas=tuple(replica_view(row, view) for row in rows[pk]),
+                observed=cluster.observed,
+                listing=cluster.listing,
+                policy=policy,
+                now=now,
+                load=loads.get(pk),
+                pool=pools.get(pk, PoolView()),
+                up_since=up_since,
+            )
     return batch
 
 
@@ -188,15 +207,18 @@ def _read_good_revisions(ids: Iterable[UUID]) -> dict[UUID, str]:
 def deployment_view(
     row: Deployment, work: WorkItem | None = None, good_revision_id: str | None = None
 ) -> DeploymentView:
-    """Without `work`: what follows from the deployment's row alone."""
+    """Without `work`: what follows from the deployment's row alone. A deployment that ends needs no configuration, so
+    that it can be terminated even if that cannot be read."""
     assert row.revision, "every deployment has its first revision from the start"
     sleep_after = row.sleep_after_seconds
+    is_ending = row.terminate_requested_at is not None or row.deleted_at is not None
+    spec = row.revision.spec if work and not is_ending else None
     return DeploymentView(
         id=str(row.pk),
         spec_hash=row.revision.spec_hash,
-        gpu_count=row.revision.spec["gpu_count"],
+        gpu_count=spec["gpu_count"] if spec is not None else 1,
         desired_replicas=row.desired_replicas,
-        max_concurrency=row.revision.spec["engine"]["max_concurrency"],
+        max_concurrency=spec["engine"]["max_concurrency"] if spec is not None else 1,
         autoscaling_enabled=row.autoscaling_enabled,
         min_replicas=row.min_replicas,
         max_replicas=row.max_replicas,
@@ -232,7 +254,8 @@ def last_seen_at(row: Replica, observed_at: datetime | None) -> datetime | None:
     return max(row.created_at, observed_at or row.created_at) if row.listed else row.last_seen_at
 
 
-def replica_view(row: Replica, observed_at: datetime | None = None) -> ReplicaView:
+def replica_view(row: Replica, deployment: DeploymentView | None = None) -> ReplicaView:
+    """Without its deployment: what follows from the replica's row alone."""
     return ReplicaView(
         id=str(row.pk),
         name=row.name,
@@ -241,7 +264,7 @@ def replica_view(row: Replica, observed_at: datetime | None = None) -> ReplicaVi
         state_since=row.state_since,
         created_at=row.created_at,
         gpu_count=row.gpu_count,
-        weight_bytes=weight_bytes(row),
+        weight_bytes=weight_bytes(row) if deployment and not deployment.is_ending else 0,
         serving=row.serving,
         failed=row.cause is not None,
         unhealthy_since=row.unhealthy_since,
@@ -249,6 +272,6 @@ def replica_view(row: Replica, observed_at: datetime | None = None) -> ReplicaVi
         drain_started_at=row.drain_started_at,
         drain_epoch=row.drain_epoch,
         stop_requested_at=row.stop_requested_at,
-        last_seen_at=last_seen_at(row, observed_at),
+        last_seen_at=last_seen_at(row, deployment.observed_at if deployment else None),
         released_at=row.released_at,
     )

@@ -127,14 +127,25 @@ def _read_routes(ids: Collection[UUID] | None) -> dict[str, str]:
     ).distinct()
     serving: dict[UUID, list[RevisionSpec]] = defaultdict(list)
     for revision in serving_revisions:
-        serving[revision.deployment_id].append(RevisionSpec.from_json(revision.spec))
+        if spec := _read_spec(revision):
+            serving[revision.deployment_id].append(spec)
     return {str(row.pk): _route_record(row, serving[row.pk]).to_json() for row in deployments}
+
+
+def _read_spec(revision: Revision | None) -> RevisionSpec | None:
+    """None if this release cannot read it: the route then offers what the serving replicas support."""
+    try:
+        return RevisionSpec.from_json(revision.spec) if revision else None
+    except (KeyError, TypeError, ValueError) as error:
+        log.warning("Revision %s cannot be read: %s", revision and revision.pk, type(error).__name__)
+        return None
 
 
 def _route_record(deployment: Deployment, serving: Sequence[RevisionSpec]) -> contract.RouteRecord:
     """`serving`: the configurations of the serving replicas, two during a rolling update. The route offers only what
     all of them support."""
-    spec = RevisionSpec.from_json(deployment.revision.spec) if deployment.revision else None
+    spec = _read_spec(deployment.revision)
+    readable = [each for each in (spec, *serving) if each]
     has_failed = deployment.status == DeploymentStatus.FAILED
     adapters = spec.adapters if spec else ()
     return contract.RouteRecord(
@@ -144,7 +155,7 @@ def _route_record(deployment: Deployment, serving: Sequence[RevisionSpec]) -> co
         name=deployment.name,
         state="failed" if has_failed else "open",
         created_at=deployment.created_at.timestamp(),
-        context_length=min(each.engine.context_length for each in (spec, *serving)) if spec else 0,
+        context_length=min((each.engine.context_length for each in readable), default=0),
         simulated=deployment.endpoint.cluster.simulated or bool(spec and spec.engine.name == "simulator"),
         reason=(deployment.cause or {}).get("message", "") if has_failed else "",
         adapters=[adapter.name for adapter in adapters if all(adapter in each.adapters for each in serving)],
@@ -160,7 +171,7 @@ def _read_replicas(ids: Collection[UUID] | None) -> ReplicaRecords:
     for row in rows.select_related("revision"):
         is_draining = row.state == ReplicaState.DRAINING
         if row.serving or is_draining:
-            concurrency = row.revision.spec["engine"]["max_concurrency"]
+            concurrency = row.revision.spec.get("engine", {}).get("max_concurrency", 1)
             record = contract.ReplicaRecord(str(row.pk), row.address, concurrency, is_draining)
             records[str(row.deployment_id)][str(row.pk)] = record.to_json()
     return records

@@ -67,12 +67,16 @@ def query(stack: Stack, statement: str) -> list[tuple[Any, ...]]:
 
 
 def rows(stack: Stack) -> list[Row]:
-    found = {
-        one[0]: Row(*one) for one in query(stack, "SELECT id::text, name, state, released_at FROM deployments_replica")
-    }
-    phases = "SELECT replica_id::text, name, started_at, ended_at FROM deployments_replicaphase ORDER BY started_at, id"
-    for replica_id, *phase in query(stack, phases):
-        found[replica_id].phases.append((phase[0], phase[1], phase[2]))
+    found: dict[str, Row] = {}
+    statement = """
+        SELECT r.id::text, r.name, r.state, r.released_at, p.name, p.started_at, p.ended_at
+        FROM deployments_replica r LEFT JOIN deployments_replicaphase p ON p.replica_id = r.id
+        ORDER BY p.started_at, p.id
+    """
+    for replica_id, name, state, released_at, *phase in query(stack, statement):
+        row = found.setdefault(replica_id, Row(replica_id, name, state, released_at))
+        if phase[0]:
+            row.phases.append((phase[0], phase[1], phase[2]))
     return list(found.values())
 
 
