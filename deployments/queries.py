@@ -303,13 +303,11 @@ def replica_rows(deployment: Deployment) -> QuerySet[Replica]:
     )
 
 
-def ready_counts(deployment_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """READY replicas by deployment; deployments without one are absent."""
-    rows = Replica.objects.filter(deployment_id__in=deployment_ids, state=ReplicaState.READY)
-    return dict(rows.order_by().values_list("deployment_id").annotate(count=Count("id")))
-
-
-def live_counts(deployment_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Replicas that are neither stopped nor failed, by deployment."""
-    rows = Replica.objects.filter(deployment_id__in=deployment_ids, state__in=LIVE)
-    return dict(rows.order_by().values_list("deployment_id").annotate(count=Count("id")))
+def live_counts(deployment_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """By deployment, how many replicas are READY, and how many are neither stopped nor failed; deployments without
+    one are absent."""
+    rows = Replica.objects.filter(deployment_id__in=deployment_ids, state__in=LIVE).order_by()
+    counted = rows.values_list("deployment_id").annotate(
+        ready=Count("id", filter=Q(state=ReplicaState.READY)), live=Count("id")
+    )
+    return {pk: (ready, live) for pk, ready, live in counted}

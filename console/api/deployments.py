@@ -29,6 +29,15 @@ from deployments.services import VersionConflict
 from deployments.states import DeploymentStatus, ReplicaState
 
 router = Router(tags=["Deployments"])
+# What `_render` reads.
+PARENTS = ("organization", "endpoint__cluster", "revision")
+COLUMNS = (
+    "name", "description", "labels", "gpu_type", "created_at", "updated_at", "ready_at", "version",
+    "status", "phase", "cause", "desired_replicas", "terminate_requested_at",
+    "autoscaling_enabled", "min_replicas", "max_replicas", "scale_down_delay_seconds", "sleep_after_seconds",
+    "organization__slug", "endpoint__name", "endpoint__base_url", "endpoint__cluster__simulated",
+    "revision__number", "revision__spec",
+)  # fmt: skip
 Reference = PathEx[str, P(description="Id or name.")]
 
 
@@ -86,7 +95,7 @@ class Rollback(RequestBody):
 
 @router.get("/deployments", response=DeploymentPage, summary="List deployments, newest first")
 def list_deployments(request: ApiRequest, filters: Query[DeploymentFilters]) -> DeploymentPage:
-    rows = access.deployments(request.auth.actor)
+    rows = access.deployments(request.auth.actor).select_related(None).select_related(*PARENTS).only(*COLUMNS)
     if filters.status:
         rows = rows.filter(status=filters.status)
     if text := filters.q:
@@ -247,9 +256,8 @@ def render_current(request: ApiRequest, response: HttpResponse, reference: str) 
 
 def render_deployments(rows: Iterable[tables.Deployment]) -> list[Deployment]:
     deployments = list(rows)
-    ids = [row.pk for row in deployments]
-    ready, live = queries.ready_counts(ids), queries.live_counts(ids)
-    return [_render(row, ready.get(row.pk, 0), live.get(row.pk, 0)) for row in deployments]
+    counts = queries.live_counts([row.pk for row in deployments])
+    return [_render(row, *counts.get(row.pk, (0, 0))) for row in deployments]
 
 
 def _render(row: tables.Deployment, ready: int, live: int) -> Deployment:

@@ -4,6 +4,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from deployments.models import Deployment
 from tests.integration.api import world
@@ -71,3 +73,12 @@ def test_events_keys_and_catalog_come_in_pages(api, seven, northwind):
     assert [model["id"] for model in walk(api, "/models", 1)] == ["small", "wide"]
     assert [one["id"] for one in walk(api, "/gpu-types", 1)] == ["h100-sxm-80gb", "l40s-48gb"]
     assert [one["name"] for one in walk(api, "/endpoints", 1)] == ["default"]
+
+
+def test_the_list_of_deployments_takes_the_same_queries_however_many_there_are(api, seven):
+    def count_queries(limit):
+        with CaptureQueriesContext(connection) as queries:
+            assert len(api.get(f"/deployments?limit={limit}").json()["data"]) == limit
+        return len(queries)
+
+    assert count_queries(1) == count_queries(7) <= 5

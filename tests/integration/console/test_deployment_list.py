@@ -13,6 +13,7 @@ from accounts.models import Organization
 from accounts.roles import Role
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
+from deployments.states import ReplicaState as R
 from tests.integration.console import deployment_rows as rows
 from tests.integration.console.markup import squeeze
 
@@ -193,6 +194,22 @@ def test_a_thousand_deployments_come_in_pages_with_few_queries(owner, now):
         shown = listed(client, "?sort=name&page=2")
     assert shown == [f"d-{number:04}" for number in range(50, 100)]
     assert len(queries) <= 13, "\n".join(one["sql"][:160] for one in queries)
+
+
+def test_rows_of_every_status_cause_no_query_of_their_own(owner, now):
+    client = signed_in(owner)
+    counts = []
+    for round_ in ("first", "second"):
+        for status in S:
+            made = rows.deployment(owner, now, f"{round_}-{status.lower()}", status=status)
+            if status is S.TERMINATED:
+                Deployment.objects.filter(pk=made.pk).update(terminated_by=rows.person(f"{round_}@example.com"))
+            for state in (R.READY, R.DOWNLOADING_MODEL, R.DRAINING):
+                rows.replica(made, state, now)
+        with CaptureQueriesContext(connection) as queries:
+            listed(client)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 def test_the_theme_is_a_cookie_that_the_server_writes_into_the_page(owner):
