@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts import key_generation, key_publication
 from accounts.models import ApiKey, Membership, Organization, User
@@ -19,6 +19,12 @@ from accounts.roles import Role, Scope
 from gateway.contract import key_hash
 
 PLAYGROUND_SECONDS = 300
+
+RECORD_KEY_USE = """
+UPDATE accounts_apikey SET last_used_at = used.at
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS used (key_id, at)
+WHERE id = used.key_id AND (last_used_at IS NULL OR last_used_at < used.at)
+"""
 
 
 def create_organization(*, slug: str, name: str) -> Organization:
@@ -117,11 +123,9 @@ def revoke_key(key: ApiKey, now: datetime) -> None:
 
 
 def record_key_use(used_at_by_key_id: dict[uuid.UUID, datetime]) -> None:
-    """Update `last_used_at` of the given keys; the value never decreases."""
-    for key in ApiKey.objects.filter(pk__in=used_at_by_key_id):
-        used_at = used_at_by_key_id[key.pk]
-        if key.last_used_at is None or key.last_used_at < used_at:
-            ApiKey.objects.filter(pk=key.pk).update(last_used_at=used_at)
+    """Update `last_used_at` of the given keys; the value never decreases. Unknown ids are ignored."""
+    with connection.cursor() as cursor:
+        cursor.execute(RECORD_KEY_USE, [list(used_at_by_key_id), list(used_at_by_key_id.values())])
 
 
 def delete_expired_playground_keys(now: datetime) -> int:

@@ -63,11 +63,14 @@ SELECT count(*) FROM fresh
 
 
 def ingest_batch() -> int:
-    """Commit the next batch of at most BATCH_SIZE entries; returns how many were read, 0 at the end of the stream."""
+    """Commit the next batch of at most BATCH_SIZE entries; returns how many were read: 0 at the end of the stream, and
+    while another process ingests."""
     client = redis_client()
     with transaction.atomic(durable=True):
         StreamPosition.objects.get_or_create(consumer=CONSUMER, defaults={"position": STREAM_START})
-        position = StreamPosition.objects.select_for_update().get(consumer=CONSUMER)
+        position = StreamPosition.objects.select_for_update(skip_locked=True).filter(consumer=CONSUMER).first()
+        if position is None:
+            return 0
         after = _get_read_position(position.position)
         entries: list[tuple[bytes, dict[bytes, bytes]]] = list(
             client.xrange(contract.USAGE, min=f"({after}", count=BATCH_SIZE)  # type: ignore[arg-type]

@@ -125,3 +125,21 @@ def test_a_mistyped_secret_causes_no_query(organization, user, django_assert_num
     _, secret = create_key(organization, user)
     with django_assert_num_queries(0):
         assert queries.find_usable_key(secret[:-1] + ("a" if secret[-1] != "a" else "b"), NOW) is None
+
+
+def test_uses_of_many_keys_are_recorded_in_one_statement_and_never_go_back(
+    organization, user, django_assert_num_queries
+):
+    keys = [create_key(organization, user)[0] for _ in range(3)]
+    services.record_key_use({keys[1].pk: NOW, keys[2].pk: NOW})
+    with django_assert_num_queries(1):
+        services.record_key_use(
+            {
+                keys[0].pk: NOW,
+                keys[1].pk: NOW + timedelta(seconds=5),
+                keys[2].pk: NOW - timedelta(seconds=5),
+                organization.pk: NOW,  # of a key that was deleted
+            }
+        )
+    used = [ApiKey.objects.get(pk=key.pk).last_used_at for key in keys]
+    assert used == [NOW, NOW + timedelta(seconds=5), NOW]

@@ -5,6 +5,7 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 import redis
 from django.db import DatabaseError, connection
@@ -174,3 +175,14 @@ def test_partitions_past_their_retention_are_dropped(store):
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('billing_usage_event_20250203')")
         assert cursor.fetchone() == (None,)
+
+
+def test_a_second_ingestion_returns_at_once_while_another_holds_the_stream(store):
+    send(store, build_event(1))
+    StreamPosition.objects.create(consumer=usage_ingestion.CONSUMER, position=usage_ingestion.STREAM_START)
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}) as other:
+        other.execute("SELECT * FROM billing_streamposition FOR UPDATE")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '100ms'")
+        assert usage_ingestion.ingest_batch() == 0
+    assert usage_ingestion.ingest_batch() == 1
