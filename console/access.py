@@ -63,6 +63,16 @@ def visible(actor: Actor, path: str = "organization_id") -> Q:
     return Q(**{f"{path}__in": list(actor.roles)})
 
 
+def visible_usage(actor: Actor, group_by: str) -> Q:
+    """The condition that keeps the usage of the actor's organizations. By key and by user, people see what they called
+    themselves, and everything in the organizations whose keys they manage."""
+    condition = visible(actor)
+    if group_by in ("api_key", "user") and not actor.is_operator:
+        managed = organization_ids(actor, Right.MANAGE_ORGANIZATION_KEYS)
+        condition &= Q(user_id=actor.user.pk) | Q(organization_id__in=managed)
+    return condition
+
+
 def may_somewhere(actor: Actor, right: Right) -> bool:
     """Whether the actor has the right in any organization."""
     return actor.is_operator or any(actor.may(right, organization_id) for organization_id in actor.roles)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from accounts import models as accounts
 from billing import queries
-from console.access import visible
+from console.access import visible_usage
 from console.api.auth import ApiRequest
 from console.api.field_types import Moment, Resource, Time
 from console.api.strict_router import Router
@@ -87,11 +87,13 @@ class Usage(Resource):
 
 @router.get("/usage", response=Usage, summary="Sum requests and tokens", by_alias=True, exclude_unset=True)
 def get_usage(request: ApiRequest, parameters: Query[UsageParameters]) -> Usage:
-    """Of requests admitted in [from, to). Requests count within 15 s of their end."""
+    """Of requests admitted in [from, to). Requests count within 15 s of their end. By key and by user, members see
+    what they called themselves, and admins everything."""
     since = _within_records(parameters.since or queries.get_month_start(request.now), request.now)
     until = _within_records(parameters.until or request.now, request.now)
     group_by = parameters.group_by
-    rows = queries.sum_usage(condition=visible(request.auth.actor), since=since, until=until, group_by=group_by.value)
+    condition = visible_usage(request.auth.actor, group_by.value)
+    rows = queries.sum_usage(condition=condition, since=since, until=until, group_by=group_by.value)
     data: Any = _render_times(group_by, rows) if group_by not in FIND_NAMES else _render_groups(group_by, rows)
     return Usage.model_validate({"from": since, "to": until, "group_by": group_by, "data": data, "next_cursor": None})
 

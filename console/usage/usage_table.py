@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts.models import ApiKey
-from accounts.roles import Right
 from billing.queries import SUMS, Totals, UsageRow, sum_usage
 from console import access
 from console.access import Actor
@@ -77,12 +75,8 @@ class UsageTable:
 
 
 def read_usage_table(actor: Actor, period: Period, group_by: str) -> UsageTable:
-    """`group_by` is `deployment` or `api_key`. By key only the person's own keys are listed, unless the person
-    manages the organization's keys."""
-    condition = access.visible(actor)
-    if group_by == "api_key" and not actor.is_operator:
-        managed = access.organization_ids(actor, Right.MANAGE_ORGANIZATION_KEYS)
-        condition &= Q(user_id=actor.user.pk) | Q(organization_id__in=managed)
+    """`group_by` is `deployment` or `api_key`."""
+    condition = access.visible_usage(actor, group_by)
     rows = sum_usage(condition=condition, since=period.since, until=period.until, group_by=group_by)
     ids = [row.group for row in rows]
     if group_by == "api_key":

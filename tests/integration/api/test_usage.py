@@ -23,8 +23,8 @@ def cluster(transactional_db, redis_url):
     return world.make_cluster()
 
 
-def send(url, tenant, deployment_id, at):
-    user, key = tenant.people["member"], tenant.key_ids["member"]
+def send(url, tenant, deployment_id, at, role="member"):
+    user, key = tenant.people[role], tenant.key_ids[role]
     event = contract.UsageEvent(
         request_id=str(uuid.uuid4()),
         admitted_at=at.timestamp(),
@@ -106,3 +106,24 @@ def test_an_operator_sees_all_or_one_organization(counted, operator):
     assert {row["organization"]: row["requests"] for row in rows} == {"northwind": 2, "contoso": 1}
     rows = root.get("/usage?group_by=organization&organization=contoso").json()["data"]
     assert [row["organization"] for row in rows] == ["contoso"]
+
+
+@pytest.mark.parametrize("group_by", ["api_key", "user"])
+def test_by_key_and_by_user_members_see_what_they_called_themselves_as_on_the_page(
+    api, counted, redis_url, northwind, deployed, group_by
+):
+    send(redis_url, northwind, deployed["id"], counted - timedelta(seconds=5), role="admin")
+    ingest_batch()
+
+    def count_requests(role, query):
+        rows = Api(northwind.secrets[role]).get(f"/usage?group_by={query}").json()["data"]
+        return sorted((row[query], row["requests"]) for row in rows)
+
+    of_member, of_admin = (
+        (f"{'key of ' if group_by == 'api_key' else ''}{role}@northwind.example.com", requests)
+        for role, requests in (("member", 2), ("admin", 1))
+    )
+    assert count_requests("member", group_by) == [of_member]
+    assert count_requests("viewer", group_by) == []
+    assert count_requests("admin", group_by) == [of_admin, of_member]
+    assert count_requests("member", "deployment") == [("chat", 3)]
