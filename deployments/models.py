@@ -244,6 +244,13 @@ class Revision(models.Model):
         return f"revision {self.number}"
 
 
+class ReplicaManager(models.Manager["Replica"]):
+    """Leaves out `log_tail`, up to 256 KiB in each row, which is read where it is needed."""
+
+    def get_queryset(self) -> models.QuerySet[Replica]:
+        return super().get_queryset().defer("log_tail")
+
+
 class Replica(models.Model):
     """One engine. Its row is committed before the cluster is called; `name` is derived from the id.
 
@@ -284,6 +291,8 @@ class Replica(models.Model):
     last_seen_at = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(null=True, blank=True)
     log_tail = models.TextField(blank=True)
+
+    objects = ReplicaManager()
 
     class Meta:
         indexes = [

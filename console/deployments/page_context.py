@@ -116,7 +116,7 @@ class CurrentState:
 def read_state(deployment: Deployment, now: datetime) -> CurrentState:
     """One read of Redis, four queries."""
     current_load = read_loads([deployment.pk])[deployment.pk]
-    replicas = queries.replica_rows(deployment).defer("log_tail")
+    replicas = queries.replica_rows(deployment)
     live, ended = list(replicas.filter(state__in=LIVE)), list(replicas.filter(state__in=ENDED)[:MAX_ENDED_READ])
 
     def requests(replica_id: object) -> int | None:

@@ -112,7 +112,7 @@ def _add_ended(live: list[list[Line]], deployment: Deployment, query: LogQuery, 
 
 def _select_ended(deployment: Deployment, query: LogQuery) -> QuerySet[Replica]:
     """Ended replicas that may have matching lines, the latest first."""
-    rows = deployment.replicas.filter(state__in=ENDED).exclude(log_tail="").select_related("cluster")
+    rows = deployment.replicas.defer(None).filter(state__in=ENDED).exclude(log_tail="").select_related("cluster")
     if query.since:
         rows = rows.filter(Q(released_at=None) | Q(released_at__gte=query.since))
     if query.until:

@@ -134,7 +134,7 @@ def _read_replicas(deployments: Iterable[UUID], policy: Policy, now: datetime) -
     since = now - timedelta(seconds=longest_failure * policy.failures_before_failed)
     is_relevant = Q(state__in=LIVE) | Q(state=ReplicaState.FAILED, released_at__gte=since)
     rows = Replica.objects.filter(is_relevant, deployment_id__in=list(deployments))
-    return {row.pk: row for row in rows.select_related("revision").defer("log_tail")}
+    return {row.pk: row for row in rows.select_related("revision")}
 
 
 def _find_unlisted(cluster: ObservedCluster, replicas: Iterable[Replica]) -> None:

@@ -8,6 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from deployments.models import Deployment
+from deployments.states import ReplicaState
 from tests.integration.api import world
 from tests.integration.api.world import BODY
 
@@ -82,3 +83,11 @@ def test_the_list_of_deployments_takes_the_same_queries_however_many_there_are(a
         return len(queries)
 
     assert count_queries(1) == count_queries(7) <= 5
+
+
+def test_replicas_are_listed_without_the_logs_that_were_kept(api, seven):
+    deployment = Deployment.objects.get(pk=seven[0])
+    world.make_replica(deployment, ReplicaState.FAILED, log_tail="last words", released_at=world.NOW)
+    with CaptureQueriesContext(connection) as queries:
+        assert len(api.get(f"/deployments/{seven[0]}/replicas").json()["data"]) == 1
+    assert not [query["sql"] for query in queries if "log_tail" in query["sql"]]
