@@ -4,7 +4,6 @@ from functools import cache
 
 import redis
 from django.conf import settings
-from redis.maint_notifications import MaintNotificationsConfig
 
 
 @cache
@@ -13,6 +12,5 @@ def redis_client() -> redis.Redis:
         settings.REDIS_URL,
         socket_timeout=5,
         socket_connect_timeout=2,
-        # With them, the pool does not notice that the server has closed a connection.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        **settings.REDIS_OPTIONS,
     )

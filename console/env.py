@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,8 +39,23 @@ AUTOSCALER = {
 }
 
 
+# Ports of mail servers by scheme of EMAIL_URL: without encryption, encrypted by STARTTLS, encrypted from the start.
+MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
 class InvalidEnvironment(Exception):
     """A variable has an invalid value; the message names it and states what is expected."""
+
+
+@dataclass(frozen=True)
+class MailServer:
+    """`scheme` is a key of MAIL_PORTS; without `user` nobody signs in."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str
+    password: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,8 @@ class Environment:
     debug: bool
     allowed_hosts: tuple[str, ...]
     https: bool
+    mail_server: MailServer | None
+    from_email: str
     lifecycle_seconds: Mapping[str, int]
     lifecycle_rates: Mapping[str, int]
     autoscaler: Mapping[str, int]
@@ -96,6 +114,8 @@ def read(variables: Mapping[str, str]) -> Environment:
         debug=_parse_switch(variables, "CONSOLE_DEBUG", default=False),
         allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
         https=_parse_switch(variables, "CONSOLE_HTTPS", default=False),
+        mail_server=_parse_mail_server(variables, "EMAIL_URL"),
+        from_email=_parse_from_email(variables),
         lifecycle_seconds={
             name: _parse_integer(variables, name, default) for name, default in LIFECYCLE_SECONDS.items()
         },
@@ -169,6 +189,29 @@ def _parse_url(variables: Mapping[str, str], name: str, *schemes: str) -> str:
     if text and not text.startswith(schemes):
         raise InvalidEnvironment(f"{name} must begin with {schemes[0]}, not {text.split(':')[0]!r}.")
     return text
+
+
+def _parse_mail_server(variables: Mapping[str, str], name: str) -> MailServer | None:
+    """Parse `smtp+tls://user:password@host:587`; error messages never contain the password."""
+    if not (text := variables.get(name, "")):
+        return None
+    expected = f"{name} must be smtp://, smtp+tls:// or smtps://, with user:password@ if needed and host[:port]"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise InvalidEnvironment(f"{expected}.") from None
+    if parts.scheme not in MAIL_PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise InvalidEnvironment(f"{expected}.")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return MailServer(parts.scheme, parts.hostname, port or MAIL_PORTS[parts.scheme], user, password)
+
+
+def _parse_from_email(variables: Mapping[str, str]) -> str:
+    sender = variables.get("DEFAULT_FROM_EMAIL", "")
+    if variables.get("EMAIL_URL") and "@" not in sender:
+        raise InvalidEnvironment("DEFAULT_FROM_EMAIL must be the sender's e-mail address when EMAIL_URL is set.")
+    return sender or "Models Console <console@localhost>"
 
 
 def _parse_ports(variables: Mapping[str, str]) -> dict[str, int]:

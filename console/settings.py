@@ -4,6 +4,7 @@ import os
 from urllib.parse import unquote, urlparse
 
 import django_stubs_ext
+from redis.maint_notifications import MaintNotificationsConfig
 
 from console import env
 
@@ -93,6 +94,17 @@ def _database(url: str) -> dict[str, object]:
 DATABASES = {"default": _database(ENVIRONMENT.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = ENVIRONMENT.redis_url
+# With notifications of maintenance, a pool of connections does not notice that the server has closed one.
+REDIS_OPTIONS = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+CACHES = {
+    "default": {
+        "BACKEND": "console.cache.SharedCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "mc:cache",
+        "OPTIONS": {**REDIS_OPTIONS, "socket_timeout": 1, "socket_connect_timeout": 1},
+    }
+}
 
 CHANNEL_LAYERS = {
     "default": {
@@ -129,7 +141,17 @@ ACCOUNT_FORMS = {
 }
 PASSWORD_RESET_TIMEOUT = 24 * 3600
 ACCOUNT_ADAPTER = "accounts.allauth_adapter.AccountAdapter"
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+MAIL_SERVER = ENVIRONMENT.mail_server
+# The links of a demo are for whoever reads its terminal.
+SENDS_EMAIL = bool(MAIL_SERVER or ENVIRONMENT.demo)
+_MAIL_BACKEND = "smtp" if MAIL_SERVER else "console" if SENDS_EMAIL else "dummy"
+EMAIL_BACKEND = f"django.core.mail.backends.{_MAIL_BACKEND}.EmailBackend"
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.from_email
+EMAIL_TIMEOUT = 10
+if MAIL_SERVER:
+    EMAIL_HOST, EMAIL_PORT = MAIL_SERVER.host, MAIL_SERVER.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = MAIL_SERVER.user, MAIL_SERVER.password
+    EMAIL_USE_SSL, EMAIL_USE_TLS = MAIL_SERVER.scheme == "smtps", MAIL_SERVER.scheme == "smtp+tls"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},

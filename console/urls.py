@@ -8,11 +8,14 @@ from django.urls import include, path, re_path
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 
+from console.admin_sign_in import sign_in_to_admin
 from console.components import theme
+from console.profile import password_reset
 
 urlpatterns = [
     path("", require_safe(login_required(RedirectView.as_view(pattern_name="deployments"))), name="home"),
     path("favicon.ico", require_safe(RedirectView.as_view(url=static("favicon.ico"), permanent=True))),
+    path("admin/login/", sign_in_to_admin),
     path("admin/", admin.site.urls),
     path("api/v1/", include("console.api.urls")),
     path("theme/", theme.set_theme, name="theme"),
@@ -31,7 +34,7 @@ urlpatterns += [
     path("accounts/inactive/", accounts.account_inactive, name="account_inactive"),
     path("accounts/signup/", accounts.signup, name="account_signup"),
     path("accounts/password/change/", accounts.password_change, name="account_change_password"),
-    path("accounts/password/reset/", accounts.password_reset, name="account_reset_password"),
+    path("accounts/password/reset/", password_reset.reset_password, name="account_reset_password"),
     path("accounts/password/reset/done/", accounts.password_reset_done, name="account_reset_password_done"),
     re_path(
         r"^accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",

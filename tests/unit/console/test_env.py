@@ -38,6 +38,9 @@ def test_a_wildcard_address_is_called_by_a_real_one():
         ("SCALE_DOWN_DELAY_FLOOR_SECONDS", "-5", "SCALE_DOWN_DELAY_FLOOR_SECONDS must be a whole number"),
         ("AUTOSCALER_TARGET_PERCENT", "0", "AUTOSCALER_TARGET_PERCENT must be between 1 and 100"),
         ("AUTOSCALER_SAMPLE_SECONDS", "0", "AUTOSCALER_SAMPLE_SECONDS must be 1 or more"),
+        ("EMAIL_URL", "mail.example.com", "EMAIL_URL must be smtp://"),
+        ("EMAIL_URL", "smtp://mail.example.com:port", "EMAIL_URL must be smtp://"),
+        ("EMAIL_URL", "smtps://mail.example.com", "DEFAULT_FROM_EMAIL must be the sender's e-mail address"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_one_line_that_names_its_variable(name, value, words):
@@ -45,6 +48,25 @@ def test_a_value_that_cannot_be_used_is_one_line_that_names_its_variable(name, v
         env.read({name: value})
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("", None),
+        ("smtp://mail", env.MailServer("smtp", "mail", 25, "", "")),
+        ("smtp+tls://mail.example.com", env.MailServer("smtp+tls", "mail.example.com", 587, "", "")),
+        ("smtps://a%40b:p%2Fw@mail:2465/", env.MailServer("smtps", "mail", 2465, "a@b", "p/w")),
+    ],
+)
+def test_the_mail_server_is_one_address(url, server):
+    assert env.read({"EMAIL_URL": url, "DEFAULT_FROM_EMAIL": "console@example.com"}).mail_server == server
+
+
+def test_a_wrong_mail_server_is_reported_without_its_password():
+    with pytest.raises(env.InvalidEnvironment) as caught:
+        env.read({"EMAIL_URL": "https://user:hunter2@mail", "DEFAULT_FROM_EMAIL": "console@example.com"})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_dotenv_reads_assignments_and_leaves_the_rest():
