@@ -9,6 +9,7 @@ import time
 import warnings
 from typing import Any
 
+from billiard.process import current_process
 from celery import Celery
 from celery.exceptions import SecurityWarning
 from celery.schedules import crontab
@@ -16,6 +17,7 @@ from celery.signals import beat_init, worker_process_init, worker_ready
 
 from console.machine.console_processes import mark_ready
 from console.machine.process_spec import PR_SET_PDEATHSIG
+from console.queues import QUEUE_BY_TASK
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 warnings.filterwarnings("ignore", category=SecurityWarning)  # as root in a container: our messages are JSON
@@ -25,6 +27,7 @@ app = Celery("console")
 app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.conf.task_routes = {task: {"queue": queue} for task, queue in QUEUE_BY_TASK.items()}
 app.conf.beat_schedule = {
     "reconcile": {"task": "deployments.tasks.reconcile_batch", "schedule": 1.0, "options": {"expires": 1}},
     "publish routes": {"task": "deployments.tasks.publish_routes", "schedule": 15.0, "options": {"expires": 15}},
@@ -68,7 +71,10 @@ def _beat() -> None:
 
 @worker_process_init.connect
 def _die_with_the_worker(**_: Any) -> None:
-    """A pool process whose worker was killed would wait for work for ever, with its database connections."""
+    """A pool process whose worker was killed would wait for work for ever, with its database connections. A worker
+    without pool processes is a child of `manage.py up`, and dies with that."""
+    if current_process().name == "MainProcess":
+        return
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""The processes of the console (gateway, web, worker, beat, watch): their commands, environments and readiness probes.
+"""The processes of the console (gateway, web, workers, beat, watch): their commands, environments and readiness probes.
 
-web and gateway are probed over HTTP; worker, beat and watch create `$CONSOLE_READY_FILE`.
+web and gateway are probed over HTTP; workers, beat and watch create `$CONSOLE_READY_FILE`.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import http.client
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from console import env
 from console.machine.process_spec import ProcessSpec
+from console.queues import QUEUES_BY_WORKER
 
-WORKER_PROCESSES = 2
+# Reconcile passes of two batches run at a time. The other workers have no pool, which saves memory.
+POOLS = {"worker": ("prefork", 2)}
+ONE_AT_A_TIME = ("solo", 1)
 CELERY = (sys.executable, "-m", "celery", "-A", "console", "--quiet")
 
 
@@ -27,16 +30,12 @@ def build_console_processes(
         sys.executable, "-m", "uvicorn", "console.asgi:application", "--host", host, "--port", str(ports[0]),
         "--log-level", "warning", "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "1",
     )  # fmt: skip
-    worker = (
-        *CELERY, "worker", "--concurrency", str(WORKER_PROCESSES), "--loglevel", "WARNING",
-        "--without-gossip", "--without-mingle", "--without-heartbeat",
-    )  # fmt: skip
     # In memory: the schedule is defined in code, and a killed beat could leave a corrupt schedule file.
     beat = (*CELERY, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile", "")
     commands: dict[str, tuple[str, ...]] = {
         "gateway": (sys.executable, "-m", "gateway"),
         "web": web,
-        "worker": worker,
+        **{name: _build_worker_command(name, queues) for name, queues in QUEUES_BY_WORKER.items()},
         "beat": beat,
         "watch": (sys.executable, str(env.ROOT / "manage.py"), "watch"),
     }
@@ -49,6 +48,15 @@ def build_console_processes(
         name: _build_process(name, command, probes.get(name), variables, run_folder)
         for name, command in commands.items()
     }
+
+
+def _build_worker_command(name: str, queues: Iterable[str]) -> tuple[str, ...]:
+    pool, concurrency = POOLS.get(name, ONE_AT_A_TIME)
+    return (
+        *CELERY, "worker", "--queues", ",".join(queues), "--hostname", f"{name}@%h",
+        "--pool", pool, "--concurrency", str(concurrency), "--loglevel", "WARNING",
+        "--without-gossip", "--without-mingle", "--without-heartbeat",
+    )  # fmt: skip
 
 
 def _build_process(

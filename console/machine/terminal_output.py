@@ -9,8 +9,8 @@ import sys
 from typing import TextIO
 
 COLOURS = {
-    "console": "1", "setup": "37", "web": "36", "gateway": "32", "worker": "35", "beat": "34", "watch": "33",
-    "postgresql": "94", "valkey": "91",
+    "console": "1", "setup": "37", "web": "36", "gateway": "32", "worker": "35", "ingest": "95", "publish": "92",
+    "beat": "34", "watch": "33", "postgresql": "94", "valkey": "91",
 }  # fmt: skip
 NAME_WIDTH = 8
 MAX_LINE_BYTES = 64 * 1024

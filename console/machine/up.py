@@ -1,8 +1,8 @@
 """`manage.py up`: starts and stops all processes of the console on this machine. This process does not load Django.
 
 Start: lock and ports → PostgreSQL and Valkey → check that folder and database belong together → roles → gateway and
-web, with migrations and initial data meanwhile → worker, beat, watch → run file. Stop, within STOP_SECONDS: gateway
-(open streams get STREAM_SECONDS), beat, watch and worker → local replicas and web → databases.
+web, with migrations and initial data meanwhile → workers, beat, watch → run file. Stop, within STOP_SECONDS: gateway
+(open streams get STREAM_SECONDS), beat, watch and workers → local replicas and web → databases.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from console.machine.process_spec import ProcessSpec, ProcessStartFailed
 from console.machine.startup_banner import build_banner
 from console.machine.supervisor import SupervisedProcess, describe_exit
 from console.machine.terminal_output import TerminalOutput
+from console.queues import QUEUES_BY_WORKER
 
 READY_SECONDS = 60.0
 STREAM_SECONDS = 5.0
@@ -202,7 +203,7 @@ class Console:
         deadline = time.monotonic() + STOP_SECONDS
         stopping_replicas = asyncio.create_task(self._preload_replica_stop())
         await asyncio.gather(
-            *(self._stop(name, 2.0) for name in ("beat", "watch", "worker")),
+            *(self._stop(name, 2.0) for name in ("beat", "watch", *QUEUES_BY_WORKER)),
             self._stop_gateway(),
         )
         await asyncio.gather(self._stop("web", 1.5), self._finish_stopping_replicas(await stopping_replicas, deadline))

@@ -26,7 +26,20 @@ from tests.e2e.oracles import Kill
 from tests.e2e.stack import Stack, lives, until
 
 pytestmark = pytest.mark.kills
-VICTIMS = ("worker", "watch", "beat", "gateway", "web", "valkey", "postgresql", "up", "engine", "shim")
+VICTIMS = (
+    "worker",
+    "ingest",
+    "publish",
+    "watch",
+    "beat",
+    "gateway",
+    "web",
+    "valkey",
+    "postgresql",
+    "up",
+    "engine",
+    "shim",
+)
 ROUND = len(VICTIMS)
 MOMENTS, SEED = max(ROUND, int(os.environ.get("KILLS_MOMENTS", "100"))), int(os.environ.get("KILLS_SEED", "1"))
 PATIENCE_SECONDS = 180  # for a state that takes a few seconds on a machine of its own

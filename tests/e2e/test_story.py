@@ -1,5 +1,6 @@
 """The main story with real processes: deploy, call with the official client, see every token counted."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,10 +10,13 @@ import sys
 import urllib.request
 
 import openai
+import psutil
 import pytest
+import redis
 
 from console.machine.embedded_servers import check_postgresql
 from deployments.engines.simulator import tokens
+from gateway import contract
 from tests.e2e.stack import ROOT, Stack, until
 
 pytestmark = pytest.mark.processes
@@ -38,7 +42,8 @@ def test_the_run_file_says_where_everything_is_and_only_its_owner_may_read_it(st
     assert set(stack.run) == {
         "console_url", "gateway_url", "metrics_url", "database_url", "redis_url", "processes", "demo",
     }  # fmt: skip
-    names = ("up", "web", "gateway", "worker", "beat", "watch", "postgresql", "valkey")
+    workers = ("worker", "ingest", "publish")
+    names = ("up", "web", "gateway", *workers, "beat", "watch", "postgresql", "valkey")
     assert set(stack.run["processes"]) == set(names)
     assert all(os.path.exists(f"/proc/{pid}") for pid in stack.run["processes"].values())
     assert "console_app:" in stack.run["database_url"]
@@ -80,6 +85,30 @@ def test_one_port_shows_the_metrics_of_all_processes(stack, chat):
     text = urllib.request.urlopen(stack.run["metrics_url"], timeout=5).read().decode()
     assert 'console_gateway_requests_total{process="gateway",route="/v1/chat/completions",status="200"}' in text
     assert 'console_process_restarts_total{process="worker"} 0.0' in text
+
+
+def test_keys_are_published_and_requests_counted_while_no_reconcile_pass_can_run(stack, chat):
+    before = stack.usage().get(chat["id"], (0, 0, 0))[0]
+    worker = psutil.Process(stack.run["processes"]["worker"])
+    suspended = [worker, *worker.children(recursive=True)]
+    for process in suspended:
+        process.suspend()
+
+    def is_accepted() -> bool:
+        with contextlib.suppress(openai.AuthenticationError):
+            client(stack).chat.completions.create(model="story", messages=MESSAGES, max_tokens=1)
+            return True
+        return False
+
+    try:
+        with redis.Redis.from_url(stack.run["redis_url"]).pipeline() as lost:
+            lost.delete(contract.KEYS).incr(contract.GENERATION).execute()
+        until("the gateway knows no key", lambda: not is_accepted())
+        until("keys are published again", is_accepted)
+        until("the requests are counted", lambda: stack.usage()[chat["id"]][0] > before)
+    finally:
+        for process in suspended:
+            process.resume()
 
 
 def test_a_client_that_leaves_early_is_counted_for_what_was_generated(stack, chat):
