@@ -38,6 +38,11 @@ app.conf.beat_schedule = {
         "task": "accounts.tasks.delete_expired_playground_keys",
         "schedule": crontab(minute="30"),
     },
+    "apply retention": {"task": "deployments.tasks.apply_retention", "schedule": crontab(minute="45")},
+    "delete idempotency records": {
+        "task": "console.tasks.delete_idempotency_records",
+        "schedule": crontab(minute="15"),
+    },
 }
 
 

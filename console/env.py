@@ -39,6 +39,13 @@ AUTOSCALER = {
 }
 
 
+# How long ended replicas, their kept logs, events, and answers to an Idempotency-Key are kept; at least a day.
+RETENTION_DAYS = {
+    "ENDED_REPLICA_DAYS": 35,
+    "REPLICA_LOG_DAYS": 30,
+    "EVENT_DAYS": 400,
+    "IDEMPOTENCY_RECORD_DAYS": 1,
+}
 # Ports of mail servers by scheme of EMAIL_URL: without encryption, encrypted by STARTTLS, encrypted from the start.
 MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
@@ -79,6 +86,7 @@ class Environment:
     lifecycle_seconds: Mapping[str, int]
     lifecycle_rates: Mapping[str, int]
     autoscaler: Mapping[str, int]
+    retention_days: Mapping[str, int]
 
     @property
     def reachable_host(self) -> str:
@@ -121,6 +129,7 @@ def read(variables: Mapping[str, str]) -> Environment:
         },
         lifecycle_rates={name: _parse_integer(variables, name, default) for name, default in LIFECYCLE_RATES.items()},
         autoscaler=_parse_autoscaler(variables),
+        retention_days={name: _parse_days(variables, name, default) for name, default in RETENTION_DAYS.items()},
     )
 
 
@@ -147,6 +156,13 @@ def _parse_integer(variables: Mapping[str, str], name: str, default: int) -> int
     if not text.isdecimal():
         raise InvalidEnvironment(f"{name} must be a whole number, not {text!r}.")
     return int(text)
+
+
+def _parse_days(variables: Mapping[str, str], name: str, default: int) -> int:
+    days = _parse_integer(variables, name, default)
+    if not 1 <= days <= 36_500:
+        raise InvalidEnvironment(f"{name} must be between 1 and 36500, not {days}.")
+    return days
 
 
 def _parse_autoscaler(variables: Mapping[str, str]) -> dict[str, int]:

@@ -9,7 +9,8 @@ from accounts.models import Organization
 
 class IdempotencyRecord(models.Model):
     """The answer to a POST that carried an Idempotency-Key. `scope` is the SHA-256 of person, organization, address and
-    key; `answer` is encrypted JSON (status, data, headers). Kept for 24 hours."""
+    key; `answer` is encrypted JSON (status, data, headers). Kept for
+    IDEMPOTENCY_RECORD_DAYS."""
 
     scope = models.CharField(primary_key=True, max_length=64)
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="+")

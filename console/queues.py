@@ -14,6 +14,8 @@ QUEUE_BY_TASK = {
     "accounts.tasks.publish_keys": PUBLISH,
     "accounts.tasks.delete_expired_playground_keys": MAINTENANCE,
     "billing.tasks.roll_partitions": MAINTENANCE,
+    "deployments.tasks.apply_retention": MAINTENANCE,
+    "console.tasks.delete_idempotency_records": MAINTENANCE,
 }
 QUEUES_BY_WORKER = {
     "worker": (RECONCILE, MAINTENANCE),

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from deployments import work_queue
+from deployments import retention, work_queue
 from deployments.cluster_drivers import configured_drivers
 from deployments.reconciler import reconcile_pass
 from deployments.routing import publish
@@ -25,3 +25,11 @@ def reconcile_batch() -> None:
 @shared_task(name="deployments.tasks.publish_routes")
 def publish_routes() -> None:
     publish.publish_all()
+
+
+@shared_task(name="deployments.tasks.apply_retention")
+def apply_retention() -> None:
+    now = timezone.now()  # noqa: TID251
+    retention.delete_kept_logs(now)
+    retention.delete_ended_replicas(now)
+    retention.delete_events(now)

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: the same request again, within 24 hours, gets the first answer and does nothing.
+"""`Idempotency-Key`: the same request again, within IDEMPOTENCY_RECORD_DAYS, gets the first answer and does nothing.
 
 A key belongs to one person, organization and address. Duplicates that come at the same time wait for each other, so
 one of them acts. Only successes are kept (a refused request changed nothing and may be tried again), encrypted,
@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from console.api.field_types import Matching
 from console.api.problems import Problem, raises
 from console.models import IdempotencyRecord
 
-KEPT_FOR = timedelta(hours=24)
+BATCH_SIZE, MAX_BATCHES = 500, 100
 HEADER = "Idempotency-Key"
 KEY = Annotated[str, Matching("[!-~]{1,255}", "Send 1 to 255 visible ASCII characters, for example a UUID.")]
 ABOUT = "Any text of your own; the same request with it again is answered and not done again."
@@ -59,8 +59,7 @@ def _once(
     scope = _digest([str(caller.user.pk), str(caller.organization.pk), request.path, key])
     request_hash = _digest(json_body.read(request) if request.body else {})
     _wait_for_duplicates(scope)
-    IdempotencyRecord.objects.filter(organization=caller.organization, created_at__lte=now - KEPT_FOR).delete()
-    record = IdempotencyRecord.objects.filter(pk=scope).first()
+    record = IdempotencyRecord.objects.filter(pk=scope, created_at__gt=now - _retention()).first()
     if record is not None and (kept := _open(record)):
         if record.request_hash != request_hash:
             raise Problem("idempotency-key-reused", "This Idempotency-Key was sent with another body before.")
@@ -82,6 +81,21 @@ def _once(
         },
     )
     return result
+
+
+def delete_old_records(now: datetime) -> int:
+    """Delete records past their retention, in batches of BATCH_SIZE, at most MAX_BATCHES of them; returns how many."""
+    old, deleted = IdempotencyRecord.objects.filter(created_at__lte=now - _retention()), 0
+    for _ in range(MAX_BATCHES):
+        count, _ = IdempotencyRecord.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:BATCH_SIZE])).delete()
+        deleted += count
+        if count < BATCH_SIZE:
+            break
+    return deleted
+
+
+def _retention() -> timedelta:
+    return timedelta(days=settings.IDEMPOTENCY_RECORD_DAYS)
 
 
 def _open(record: IdempotencyRecord) -> dict[str, Any] | None:

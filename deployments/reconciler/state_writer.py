@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -250,3 +251,13 @@ def _reset(row: Deployment, **values: Any) -> None:
     for name, value in values.items():
         setattr(row, name, value)
     row.save(update_fields=list(values))
+
+
+def delete_replicas(ids: Sequence[UUID]) -> None:
+    """Delete ended replicas and their phases."""
+    Replica.objects.filter(pk__in=ids, state__in=ENDED).delete()
+
+
+def delete_logs(ids: Sequence[UUID]) -> None:
+    """Delete the kept logs of ended replicas."""
+    Replica.objects.filter(pk__in=ids, state__in=ENDED).update(log_tail="")

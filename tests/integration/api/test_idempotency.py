@@ -8,6 +8,7 @@ from django.db import connections
 from django.utils import timezone
 
 from accounts.models import ApiKey
+from console.api import idempotency
 from console.models import IdempotencyRecord
 from deployments.models import Deployment, DeploymentEvent
 from tests.integration.api import world
@@ -118,3 +119,14 @@ def test_the_same_creation_at_the_same_time_without_a_key_makes_one(transactiona
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(call, range(8))) == [200] * 7 + [201]
+
+
+def test_old_records_are_deleted_in_batches(api, monkeypatch):
+    for number in range(5):
+        api.post("/deployments", BODY | {"name": f"d{number}"}, **{"Idempotency-Key": f"key-{number}"})
+    now = timezone.now()
+    assert IdempotencyRecord.objects.count() == 5
+    monkeypatch.setattr(idempotency, "BATCH_SIZE", 2)
+    assert idempotency.delete_old_records(now) == 0
+    assert idempotency.delete_old_records(now + timedelta(days=1)) == 5
+    assert IdempotencyRecord.objects.count() == 0

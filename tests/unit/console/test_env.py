@@ -38,6 +38,7 @@ def test_a_wildcard_address_is_called_by_a_real_one():
         ("SCALE_DOWN_DELAY_FLOOR_SECONDS", "-5", "SCALE_DOWN_DELAY_FLOOR_SECONDS must be a whole number"),
         ("AUTOSCALER_TARGET_PERCENT", "0", "AUTOSCALER_TARGET_PERCENT must be between 1 and 100"),
         ("AUTOSCALER_SAMPLE_SECONDS", "0", "AUTOSCALER_SAMPLE_SECONDS must be 1 or more"),
+        ("ENDED_REPLICA_DAYS", "0", "ENDED_REPLICA_DAYS must be between 1 and 36500"),
         ("EMAIL_URL", "mail.example.com", "EMAIL_URL must be smtp://"),
         ("EMAIL_URL", "smtp://mail.example.com:port", "EMAIL_URL must be smtp://"),
         ("EMAIL_URL", "smtps://mail.example.com", "DEFAULT_FROM_EMAIL must be the sender's e-mail address"),
