@@ -52,10 +52,16 @@ def _say_ready(**_: Any) -> None:
     mark_ready()
 
 
+def _is_pool_process() -> bool:
+    return str(current_process().name) != "MainProcess"
+
+
 @worker_process_init.connect
 def _record_heartbeats(**_: Any) -> None:
-    """In a thread of each pool process, so that the console counts as up while a pass takes long."""
-    threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
+    """In a thread of each pool process, so that the console counts as up while a pass takes long. Only the worker that
+    runs passes has a pool."""
+    if _is_pool_process():
+        threading.Thread(target=_beat, name="heartbeat", daemon=True).start()
 
 
 def _beat() -> None:
@@ -78,7 +84,7 @@ def _beat() -> None:
 def _die_with_the_worker(**_: Any) -> None:
     """A pool process whose worker was killed would wait for work for ever, with its database connections. A worker
     without pool processes is a child of `manage.py up`, and dies with that."""
-    if current_process().name == "MainProcess":
+    if not _is_pool_process():
         return
     import ctypes
 
