@@ -274,9 +274,7 @@ def late_starts(deployments: QuerySet[Deployment], now: datetime) -> dict[UUID, 
     """The limits of the first late start of each deployment that has one. At most two queries."""
     long_since = now - timedelta(seconds=LATE_SECONDS)
     replicas = Replica.objects.filter(deployment__in=deployments, state__in=STARTING, state_since__lt=long_since)
-    starting = list(
-        replicas.select_related("deployment__endpoint", "revision").defer("log_tail").order_by("state_since", "id")
-    )
+    starting = list(replicas.select_related("deployment__endpoint", "revision").order_by("state_since", "id"))
     keys = {replica.pk: start_key(replica.deployment, replica.revision.spec) for replica in starting}
     measured = _measure_starts(set(keys.values()), list(keys)) if keys else {}
     late: dict[UUID, StartLimits] = {}

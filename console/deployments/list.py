@@ -55,7 +55,8 @@ DEPLOYMENT_COLUMNS = (
     "name", "created_at", "status", "status_since", "cause", "failed_at", "asleep_since", "terminated_at",
     "terminated_by", "terminate_requested_at", "pending_reason", "rollout_hold",
     "desired_replicas", "min_replicas", "max_replicas",
-    "organization", "endpoint", "gpu_type", "revision__number", "revision__spec", "revision__spec_hash",
+    "organization", "endpoint", "gpu_type__title", "gpu_type__memory_gb",
+    "revision__number", "revision__spec", "revision__spec_hash",
 )  # fmt: skip
 REPLICA_COLUMNS = (
     "deployment", "state", "created_at", "bytes_done", "bytes_total", "revision__number", "revision__spec_hash",
@@ -238,8 +239,8 @@ def read_list(
     live = Prefetch("replicas", replicas.only(*REPLICA_COLUMNS), "live_replicas")
     start = (filters.page - 1) * PER_PAGE
     in_tab = matching.filter(status__in=filters.statuses).order_by(*filters.order)
-    in_tab = in_tab.select_related(None).select_related("revision").only(*DEPLOYMENT_COLUMNS)
-    deployments = list(in_tab.prefetch_related(live, "gpu_type", "terminated_by")[start : start + PER_PAGE])
+    in_tab = in_tab.select_related(None).select_related("revision", "gpu_type").only(*DEPLOYMENT_COLUMNS)
+    deployments = list(in_tab.prefetch_related(live, "terminated_by")[start : start + PER_PAGE])
     endpoints = list(Endpoint.objects.select_related("cluster").order_by("name"))
     _set_parents(deployments, layout.organizations, endpoints)
     model_ids = {deployment.revision.spec["model"]["id"] for deployment in deployments if deployment.revision}
