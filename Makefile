@@ -3,6 +3,7 @@
 # make test    unit, architecture, contract, integration and process tests
 # make e2e     the story in Chromium          make screenshots   docs/images
 # make kills   SIGKILL at seeded moments      make survive       rolls, waking, nights: in real time
+# make reword  words every message of the catalogue anew in a copy, and runs the tests on it
 # make docs    docs/openapi.json and the table of settings in docs/engines.md anew, from the code
 # make bench   the figures of benchmarks/     make lock          pin requirements/*.txt anew
 # make clean   remove .venv (never var/)
@@ -12,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
-.PHONY: help run check test e2e kills survive bench docs screenshots lock clean
+.PHONY: help run check test e2e kills survive reword bench docs screenshots lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -41,6 +42,12 @@ kills: $(VENV)/dev.installed
 survive: $(VENV)/dev.installed
 	$(PYTEST) -q -m survive tests/e2e/test_night.py
 	$(PYTEST) -q -n 2 --dist loadscope -m survive tests/e2e --ignore tests/e2e/test_night.py
+
+reword: $(VENV)/dev.installed
+	copy=$$(mktemp -d) && git archive HEAD | tar -x -C $$copy && cd $$copy && \
+	  $(abspath $(BIN))/python -m tests.tools.reword_messages . && \
+	  $(abspath $(BIN))/python -m pytest -q -n 2 --dist loadscope tests/unit tests/integration tests/contract \
+	    --ignore tests/unit/deployments/test_messages.py
 
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.idle_pass

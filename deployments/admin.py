@@ -90,4 +90,4 @@ class DeploymentEventAdmin(ReadOnly, admin.ModelAdmin[DeploymentEvent]):
     list_display = ["at", "deployment", "kind", "actor", "summary"]
     list_select_related = ["deployment"]
     list_filter = ["kind"]
-    search_fields = ["summary", "deployment__name"]
+    search_fields = ["deployment__name"]

@@ -1,4 +1,4 @@
-"""Why a replica failed: what happened, the evidence, and what to do. Pure.
+"""Why a replica failed: a code, its facts, and the evidence. Pure.
 
 Engines build causes from their exit; the reconciler builds those of missed deadlines, failed probes, refused starts and
 vanished replicas.
@@ -6,20 +6,43 @@ vanished replicas.
 
 from __future__ import annotations
 
-import signal
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployments.codes import CauseCode
 
 EVIDENCE_LINES, EVIDENCE_CHARACTERS = 5, 2000
 
 
 @dataclass(frozen=True)
 class Cause:
-    """`code` is stable, for programs; the other fields are sentences for users. `evidence` may have several lines."""
+    """`evidence`: what the program or the cluster wrote, in one or more lines; empty when there is none."""
 
-    code: str
-    message: str
-    evidence: str
-    action: str
+    code: CauseCode
+    evidence: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"code": self.code.value, "facts": dict(self.facts), "evidence": self.evidence}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The deadline of a phase: `seconds` in all, of them `base_seconds` for any model and the rest for `weight_bytes`
+    at `mib_per_second`, which is 0 for a phase that moves no weights."""
+
+    seconds: float
+    base_seconds: float
+    weight_bytes: int = 0
+    mib_per_second: float = 0.0
+
+    def to_facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"limit_seconds": self.seconds}
+        if self.seconds != self.base_seconds:
+            facts |= {"base_seconds": self.base_seconds, "weight_seconds": self.seconds - self.base_seconds}
+            facts |= {"weight_bytes": self.weight_bytes, "mib_per_second": self.mib_per_second}
+        return facts
 
 
 def last_lines(text: str, count: int = EVIDENCE_LINES) -> str:
@@ -28,114 +51,47 @@ def last_lines(text: str, count: int = EVIDENCE_LINES) -> str:
     return "\n".join(lines[-count:])[-EVIDENCE_CHARACTERS:]
 
 
-def describe_exit(code: int | None) -> str:
-    """An exit code in words: `exited with code 1`, `was killed by SIGKILL`; None: the exit was not observed."""
-    if code is None:
-        return "ended without anybody seeing how"
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
-
-
 def download_failed(code: int | None, log_tail: str) -> Cause:
-    return Cause(
-        "download_failed",
-        f"The model could not be downloaded: the download {describe_exit(code)}.",
-        last_lines(log_tail) or "The download said nothing.",
-        "Check that the model's source can be reached from the cluster and that the disk has room, then press Retry.",
-    )
+    """`code`: of the exit, negative for a signal; None: the exit was not observed."""
+    return Cause(CauseCode.DOWNLOAD_FAILED, last_lines(log_tail), {"exit_code": code})
 
 
 def out_of_memory(evidence: str) -> Cause:
-    return Cause(
-        "out_of_memory",
-        "The engine ran out of GPU memory: model, KV cache and working memory do not fit.",
-        evidence,
-        "Edit: more GPUs per replica, a shorter context or a lower max concurrency. Clone it for another GPU type.",
-    )
+    return Cause(CauseCode.OUT_OF_MEMORY, evidence)
 
 
 def engine_exited(code: int | None, log_tail: str) -> Cause:
-    return Cause(
-        "engine_exited",
-        f"The engine {describe_exit(code)}.",
-        last_lines(log_tail) or "The engine said nothing.",
-        "Read the end of the replica's log. If it names a setting, correct it with Edit; otherwise press Retry.",
-    )
+    """`code`: of the exit, negative for a signal; None: the exit was not observed."""
+    return Cause(CauseCode.ENGINE_EXITED, last_lines(log_tail), {"exit_code": code})
 
 
 def adapter_failed(evidence: str) -> Cause:
-    return Cause(
-        "adapter_failed",
-        "An adapter could not be loaded, so the engine did not start.",
-        evidence,
-        "Correct or remove the adapter that the evidence names with Edit. If only its source was away, press Retry.",
-    )
+    return Cause(CauseCode.ADAPTER_FAILED, evidence)
 
 
 def executable_missing(title: str, log_tail: str) -> Cause:
-    return Cause(
-        "executable_missing",
-        f"{title} is not installed on the node, so no replica can start there.",
-        last_lines(log_tail, 1) or "The program was not found.",
-        f"Install {title} on the node, with its command on the PATH, and press Retry, or choose another engine.",
-    )
+    return Cause(CauseCode.EXECUTABLE_MISSING, last_lines(log_tail, 1), {"program": title})
 
 
 def unhealthy(seconds: float, log_tail: str) -> Cause:
-    return Cause(
-        "unhealthy",
-        f"The engine stopped answering its health probe for {seconds:g} s.",
-        last_lines(log_tail) or "No answer to the health probe.",
-        "Read the end of the replica's log. Edit: a shorter context or a lower max concurrency relieves it.",
-    )
+    return Cause(CauseCode.UNHEALTHY, last_lines(log_tail), {"limit_seconds": seconds})
 
 
-def gpu_not_granted(limit: str, log_tail: str) -> Cause:
-    return Cause(
-        "gpu_not_granted",
-        f"The cluster did not give the replica its GPUs within {limit}.",
-        last_lines(log_tail) or "The cluster never showed the replica with GPUs.",
-        "Check the cluster's capacity and press Retry, or Clone the deployment for another GPU type.",
-    )
+def gpu_not_granted(limit: Limit, log_tail: str) -> Cause:
+    return Cause(CauseCode.GPU_NOT_GRANTED, last_lines(log_tail), limit.to_facts())
 
 
-def download_too_slow(limit: str, log_tail: str) -> Cause:
-    return Cause(
-        "download_too_slow",
-        f"The model was not downloaded within {limit}.",
-        last_lines(log_tail) or "The download made no end.",
-        "Check the network between the cluster and the model's source, then press Retry. Operators set the limit: "
-        "PHASE_DEADLINE_DOWNLOADING_MODEL_SECONDS and DOWNLOAD_FLOOR_MIB_PER_SECOND.",
-    )
+def download_too_slow(limit: Limit, log_tail: str) -> Cause:
+    return Cause(CauseCode.DOWNLOAD_TOO_SLOW, last_lines(log_tail), limit.to_facts())
 
 
-def never_healthy(limit: str, log_tail: str) -> Cause:
-    return Cause(
-        "never_healthy",
-        f"The engine started but its health probe did not succeed within {limit}.",
-        last_lines(log_tail) or "The health probe never answered 200.",
-        "Read the end of the replica's log; correct the settings with Edit, or press Retry. Operators set the limit: "
-        "PHASE_DEADLINE_ENGINE_INITIALIZING_SECONDS and INITIALIZE_FLOOR_MIB_PER_SECOND.",
-    )
+def never_healthy(limit: Limit, log_tail: str) -> Cause:
+    return Cause(CauseCode.NEVER_HEALTHY, last_lines(log_tail), limit.to_facts())
 
 
 def vanished(log_tail: str) -> Cause:
-    return Cause(
-        "vanished",
-        "The replica disappeared from the cluster without a record of how it ended.",
-        last_lines(log_tail) or "The cluster has no trace of it.",
-        "Check whether somebody removed it by hand or its node was lost; a replacement starts by itself.",
-    )
+    return Cause(CauseCode.VANISHED, last_lines(log_tail))
 
 
 def start_refused(message: str) -> Cause:
-    return Cause(
-        "start_refused",
-        "The cluster refused to start the replica.",
-        message,
-        "Correct what the evidence names with Edit, or Clone the deployment to another endpoint; then press Retry.",
-    )
+    return Cause(CauseCode.START_REFUSED, message)

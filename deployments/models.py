@@ -12,6 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from accounts.models import Organization, User
+from deployments import messages
 from deployments.states import DeploymentStatus, ReplicaState
 
 
@@ -121,7 +122,8 @@ class Deployment(models.Model):
     change of desired state and is the ETag. A fixed number of replicas is a range of one number.
     `desired_replicas`: the autoscaler's last decision within the range, 0 while asleep.
     `tried_since`: earlier failures do not count. `woken_at`: when a request last woke it, until a replica is ready.
-    `pending_since`: orders the queue for GPUs; null unless it waits for them.
+    `pending_since`: orders the queue for GPUs; null unless it waits for them. `pending_reason` (why fewer replicas run
+    than desired), `rollout_hold` and `cause`: codes with facts.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -155,9 +157,9 @@ class Deployment(models.Model):
     desired_replicas = models.PositiveIntegerField(default=1)
     asleep_since = models.DateTimeField(null=True, blank=True)
     woken_at = models.DateTimeField(null=True, blank=True)
-    rollout_hold = models.CharField(max_length=300, blank=True)
+    rollout_hold = models.JSONField(null=True, blank=True)
     pending_since = models.DateTimeField(null=True, blank=True)
-    pending_reason = models.CharField(max_length=200, blank=True)
+    pending_reason = models.JSONField(null=True, blank=True)
     failed_at = models.DateTimeField(null=True, blank=True)
     cause = models.JSONField(null=True, blank=True)
     ready_at = models.DateTimeField(null=True, blank=True)
@@ -331,7 +333,7 @@ class ReplicaPhase(models.Model):
 
 
 class DeploymentEvent(models.Model):
-    """An event of a deployment, as a sentence and facts; append-only. `actor`: an e-mail address, or "console"."""
+    """An event of a deployment, as a code and facts; append-only. `actor`: an e-mail address, or "console"."""
 
     id = models.BigAutoField(primary_key=True)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="+")
@@ -339,12 +341,16 @@ class DeploymentEvent(models.Model):
     at = models.DateTimeField()
     kind = models.CharField(max_length=40)
     actor = models.CharField(max_length=254)
-    summary = models.CharField(max_length=300)
-    data = models.JSONField(default=dict)
+    facts = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["-id"]
         indexes = [models.Index(fields=["deployment", "-id"])]
 
     def __str__(self) -> str:
-        return self.summary
+        return self.kind
+
+    @property
+    def summary(self) -> str:
+        """In one line, as today's catalogue words it."""
+        return messages.describe_event(self.kind, self.actor, self.facts)

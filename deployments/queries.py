@@ -15,11 +15,13 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
-from deployments import events
+from deployments import events, messages
+from deployments.codes import Reason, ReasonCode
 from deployments.config.available_options import EndpointOption, ModelRef, Options
 from deployments.config.configuration import CatalogSource, Configuration, Fixed, Gpu, Range
 from deployments.config.deployment_spec import DeploymentSpec, RevisionSpec
 from deployments.engines.registry import ENGINES
+from deployments.messages import Text
 from deployments.models import (
     CatalogModel,
     Cluster,
@@ -203,6 +205,19 @@ def idle_since(deployment: Deployment) -> datetime | None:
         return None
     load = read_loads([deployment.pk])[deployment.pk]
     return replica_count.find_idle_since(view, replicas, load, Memory.from_json(view.memory, view.load_known_at))
+
+
+def explain_pending(deployment: Deployment, now: datetime, position: int | None = None) -> Text | None:
+    """Why fewer replicas run than desired, with what changes meanwhile: the time left, and the `position` in the queue
+    if the caller has it. Reads nothing."""
+    reason = Reason.from_json(deployment.pending_reason)
+    if reason is None:
+        return None
+    computed: dict[str, Any] = {"position": position}
+    if reason.code == ReasonCode.BACK_OFF:
+        left = datetime.fromisoformat(reason.facts["not_before"]) - now
+        computed["seconds"] = max(1, round(left.total_seconds()))
+    return messages.describe_reason(reason.to_json(), computed)
 
 
 def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:

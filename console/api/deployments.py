@@ -1,7 +1,7 @@
 """Deployments: create, list, edit, and the actions on them."""
 
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 from django.db.models import Q
 from django.http import Http404, HttpResponse
@@ -25,6 +25,7 @@ from deployments.config.build_spec import parse
 from deployments.config.configuration import Configuration
 from deployments.config.json_schema import create_schema, patch_schema
 from deployments.config.normalize import merge
+from deployments.messages import describe_reason
 from deployments.services import VersionConflict
 from deployments.states import DeploymentStatus, ReplicaState
 
@@ -260,6 +261,13 @@ def render_deployments(rows: Iterable[tables.Deployment]) -> list[Deployment]:
     return [_render(row, *counts.get(row.pk, (0, 0))) for row in deployments]
 
 
+def render_cause(stored: Mapping[str, Any] | None) -> Cause | None:
+    if not stored:
+        return None
+    text = describe_reason(stored)
+    return Cause(code=text.code, message=text.sentence, evidence=text.evidence, action=text.action)
+
+
 def _render(row: tables.Deployment, ready: int, live: int) -> Deployment:
     assert row.revision, "every deployment has its first revision from the start"
     spec, status = queries.spec_of(row), DeploymentStatus(row.status)
@@ -269,7 +277,7 @@ def _render(row: tables.Deployment, ready: int, live: int) -> Deployment:
         **dict(spec.configuration),
         status=status,
         phase=ReplicaState(row.phase) if row.phase and status is DeploymentStatus.DEPLOYING else None,
-        cause=row.cause if status is DeploymentStatus.FAILED else None,
+        cause=render_cause(row.cause) if status is DeploymentStatus.FAILED else None,
         revision=row.revision.number,
         replicas=ReplicaCounts(
             desired=0 if row.terminate_requested_at else row.desired_replicas, ready=ready, total=live

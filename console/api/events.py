@@ -6,7 +6,7 @@ Who writes events of a deployment has its row locked, so a higher id never commi
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,13 +22,14 @@ from accounts.roles import Scope
 from console import access
 from console.api import auth
 from console.api.auth import ApiRequest
-from console.api.deployments import Reference, find_deployment
+from console.api.deployments import Reference, find_deployment, render_cause
 from console.api.field_types import Flag, Matching, Resource, Time
 from console.api.pagination import LatestFirst, Page
 from console.api.server_sent_events import describe_stream, stream
 from console.api.strict_router import Router
 from console.streaming import sse
 from console.streaming.thread_pools import Threads
+from deployments.messages import describe_reason
 from deployments.models import Deployment, DeploymentEvent
 
 router = Router(tags=["Deployments"])
@@ -94,7 +95,21 @@ def list_events(
 
 
 def _render(row: DeploymentEvent) -> Event:
-    return Event(id=str(row.pk), at=row.at, kind=row.kind, actor=row.actor, summary=row.summary, data=row.data)
+    return Event(
+        id=str(row.pk), at=row.at, kind=row.kind, actor=row.actor, summary=row.summary, data=_render_facts(row.facts)
+    )
+
+
+def _render_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts as they are stored; a cause and a reason with what they say, and the autoscaler's inputs beside it."""
+    data = dict(facts)
+    if cause := facts.get("cause"):
+        data["cause"] = cause | dict(render_cause(cause) or {})
+    if reason := facts.get("reason"):
+        data["reason"] = {**reason, "message": describe_reason(reason).sentence}
+        if "load" in reason["facts"]:
+            data["inputs"] = reason["facts"]
+    return data
 
 
 class Events:

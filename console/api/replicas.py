@@ -4,7 +4,7 @@ from ninja import Query
 from pydantic import Field
 
 from console.api.auth import ApiRequest
-from console.api.deployments import Cause, Reference, find_deployment
+from console.api.deployments import Cause, Reference, find_deployment, render_cause
 from console.api.field_types import Resource, Time
 from console.api.pagination import NewestFirst, Page
 from console.api.strict_router import Router
@@ -55,6 +55,6 @@ def _render(row: tables.Replica) -> Replica:
         gpu_indices=row.gpu_indices,
         phases=[Phase.model_validate(phase) for phase in row.phases.all()],
         restarts=row.restarts,
-        cause=row.cause,
+        cause=render_cause(row.cause),
         simulated=row.cluster.simulated or row.revision.spec["engine"].get("simulator") is not None,
     )

@@ -6,7 +6,7 @@ from ninja import Query
 from pydantic import Field
 
 from console.api.auth import ApiRequest
-from console.api.deployments import Cause, Reference, find_deployment
+from console.api.deployments import Cause, Reference, find_deployment, render_cause
 from console.api.field_types import Resource, Time
 from console.api.pagination import HighestNumberFirst, Page
 from console.api.strict_router import Router
@@ -73,7 +73,7 @@ def _render(deployment: tables.Deployment, row: tables.Revision, older: tables.R
         created_by=row.created_by.email if row.created_by else None,
         restores=row.restores,
         ready_at=row.ready_at,
-        cause=row.cause,
+        cause=render_cause(row.cause),
         configuration=RevisionConfiguration.model_validate(configuration),
         changes=[Change.model_validate(change) for change in diff(before, configuration)],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString
 
 from console.components import formats
+from deployments.messages import Text, describe_reason
 
 register = template.Library()
 NO_ID = uuid.UUID(int=0)
@@ -33,6 +35,12 @@ STATUS_WORDS = {
     "TERMINATING": "Terminating",
     "TERMINATED": "Terminated",
 }
+
+
+@register.filter
+def message(stored: Mapping[str, Any] | None) -> Text | None:
+    """What the catalogue says for a stored reason or cause."""
+    return describe_reason(stored) if stored else None
 
 
 @cache

@@ -31,8 +31,10 @@ from console.components.page_request import PageRequest
 from console.deployments.action_menu import Actions, offer_actions
 from console.deployments.list_filters import GROUPS, LABEL_TEXT, DeploymentFilterForm, DeploymentFilters
 from console.deployments.replica_rows import format_replica_range, make_cells
+from deployments import queries
+from deployments.messages import describe_reason
 from deployments.models import CatalogModel, Deployment, Endpoint, Replica
-from deployments.queries import StartLimits, late_starts, status_counts
+from deployments.queries import StartLimits, late_starts
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 S, R = DeploymentStatus, ReplicaState
@@ -255,7 +257,7 @@ def read_list(
         actor=actor,
         filters=filters,
         layout=layout,
-        counts=status_counts(matching) if filters.is_narrow else layout.status_counts,
+        counts=queries.status_counts(matching) if filters.is_narrow else layout.status_counts,
         rows=rows,
         totals=totals,
         endpoints=[endpoint.name for endpoint in endpoints],
@@ -307,7 +309,8 @@ def make_row(
 def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -> str:
     match deployment.status:
         case S.PENDING:
-            return deployment.pending_reason or "waiting for its turn"
+            reason = queries.explain_pending(deployment, now)
+            return reason.phrase if reason else "waiting for its turn"
         case S.DEPLOYING:
             return _explain_start(live, now)
         case S.SCALING:
@@ -319,8 +322,7 @@ def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -
             idle = now - (deployment.asleep_since or deployment.status_since)
             return f"idle {format_duration(idle.total_seconds())}, a request wakes it"
         case S.FAILED:
-            message = str((deployment.cause or {}).get("message", ""))
-            return message.split(". ")[0].split(": ")[0].rstrip(".") or "unknown cause"
+            return describe_reason(deployment.cause).title if deployment.cause else "unknown cause"
         case S.TERMINATING:
             return f"{format_count(len(live), 'replica')} to stop" if live else "nothing left to stop"
         case S.TERMINATED:
@@ -342,7 +344,7 @@ def _explain_rollout(deployment: Deployment, live: list[Replica]) -> str:
     old = [replica.revision.number for replica in live if replica.revision.spec_hash != wanted.spec_hash]
     revisions = f"revision {max(old)} → {wanted.number}" if old else f"revision {wanted.number}"
     if deployment.rollout_hold:
-        return f"{revisions}, held: {deployment.rollout_hold}"
+        return f"{revisions}, held: {describe_reason(deployment.rollout_hold).phrase}"
     new = sum(replica.revision.spec_hash == wanted.spec_hash and replica.state == R.READY for replica in live)
     return f"{revisions}, {min(new, deployment.desired_replicas)} of {deployment.desired_replicas} replaced"
 

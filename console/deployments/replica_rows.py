@@ -10,6 +10,7 @@ from datetime import datetime
 from console.components.formats import format_gb, format_moment, format_ranges
 from console.deployments.startup_waterfall import PHASE_TITLES
 from deployments.events import short
+from deployments.messages import describe_reason, describe_stop
 from deployments.models import Deployment, Replica
 from deployments.states import ENDED, STARTING, STARTING_ORDER, ReplicaState
 
@@ -71,11 +72,11 @@ class ReplicaRow:
 
     @property
     def cause(self) -> str:
-        return str((self.replica.cause or {}).get("message", ""))
+        return describe_reason(self.replica.cause).sentence if self.replica.cause else ""
 
     @property
     def stop_reason(self) -> str:
-        return self.replica.stop_reason.replace("_", " ").capitalize()
+        return describe_stop(self.replica.stop_reason)
 
     @property
     def max_concurrency(self) -> int:

@@ -12,6 +12,7 @@ from django.conf import settings
 from console.components.formats import format_count, format_elapsed, join_words
 from console.deployments.page_context import CurrentState
 from console.deployments.replica_rows import ReplicaRow
+from deployments.messages import describe_reason
 from deployments.states import STARTING, ReplicaState
 
 R = ReplicaState
@@ -68,7 +69,7 @@ class RolloutProgress:
     def next_step(self) -> str:
         """One sentence: what it waits for now."""
         if hold := self.state.deployment.rollout_hold:
-            return f"Held: {hold.rstrip('.')}."
+            return f"Held: {describe_reason(hold).sentence}"
         if starting := [row.short for row in self.new if row.replica.state in STARTING]:
             verb = "is" if len(starting) == 1 else "are"
             return f"Next: once {join_words(starting)} {verb} ready, an old replica drains."

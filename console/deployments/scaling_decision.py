@@ -1,11 +1,11 @@
-"""Explains a scaling decision: the numbers that the autoscaler stored in the event, as lines of a sum. Pure.
+"""Shows a scaling decision: the numbers that the autoscaler stored in the event, as lines of a sum. Pure.
 
-Numbers that the event lacks are left out; numbers that are not known here are shown under their own name.
+Nothing is computed here again. Numbers that the event lacks are left out; numbers that are not known here are shown
+under their own name.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +25,13 @@ class Term:
     is_total: bool = False
 
 
-def explain_decision(data: Mapping[str, Any]) -> tuple[Term, ...]:
-    """The lines of a SCALED event: its `inputs`, and the decision last. Empty when the event holds no inputs."""
-    inputs: Inputs = data.get("inputs") or {}
-    if not inputs:
+def explain_decision(facts: Mapping[str, Any]) -> tuple[Term, ...]:
+    """The lines of a SCALED event: the facts of its `reason`, and the decision last. Empty when it holds no load."""
+    inputs: Inputs = (facts.get("reason") or {}).get("facts") or {}
+    if "load" not in inputs:
         return ()
     known = [Term(name, how(inputs), value(inputs)) for key, name, how, value in LINES if inputs.get(key) is not None]
-    return (*known, *_others(inputs), _decision(data))
+    return (*known, *_others(inputs), _decision(facts, inputs))
 
 
 def _plain(key: str) -> Callable[[Inputs], str]:
@@ -44,28 +44,29 @@ def _waiting(inputs: Inputs) -> str:
 
 
 def _mean(inputs: Inputs) -> str:
-    seconds = inputs.get("data_seconds")
-    return (
-        "over the last minute"
-        if seconds is None or seconds >= 60
-        else f"over {format_number(seconds)} s, all data so far"
-    )
+    window, covered = inputs.get("mean_seconds"), inputs.get("data_seconds")
+    if window is None or covered is None:
+        return ""
+    if covered >= window:
+        return f"over {format_number(window)} s"
+    return f"over {format_number(covered)} s, all data so far"
 
 
 def _target(inputs: Inputs) -> str:
-    if not (most := inputs.get("max_concurrency")):
-        return ""
-    return f"{format_number(most)} max concurrency × {format_number(100 * inputs['load_per_replica'] / most)} %"
+    most, percent = inputs.get("max_concurrency"), inputs.get("target_percent")
+    return f"{format_number(most)} max concurrency × {format_number(percent)} %" if most and percent else ""
 
 
 def _needed(inputs: Inputs) -> str:
-    """The division that gives the number: of the mean load, else of the present load while requests wait too long."""
-    target, needed = inputs.get("load_per_replica"), inputs["needed"]
-    for key, words in (("mean_load", ""), ("load", ", as requests are waiting")):
-        load = inputs.get(key)
-        if target and load is not None and math.ceil(round(load / target, 6)) == needed:
-            return f"{format_number(load)} ÷ {format_number(target)}, rounded up{words}"
-    return "load ÷ target, kept within the range"
+    basis, counted, target = (inputs.get(key) for key in ("needed_by", "counted_load", "load_per_replica"))
+    if basis == "backlog":
+        return "one more than is ready, as requests are waiting"
+    division = f"{format_number(counted)} ÷ {format_number(target)}, rounded up"
+    if basis == "range":
+        return f"{division}, kept within the range"
+    if basis == "load":
+        return f"{division}: the present load, as requests are waiting" if inputs.get("is_backlog") else division
+    return ""
 
 
 def _delay(inputs: Inputs) -> str:
@@ -98,7 +99,8 @@ LINES: tuple[tuple[str, str, Callable[[Inputs], str], Callable[[Inputs], str]], 
 KNOWN_INPUTS = frozenset(
     {key for key, *_ in LINES}
     | {"oldest_waiting_seconds", "max_concurrency", "ready", "starting", "max_replicas", "scale_down_delay_seconds"}
-    | {"data_seconds", "epoch"}
+    | {"data_seconds", "mean_seconds", "target_percent", "counted_load", "needed_by", "is_backlog", "is_limited"}
+    | {"lowest", "queue_wait_seconds", "epoch"}
 )
 
 
@@ -110,11 +112,11 @@ def _others(inputs: Inputs) -> Iterator[Term]:
             yield Term(name, "", f"{format_number(value)}{unit}")
 
 
-def _decision(data: Mapping[str, Any]) -> Term:
-    before, after = data.get("from"), data.get("to")
-    if not isinstance(before, int) or not isinstance(after, int):
-        return Term("Decided", "", str(after), is_total=True)
-    step = "up at once, at most doubled" if after > before else "down, at most halved"
+def _decision(facts: Mapping[str, Any], inputs: Inputs) -> Term:
+    before, after = facts["from"], facts["to"]
+    step = "up at once" if after > before else "down"
+    if inputs.get("is_limited"):
+        step += ", one step at most doubles" if after > before else ", one step at most halves"
     return Term("Decided", step, format_count(after, "replica"), is_total=True)
 
 

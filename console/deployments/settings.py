@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
@@ -24,6 +23,7 @@ from console.deployments.configuration_lines import read_configuration
 from console.deployments.page_context import page_context, read_state
 from console.deployments.timeline import CHANGE_LOG, EventFilterForm, EventFilters, read_event_page
 from deployments import queries
+from deployments.messages import Text, describe_reason
 from deployments.models import Deployment, Revision
 from deployments.states import DeploymentStatus
 
@@ -71,8 +71,8 @@ class RevisionRow:
         return self.revision.created_by.email if self.revision.created_by else "the console"
 
     @property
-    def cause(self) -> Mapping[str, str]:
-        return self.revision.cause or {}
+    def cause(self) -> Text | None:
+        return describe_reason(self.revision.cause) if self.revision.cause else None
 
     @property
     def outcome(self) -> str:

@@ -15,9 +15,9 @@ from console.deployments.page_context import CurrentState
 from console.deployments.replica_rows import format_replica_range
 from console.deployments.rollout_progress import RevisionReplicas, find_rollout
 from console.deployments.startup_waterfall import Waterfall
-from console.deployments.timeline import scaling_reason
 from deployments import queries
 from deployments.events import Kind
+from deployments.messages import Text, describe_reason
 from deployments.models import DeploymentEvent, Revision
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -30,13 +30,15 @@ BEFORE_STATUS = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Banner:
-    """`title` is what happens, `lines` why and what next; `tone` is empty where all is well. `by_revision` is filled
-    during a rolling update. `rolled_back`: the revision that could not start and was rolled back automatically."""
+    """`title` is what happens, `lines` why and what next, `code` that of the reason or cause that they give; `tone` is
+    empty where all is well. `by_revision` is filled during a rolling update. `rolled_back`: the revision that could not
+    start and was rolled back automatically."""
 
     tone: str
     icon: str
     title: str
     lines: tuple[str, ...] = ()
+    code: str = ""
     by_revision: Sequence[RevisionReplicas] = field(default=())
     rolled_back: Revision | None = None
 
@@ -68,9 +70,10 @@ class Situation:
         return ""
 
     @property
-    def pending_reason(self) -> str:
-        reason = self.state.deployment.pending_reason
-        return f"{reason.rstrip('.')}." if reason else ""
+    def pending(self) -> Text | None:
+        """Why fewer replicas run than desired."""
+        deployment = self.state.deployment
+        return queries.explain_pending(deployment, self.state.now, queries.queue_position(deployment))
 
     @property
     def last_failure(self) -> str:
@@ -115,20 +118,18 @@ def read_banner(state: CurrentState, startup: Waterfall | None, limits: queries.
         banner.icon,
         banner.title,
         banner.lines,
+        banner.code,
         by_revision=rollout.by_revision if is_split else (),
         rolled_back=_find_rolled_back(state),
     )
 
 
 def _pending(situation: Situation) -> Banner:
-    state, deployment = situation.state, situation.state.deployment
-    place = queries.queue_position(deployment)
-    in_turn = "next in turn" if place == 1 else f"number {place} in turn"
-    title = f"Waiting for {state.header.gpus}, {in_turn}" if place else "Waiting for its turn"
-    reason = situation.pending_reason or "Looking for free GPUs."
-    is_notable = bool(deployment.pending_reason) or state.now - deployment.status_since > SILENT
-    next_step = "It starts automatically when GPUs are free, and holds none until then."
-    return Banner("waiting" if is_notable else "", "status-pending", title, (reason, next_step))
+    state, reason = situation.state, situation.pending
+    tone = "waiting" if reason or state.now - state.deployment.status_since > SILENT else ""
+    if reason is None:
+        return Banner(tone, "status-pending", "Looking for free GPUs", (f"{state.header.gpus} for each replica.",))
+    return Banner(tone, "status-pending", reason.title, (reason.sentence, reason.action), reason.code)
 
 
 def _deploying(situation: Situation) -> Banner:
@@ -158,18 +159,19 @@ def _scaling(situation: Situation) -> Banner:
         counts = situation.replica_counts
         return Banner("resting", "status-sleeping", "Falling asleep", (counts, "It then holds no GPUs."))
     decision = _find_scaling_decision(state)
-    before, after = int(decision.data.get("from", state.wanted)) if decision else state.wanted, state.wanted
+    before, after = int(decision.facts.get("from", state.wanted)) if decision else state.wanted, state.wanted
     replicas = format_count(after, "replica")
     title = f"Scaling from {before} to {replicas}"
     if before == after:
         title = f"Starting {replicas}" if state.ready < after else "Stopping surplus replicas"
     waits = state.ready + len(state.starting) < after
-    missing = situation.pending_reason or "Waits for GPUs: none are free for the rest."
-    reason = ""
-    if decision:
-        reason = f"Decided at {format_moment(decision.at, state.now)} UTC: {scaling_reason(decision)}"
+    missing = situation.pending.sentence if situation.pending else "Waits for GPUs: none are free for the rest."
+    text, reason = describe_reason(decision.facts["reason"]) if decision else None, ""
+    if decision and text:
+        reason = f"Decided at {format_moment(decision.at, state.now)} UTC: {text.sentence}"
     lines = (missing if waits else situation.expected_ready, situation.replica_counts, reason)
-    return Banner("waiting" if waits or situation.is_late else "moving", "status-scaling", title, lines)
+    tone = "waiting" if waits or situation.is_late else "moving"
+    return Banner(tone, "status-scaling", title, lines, code=text.code if text else "")
 
 
 def _rolling(situation: Situation) -> Banner:
@@ -198,8 +200,11 @@ def _waking(situation: Situation) -> Banner:
     least = deployment.min_replicas
     cause = f"the minimum is {format_count(least, 'replica')}" if least else "a request arrived"
     title = f"Waking: {cause} at {format_moment(woken_at, state.now)} UTC"
+    reason = situation.pending
     expected = situation.expected_ready or f"{_read_typical_start(state).capitalize()}."
-    return Banner("moving", "sun", title, (f"{situation.waiting_requests}.", situation.pending_reason, expected))
+    return Banner(
+        "moving", "sun", title, (f"{situation.waiting_requests}.", reason.sentence if reason else "", expected)
+    )
 
 
 def _backing_off(situation: Situation) -> Banner:
@@ -212,9 +217,11 @@ def _backing_off(situation: Situation) -> Banner:
 
 
 def _failed(situation: Situation) -> Banner:
-    cause = situation.state.deployment.cause or {}
-    title = str(cause.get("message") or "The deployment failed for an unknown reason.")
-    return Banner("bad", "status-failed", title, (str(cause.get("action", "")),))
+    cause = situation.state.deployment.cause
+    if not cause:
+        return Banner("bad", "status-failed", "The deployment failed for an unknown reason.")
+    text = describe_reason(cause)
+    return Banner("bad", "status-failed", text.sentence, (text.action,), text.code)
 
 
 def _terminating(situation: Situation) -> Banner:
@@ -262,7 +269,7 @@ def _is_waking(state: CurrentState) -> bool:
 def _find_scaling_decision(state: CurrentState) -> DeploymentEvent | None:
     """The decision that the present scaling follows from."""
     event = state.deployment.events.filter(kind=Kind.SCALED).first()
-    if event is None or event.data.get("to") != state.wanted:
+    if event is None or event.facts.get("to") != state.wanted:
         return None
     return event if event.at >= state.deployment.status_since - BEFORE_STATUS else None
 

@@ -14,6 +14,7 @@ from console.components.formats import format_moment
 from console.deployments.configuration_diff import DiffLine, make_diff_lines
 from console.deployments.scaling_decision import Term, explain_decision
 from deployments.events import Kind
+from deployments.messages import describe_reason, title_event
 from deployments.models import Deployment, DeploymentEvent
 
 PER_PAGE = 50
@@ -75,7 +76,8 @@ class EventLine:
 
     @property
     def evidence(self) -> str:
-        return str((self.event.data.get("cause") or {}).get("evidence", ""))
+        cause = self.event.facts.get("cause")
+        return describe_reason(cause).evidence if cause else ""
 
 
 def make_event_lines(events: Iterable[DeploymentEvent], now: datetime) -> list[EventLine]:
@@ -83,22 +85,12 @@ def make_event_lines(events: Iterable[DeploymentEvent], now: datetime) -> list[E
 
 
 def _make_line(event: DeploymentEvent, now: datetime) -> EventLine:
-    """The title is the summary; where the changes are listed below it, the title leaves them out."""
-    diff = make_diff_lines(event.data.get("changes") or ())
-    number, title = event.data.get("revision"), event.summary
-    if diff and event.kind == Kind.EDITED:
-        what = f"created revision {number}" if number else "changed settings (no restart)"
-        title = f"{event.actor} {what}"
-    elif diff and event.kind == Kind.ROLLED_BACK:
-        title = f"{event.actor} rolled back to revision {event.data.get('restores')}, as revision {number}"
+    """Where the changes are listed below it, the title leaves them out."""
+    diff = make_diff_lines(event.facts.get("changes") or ())
+    title = title_event(event.kind, event.actor, event.facts) if diff else event.summary
     icon, tone = APPEARANCE.get(event.kind, ("info", ""))
-    terms = explain_decision(event.data) if event.kind == Kind.SCALED else ()
+    terms = explain_decision(event.facts) if event.kind == Kind.SCALED else ()
     return EventLine(event, title, icon, tone, format_moment(event.at, now), diff, terms)
-
-
-def scaling_reason(event: DeploymentEvent) -> str:
-    """The summary of a SCALED event without the numbers that stand before the reason."""
-    return event.summary.partition(": ")[2] or event.summary
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from deployments.codes import Reason, ReasonCode
+
 Sample = tuple[datetime, float]
 Peak = tuple[datetime, int]
-Inputs = Mapping[str, float | int | str | None]
+Inputs = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class Decision:
-    """`reason` is one sentence for users, empty when nothing changes; `inputs` is every number that was used."""
+    """`code` says why, None when nothing changes; `inputs` is every number that was used."""
 
     replicas: int
     memory: Memory
-    reason: str
+    code: ReasonCode | None
     inputs: Inputs
+
+    @property
+    def reason(self) -> Reason | None:
+        return Reason(self.code, **self.inputs) if self.code else None
 
 
 @dataclass(frozen=True)
@@ -139,12 +145,14 @@ class _Need:
     """`want`: replicas needed now, within the range; `keep`: so many that no request of this moment would wait.
 
     `mean` of the load; `counted` is the load that was divided by `target`: in a backlog the current one, else the mean.
+    `basis` of `want`: the division ("load"), one more than is ready ("backlog"), or a limit of the range ("range").
     """
 
     mean: float
     target: float
     counted: float
     is_backlog: bool
+    basis: str
     want: int
     keep: int
 
@@ -153,22 +161,18 @@ def decide(allowed: Range, signals: Signals, memory: Memory, rules: Rules, now: 
     """The number of replicas from now on, and the memory for the next decision."""
     current = allowed.clamp(signals.current)
     if allowed.is_fixed or signals.load is None:
-        reason = "" if current == signals.current else _describe_range(allowed, signals)
+        code = None if current == signals.current else _find_range_code(allowed, signals)
         memory = Memory() if allowed.is_fixed else memory
-        return Decision(current, memory, reason, _describe_inputs(allowed, signals, memory, now))
+        return Decision(current, memory, code, _list_signals(allowed, signals, memory, now))
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # the precision of the memory
     memory = _continue(memory, signals.epoch, rules, now)
     now = max(now, _latest_sample(memory, now))
     need = _compute_need(allowed, signals, current, memory.samples, rules, now)
     memory = _remember(memory, allowed, signals.load, need, rules, now)
     replicas = _next_number(allowed, signals, current, need, memory, now)
-    reason = _describe_decision(allowed, signals, current, replicas, need, memory, rules)
-    inputs = _describe_inputs(allowed, signals, memory, now) | {
-        "mean_load": round(need.mean, 2),
-        "load_per_replica": round(need.target, 2),
-        "needed": need.want,
-    }
-    return Decision(replicas, memory, reason, inputs)
+    code = _find_code(allowed, signals, current, replicas, need)
+    inputs = _list_signals(allowed, signals, memory, now)
+    return Decision(replicas, memory, code, inputs | _list_computed(need, rules, replicas, inputs["most_needed"]))
 
 
 def mean(samples: Sequence[Sample], since: datetime) -> float:
@@ -232,11 +236,14 @@ def _compute_need(
     is_backlog = signals.oldest_waiting_seconds > rules.queue_wait_seconds
     average = mean((*samples, (now, load)), now - timedelta(seconds=rules.mean_seconds))
     counted = load if is_backlog else average
-    want = _ceil(counted / target)
-    if is_backlog:
-        want = max(want, min(signals.ready, current) + 1)
+    want, basis = _ceil(counted / target), "load"
+    one_more = min(signals.ready, current) + 1
+    if is_backlog and one_more > want:
+        want, basis = one_more, "backlog"
+    if allowed.clamp(want) != want:
+        basis = "range"
     full = _ceil(load / signals.max_concurrency)
-    return _Need(average, target, counted, is_backlog, allowed.clamp(want), allowed.clamp(max(want, full)))
+    return _Need(average, target, counted, is_backlog, basis, allowed.clamp(want), allowed.clamp(max(want, full)))
 
 
 def _next_number(allowed: Range, signals: Signals, current: int, need: _Need, memory: Memory, now: datetime) -> int:
@@ -255,41 +262,26 @@ def _ceil(value: float) -> int:
     return math.ceil(round(value, 6))
 
 
-# Texts
+# Why
 
 
-def _describe_decision(
-    allowed: Range, signals: Signals, current: int, decided: int, need: _Need, memory: Memory, rules: Rules
-) -> str:
+def _find_code(allowed: Range, signals: Signals, current: int, decided: int, need: _Need) -> ReasonCode | None:
     if decided == signals.current:
-        return ""
+        return None
     if decided == current:
-        return _describe_range(allowed, signals)
-    if decided > current:
-        each = f"at {_number(need.target)} for each replica"
-        load = f"{_number(need.counted)} requests at a time over {rules.mean_seconds:g} s"
-        if need.is_backlog:
-            waited = f"A request has waited {_number(signals.oldest_waiting_seconds)} s"
-            load = f"{waited}: {_number(need.counted)} in flight or waiting"
-        step = "; one step at most doubles them" if decided < need.want else ""
-        return f"{load}, {each}, call for {_replicas(need.want)}{step}."
-    most = allowed.clamp(memory.peaks[0][1])
-    step = "; one step at most halves them" if decided > most else ""
-    delay = f"the scale-down delay of {allowed.scale_down_delay_seconds:g} s"
-    return f"Nothing within {delay} needed more than {_replicas(most)}{step}."
+        return _find_range_code(allowed, signals)
+    if decided < current:
+        return ReasonCode.LOAD_FELL
+    return ReasonCode.BACKLOG if need.is_backlog else ReasonCode.LOAD_ROSE
 
 
-def _describe_range(allowed: Range, signals: Signals) -> str:
+def _find_range_code(allowed: Range, signals: Signals) -> ReasonCode:
     if allowed.min_replicas == allowed.max_replicas:
-        return f"The number is fixed at {_replicas(allowed.lowest)}."
-    if signals.current < allowed.lowest:
-        return f"The range starts at {_replicas(allowed.lowest)}."
-    return f"The range ends at {_replicas(allowed.max_replicas)}."
+        return ReasonCode.RANGE_FIXED
+    return ReasonCode.RANGE_MINIMUM if signals.current < allowed.lowest else ReasonCode.RANGE_MAXIMUM
 
 
-def _describe_inputs(
-    allowed: Range, signals: Signals, memory: Memory, now: datetime
-) -> dict[str, float | int | str | None]:
+def _list_signals(allowed: Range, signals: Signals, memory: Memory, now: datetime) -> dict[str, Any]:
     data_seconds = max(0.0, (now - memory.since).total_seconds()) if memory.since else None
     return {
         "load": signals.load,
@@ -299,21 +291,30 @@ def _describe_inputs(
         "wanted_before": signals.current,
         "ready": signals.ready,
         "starting": signals.starting,
+        "lowest": allowed.lowest,
         "min_replicas": allowed.min_replicas,
         "max_replicas": allowed.max_replicas,
         "scale_down_delay_seconds": allowed.scale_down_delay_seconds,
-        "most_needed": memory.peaks[0][1] if memory.peaks else None,
+        "most_needed": allowed.clamp(memory.peaks[0][1]) if memory.peaks else None,
         "data_seconds": None if data_seconds is None else round(data_seconds, 2),
         "epoch": signals.epoch,
     }
 
 
-def _replicas(count: int) -> str:
-    return f"{count} replica" if count == 1 else f"{count} replicas"
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+def _list_computed(need: _Need, rules: Rules, decided: int, most_needed: int) -> dict[str, Any]:
+    """`is_limited`: one step goes less far than what is needed now, or was needed lately."""
+    return {
+        "mean_load": round(need.mean, 2),
+        "mean_seconds": rules.mean_seconds,
+        "needed_by": need.basis,
+        "counted_load": round(need.counted, 2),
+        "is_backlog": need.is_backlog,
+        "queue_wait_seconds": rules.queue_wait_seconds,
+        "target_percent": round(100 * rules.target_share, 1),
+        "load_per_replica": round(need.target, 2),
+        "needed": need.want,
+        "is_limited": decided < need.want or decided > most_needed,
+    }
 
 
 # Times in the memory

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from deployments.cluster_drivers import DriverLookup, configured_drivers
+from deployments.codes import StopReason
 from deployments.models import Cluster, Replica
 from deployments.reconciler import execute, leases, snapshot_loader
 from deployments.reconciler.plan_actions import Action, End, Stop
@@ -21,7 +22,6 @@ from deployments.states import LIVE
 
 TIMEOUT_SECONDS, GRACE_SECONDS, POLL_SECONDS = 6.0, 2.0, 0.1
 LEASE_SECONDS = 15.0
-REASON = "console_off"
 
 
 def stop_local_replicas(
@@ -59,7 +59,9 @@ def _plan(batch: Batch, decide: Callable[[Replica], Action | None]) -> dict[UUID
 
 
 def _decide_stop(batch: Batch, replica: Replica) -> Stop | None:
-    return Stop(str(replica.pk), REASON) if batch.clusters[replica.cluster_id].listing.reachable else None
+    return (
+        Stop(str(replica.pk), StopReason.CONSOLE_OFF) if batch.clusters[replica.cluster_id].listing.reachable else None
+    )
 
 
 def _decide_end(batch: Batch, replica: Replica) -> End | None:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from deployments import causes
-from deployments.causes import Cause
+from deployments.causes import Cause, Limit
 from deployments.reconciler.snapshot import Policy
 from deployments.states import ReplicaState
 
-MIB, GIB = 2**20, 2**30
+MIB = 2**20
 UNHEALTHY = "unhealthy"
 EXPLANATIONS = {
     ReplicaState.REQUESTING_GPU: causes.gpu_not_granted,
@@ -47,14 +47,11 @@ def explain(problem: str, policy: Policy, log_tail: str, weight_bytes: int = 0) 
     if problem == UNHEALTHY:
         return causes.unhealthy(policy.unhealthy_deadline_seconds, log_tail)
     state = ReplicaState(problem.removeprefix("deadline:"))
-    return EXPLANATIONS[state](describe_limit(state, policy, weight_bytes), log_tail)
+    return EXPLANATIONS[state](find_limit(state, policy, weight_bytes), log_tail)
 
 
-def describe_limit(state: ReplicaState, policy: Policy, weight_bytes: int) -> str:
-    """The deadline in force in words, with the part that is due to the weights if there is one."""
+def find_limit(state: ReplicaState, policy: Policy, weight_bytes: int) -> Limit:
+    """The deadline in force."""
     base, floors = policy.phase_deadline_seconds[state.value], policy.floor_mib_per_second
-    whole = deadline_seconds(state.value, base, weight_bytes, floors)
-    if whole == base:
-        return f"{base:g} s"
-    weights = f"{weight_bytes / GIB:.1f} GiB of weights at {floors[state.value]:g} MiB/s"
-    return f"{whole:.0f} s ({base:g} s, and {whole - base:.0f} s for {weights})"
+    seconds = deadline_seconds(state.value, base, weight_bytes, floors)
+    return Limit(seconds, base, weight_bytes, floors.get(state.value, 0.0))

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 
 from deployments import causes, events, work_queue
 from deployments.causes import Cause
+from deployments.codes import Reason, ReasonCode, StopReason
 from deployments.config.deployment_spec import RevisionSpec
 from deployments.drivers.base import DriverError, LogLine, ObservedReplica, ReplicaSpec
 from deployments.drivers.time_limit import TimeLimitedDriver
@@ -46,9 +48,9 @@ Plans = Mapping[UUID, Sequence[Action]]
 Failpoint = Callable[[str], None]
 LEASE_SHARE = 0.5  # of the remaining lease may be spent on starts
 MAX_WAKEUPS = 20
+GPU_SHORTAGES = (ReasonCode.GPU_QUEUE, ReasonCode.GPU_POOL_TOO_SMALL)
 LOG_LINES, LOG_BYTES = 8000, 256 * 1024
-UNREACHABLE = "The cluster cannot be used now; it is asked again every few seconds: {problem}"
-MAX_REASON = 200
+MAX_PROBLEM = 200
 
 
 def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
@@ -187,7 +189,7 @@ class Intent:
             case act.Stop():
                 if replica.state != R.STOPPING:
                     changes.enter(replica, R.STOPPING, now)
-                    changes.set_replica(replica, serving=False, stop_reason=action.reason, stop_requested_at=now)
+                    changes.set_replica(replica, serving=False, stop_reason=action.reason or "", stop_requested_at=now)
                     changes.set_log(replica, self._logs[replica.pk])
                     if action.problem:
                         text = stored_format.plain_text(self._logs[replica.pk])
@@ -238,7 +240,7 @@ class Intent:
         if replica.state != R.STOPPING:
             changes.enter(replica, R.STOPPING, action.at)
         stamp = changes.enter(replica, R.FAILED if replica.cause else R.STOPPED, action.at)
-        reason = action.reason or replica.stop_reason or ("failed" if replica.cause else "ended")
+        reason = action.reason or replica.stop_reason or (StopReason.FAILED if replica.cause else StopReason.ENDED)
         changes.set_replica(replica, released_at=stamp, serving=False, unhealthy_since=None, stop_reason=reason)
         changes.events.append(events.replica_ended(deployment, replica, stamp))
         self.to_forget.append(replica)
@@ -247,35 +249,36 @@ class Intent:
         now, changes = self._batch.now, self.changes
         match action:
             case act.Scale():
-                changes.events.append(events.scaled(row, action.replicas, action.reason, action.inputs, now))
+                changes.events.append(events.scaled(row, action.replicas, action.reason, now))
                 changes.set_deployment(row, desired_replicas=action.replicas)
             case act.Remember():
                 self.remembered[row.pk] = action
             case act.FallAsleep():
                 if row.pk in self._slept:
-                    changes.set_deployment(row, asleep_since=now, woken_at=None, desired_replicas=0, rollout_hold="")
-                    changes.set_deployment(row, pending_since=None, pending_reason="")
+                    changes.set_deployment(row, asleep_since=now, woken_at=None, desired_replicas=0, rollout_hold=None)
+                    changes.set_deployment(row, pending_since=None, pending_reason=None)
                     changes.events.append(events.fell_asleep(row, action.idle_seconds, now))
             case act.Wake():
                 changes.set_deployment(row, asleep_since=None, woken_at=now, desired_replicas=action.replicas)
                 changes.events.append(events.woken(row, action.replicas, action.reason, action.waiting, now))
             case act.Hold():
-                changes.set_deployment(row, rollout_hold=action.reason[:300])
-                if action.reason:
+                held = Reason.from_json(row.rollout_hold)
+                changes.set_deployment(row, rollout_hold=action.reason.to_json() if action.reason else None)
+                if action.reason and (held is None or held.code != action.reason.code):
                     changes.events.append(events.rollout_held(row, action.reason, now))
             case act.RollBack():
                 assert row.revision, "every deployment has its first revision from the start"
                 failed, cause = row.revision.number, self._latest_cause(row)
                 changes.restore_revision(row, Revision.objects.get(pk=action.revision_id), cause)
-                changes.set_deployment(row, tried_since=now, rollout_hold="")
+                changes.set_deployment(row, tried_since=now, rollout_hold=None)
                 changes.events.append(events.rolled_back_by_itself(row, failed, cause, now))
             case act.GiveUp():
                 cause = self._latest_cause(row)
-                changes.set_deployment(row, failed_at=now, cause=cause, rollout_hold="")
-                changes.set_deployment(row, pending_since=None, pending_reason="")
+                changes.set_deployment(row, failed_at=now, cause=cause, rollout_hold=None)
+                changes.set_deployment(row, pending_since=None, pending_reason=None)
                 changes.events.append(events.failed(row, cause, action.failures, now))
 
-    def _latest_cause(self, row: Deployment) -> dict[str, str]:
+    def _latest_cause(self, row: Deployment) -> dict[str, Any]:
         """The cause of the latest failure of the desired configuration."""
         failed = [
             replica
@@ -298,13 +301,14 @@ class Intent:
                 self._batch.replicas[replica.pk] = replica
                 self.to_start.append(replica)
                 changes.events.append(events.replica_requested(deployment, replica, now, replacing=start.replacing))
-            if not grant.reason:
-                changes.set_deployment(deployment, pending_since=None, pending_reason="")
+            if grant.reason is None:
+                changes.set_deployment(deployment, pending_since=None, pending_reason=None)
                 continue
-            if not deployment.pending_reason.startswith("Waits"):
+            reported = Reason.from_json(deployment.pending_reason)
+            if reported is None or reported.code not in GPU_SHORTAGES:
                 changes.events.append(events.pending(deployment, grant.reason, now))
             since = deployment.pending_since or now
-            changes.set_deployment(deployment, pending_since=since, pending_reason=grant.reason)
+            changes.set_deployment(deployment, pending_since=since, pending_reason=grant.reason.to_json())
 
 
 def _explain_crash(replica: Replica, action: act.End, log_text: str) -> Cause:
@@ -373,13 +377,13 @@ def _write_outcome(
     """Derive the status from the rows as they are now, including what users changed meanwhile. Returns the ids of the
     deployments that changed."""
     changes = Changes(batch.now)
-    held = leases.lock_held(batch.lease).select_related("revision", "endpoint", "gpu_type", "work")
+    held = leases.lock_held(batch.lease).select_related("revision", "endpoint__cluster", "gpu_type", "work")
     locked = {row.pk: row for row in held if row.pk in plans and row.pk not in batch.broken}
     for replica_id, reason in refused.items():
         replica = batch.replicas[replica_id]
         if replica.deployment_id in locked:
             changes.enter(replica, R.STOPPING, batch.now)
-            changes.set_replica(replica, stop_reason="failed", stop_requested_at=batch.now)
+            changes.set_replica(replica, stop_reason=StopReason.FAILED, stop_requested_at=batch.now)
             changes.set_cause(replica, causes.start_refused(reason))
     replicas: dict[UUID, list[ReplicaView]] = defaultdict(list)
     for replica in batch.replicas.values():
@@ -411,9 +415,11 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], ch
         changes.set_deployment(row, status=conclusion.status, status_since=batch.now)
         if conclusion.status is DeploymentStatus.TERMINATED:
             changes.set_deployment(row, terminated_at=batch.now)
-    listing = batch.clusters[row.endpoint.cluster_id].listing
-    reason = conclusion.reason if listing.reachable else UNREACHABLE.format(problem=listing.problem)[:MAX_REASON]
-    changes.set_deployment(row, phase=conclusion.phase, pending_reason=reason)
+    listing, reason = batch.clusters[row.endpoint.cluster_id].listing, conclusion.reason
+    if not listing.reachable:
+        facts = {"cluster": row.endpoint.cluster.name, "problem": listing.problem[:MAX_PROBLEM]}
+        reason = Reason(ReasonCode.CLUSTER_UNREACHABLE, **facts)
+    changes.set_deployment(row, phase=conclusion.phase, pending_reason=reason.to_json() if reason else None)
     active = sum(replica.is_active for replica in replicas)
     if row.terminate_requested_at is not None or active >= row.desired_replicas:
         changes.set_deployment(row, pending_since=None)
@@ -427,7 +433,8 @@ def _status_events(batch: Batch, row: Deployment, status: DeploymentStatus) -> l
     if DeploymentStatus.ROLLING not in (row.status, status):
         return []
     started = events.rollout_started(row, batch.now)
-    is_reported = DeploymentEvent.objects.filter(deployment=row, kind=started.kind, data=started.data).exists()
+    number = started.facts["revision"]
+    is_reported = DeploymentEvent.objects.filter(deployment=row, kind=started.kind, facts__revision=number).exists()
     if status is DeploymentStatus.ROLLING:
         return [] if is_reported else [started]
     live = {

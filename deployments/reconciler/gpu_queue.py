@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from deployments.codes import Reason, ReasonCode
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -33,16 +35,15 @@ class Waiter:
 
 @dataclass(frozen=True)
 class Grant:
-    """How many replicas may start now. When that is not all: why, and the position in the queue (1 is next)."""
+    """How many replicas may start now. When that is not all: why."""
 
     replicas: int
-    reason: str = ""
-    position: int | None = None
+    reason: Reason | None = None
 
 
 def allocate(pool: Pool, waiters: Iterable[Waiter]) -> Mapping[str, Grant]:
     """A grant for each waiter, by deployment id."""
-    free, is_blocked, position = pool.free, False, 0
+    free, is_blocked = pool.free, False
     grants: dict[str, Grant] = {}
     for waiter in sorted(waiters, key=lambda waiter: (waiter.since, waiter.deployment_id)):
         granted = 0 if is_blocked else min(waiter.replicas, free // waiter.gpu_count)
@@ -50,23 +51,11 @@ def allocate(pool: Pool, waiters: Iterable[Waiter]) -> Mapping[str, Grant]:
         if granted == waiter.replicas:
             grants[waiter.deployment_id] = Grant(granted)
             continue
-        position += 1
-        reason = f"Waits for {describe_gpus(waiter.gpu_count, pool.title)}: {free} free of {pool.total}"
-        if waiter.held + waiter.gpu_count > pool.total:
-            reason += ", so all it can ever have is running or starting"
-        elif is_blocked or position > 1:
-            reason += f", {ordinal(position)} in turn"
-        grants[waiter.deployment_id] = Grant(granted, reason, position)
+        is_satisfiable = waiter.held + waiter.gpu_count <= pool.total
+        code = ReasonCode.GPU_QUEUE if is_satisfiable else ReasonCode.GPU_POOL_TOO_SMALL
+        facts = {"gpu": pool.title, "gpu_count": waiter.gpu_count, "replicas": waiter.replicas - granted}
+        reason = Reason(code, **facts, free=free, total=pool.total)
+        grants[waiter.deployment_id] = Grant(granted, reason)
         held = waiter.held + granted * waiter.gpu_count
         is_blocked = is_blocked or held + waiter.gpu_count <= pool.total
     return grants
-
-
-def describe_gpus(count: int, title: str) -> str:
-    """ "4 × H100 SXM 80 GB" """
-    return f"{count} × {title}"
-
-
-def ordinal(number: int) -> str:
-    suffix = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{suffix}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from deployments.codes import Reason, ReasonCode, StopReason
 from deployments.reconciler import backoff, replica_count, replica_policy, rollout, status
 from deployments.reconciler.backoff import Backoff
 from deployments.reconciler.plan_actions import Action, End, GiveUp, Hold, RollBack, Start, Stop
@@ -24,7 +25,7 @@ class Conclusion:
 
     status: DeploymentStatus
     phase: str
-    reason: str
+    reason: Reason | None
     next_due_at: datetime | None
 
 
@@ -52,9 +53,9 @@ def _finish_drains(snapshot: Snapshot, staying: Sequence[ReplicaView]) -> list[A
         if replica.state is not ReplicaState.DRAINING:
             continue
         if snapshot.load and snapshot.load.is_drained(replica.id, replica.drain_epoch):
-            actions.append(Stop(replica.id, "drained"))
+            actions.append(Stop(replica.id, StopReason.DRAINED))
         elif snapshot.now - (replica.drain_started_at or snapshot.now) >= limit:
-            actions.append(Stop(replica.id, "drain_limit"))
+            actions.append(Stop(replica.id, StopReason.DRAIN_LIMIT))
     return actions
 
 
@@ -62,7 +63,7 @@ def _plan_replicas(snapshot: Snapshot, staying: Sequence[ReplicaView], decided: 
     """`decided`: the actions of this pass so far; the failures among them count for the back-off."""
     deployment, active = snapshot.deployment, [replica for replica in staying if replica.is_active]
     if deployment.is_ending:
-        return [rollout.release(replica, "terminated") for replica in active]
+        return [rollout.release(replica, StopReason.TERMINATED) for replica in active]
     if deployment.failed_at is not None:
         return _release_unless_serving(active)
     restart = backoff.compute(deployment, _with_failures(snapshot, decided), snapshot.policy, snapshot.now)
@@ -91,7 +92,7 @@ def _release_unless_serving(active: Sequence[ReplicaView]) -> list[Action]:
     """After giving up, ready replicas continue to serve; when there are none, the GPUs are released."""
     if any(replica.state is ReplicaState.READY for replica in active):
         return []
-    return [rollout.release(replica, "deployment_failed") for replica in active]
+    return [rollout.release(replica, StopReason.DEPLOYMENT_FAILED) for replica in active]
 
 
 def _with_failures(snapshot: Snapshot, decided: Sequence[Action]) -> list[ReplicaView]:
@@ -109,12 +110,12 @@ def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy
     """From the rows as they are after the actions."""
     restart = backoff.compute(deployment, replicas, policy, now)
     active = sum(replica.is_active for replica in replicas)
-    reason = ""  # why fewer replicas run than desired
+    reason = None  # why fewer replicas run than desired
     if not deployment.is_ending and deployment.failed_at is None and active < deployment.desired_replicas:
-        reason = deployment.pending_reason if deployment.pending_since else ""
+        reason = deployment.pending_reason if deployment.pending_since else None
         if restart.not_before and restart.is_active:
-            seconds = max(1, round((restart.not_before - now).total_seconds()))
-            reason = f"Starts again in {seconds} s, after failure {restart.failures} of {policy.failures_before_failed}"
+            attempts, not_before = policy.failures_before_failed, restart.not_before.isoformat()
+            reason = Reason(ReasonCode.BACK_OFF, failures=restart.failures, attempts=attempts, not_before=not_before)
     current = status.derive(deployment, replicas)
     phase = status.derive_phase(current, replicas)
     return Conclusion(current, phase, reason, _next_due(deployment, replicas, policy, restart, now))

@@ -6,10 +6,11 @@ An action on a replica names it by id. It is an intent: `execute` commits it bef
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from deployments.codes import Reason, StopReason
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.states import ReplicaState
 
@@ -41,10 +42,11 @@ class Drain:
 
 @dataclass(frozen=True)
 class Stop:
-    """Stop it, or repeat the stop. `problem`: why it counts as a failure (a key of `deadlines.explain`), if it does."""
+    """Stop it; without a reason, repeat the stop. `problem`: why it counts as a failure (a key of `deadlines.explain`),
+    if it does."""
 
     replica_id: str
-    reason: str
+    reason: StopReason | None
     problem: str = ""
 
 
@@ -60,7 +62,7 @@ class End:
     at: datetime
     exited: ExitRecord | None = None
     crashed: bool = False
-    reason: str = ""
+    reason: StopReason | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,10 @@ class Resume:
 
 @dataclass(frozen=True)
 class Scale:
-    """Set the desired number of replicas. `inputs`: every number that the autoscaler used, for the event."""
+    """Set the desired number of replicas. The facts of the reason are every number that the autoscaler used."""
 
     replicas: int
-    reason: str
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,15 @@ class Wake:
     """Start again with `replicas`. `waiting`: requests that wait for it."""
 
     replicas: int
-    reason: str
+    reason: Reason
     waiting: int = 0
 
 
 @dataclass(frozen=True)
 class Hold:
-    """The rolling update is blocked, and why; empty when it no longer is."""
+    """The rolling update is blocked, and why; None when it no longer is."""
 
-    reason: str
+    reason: Reason | None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from deployments.codes import Reason, ReasonCode
 from deployments.reconciler import autoscaler
 from deployments.reconciler.autoscaler import Memory, Range, Signals
 from deployments.reconciler.plan_actions import Action, FallAsleep, Remember, Scale, Wake
@@ -52,8 +53,8 @@ def decide(snapshot: Snapshot, active: Sequence[ReplicaView]) -> ReplicaCount:
         # To sleep it must be known since when this Redis has counted, even if the range leaves nothing to scale.
         memory = before if before.epoch == load.epoch else Memory(load.epoch, snapshot.now)
     actions: list[Action] = []
-    if decision.replicas != deployment.desired_replicas:
-        actions.append(Scale(decision.replicas, decision.reason, decision.inputs))
+    if decision.reason:
+        actions.append(Scale(decision.replicas, decision.reason))
     if memory != before:
         actions.append(Remember(memory.to_json(), memory.load_known_at))
     actions += _propose_sleep(snapshot, active, memory)
@@ -64,9 +65,9 @@ def _decide_asleep(snapshot: Snapshot) -> ReplicaCount:
     deployment, load = snapshot.deployment, snapshot.load
     first = max(1, deployment.min_replicas)
     if deployment.min_replicas > 0:
-        return ReplicaCount(first, (Wake(first, f"at least {first} wanted"),))
+        return ReplicaCount(first, (Wake(first, Reason(ReasonCode.MINIMUM_RAISED, min_replicas=first)),))
     if load is not None and (load.wake or load.total):  # in flight: admitted despite sleep, around a publication
-        return ReplicaCount(first, (Wake(first, "a request arrived", load.waiting),))
+        return ReplicaCount(first, (Wake(first, Reason(ReasonCode.REQUEST_ARRIVED), load.waiting),))
     return ReplicaCount(0)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from deployments.codes import StopReason
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.reconciler import deadlines
 from deployments.reconciler.plan_actions import Action, Confirm, End, Record, Stop
@@ -19,7 +20,6 @@ from deployments.states import LIVE, STARTING_ORDER, ReplicaState
 ORDER = (*STARTING_ORDER, ReplicaState.READY)
 # Exit codes of a program whose machine or supervisor was switched off: killed, or never reaped.
 SWITCHED_OFF = frozenset({None, -15, -9, 143, 137})
-ENDED_UNOBSERVED = "ended_unwatched"
 
 
 def decide(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
@@ -31,7 +31,7 @@ def decide(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
     if seen.exited:
         return [record, _end(snapshot, replica, seen.exited, seen.exited.at)]
     if replica.state is ReplicaState.STOPPING:
-        return [record, Stop(replica.id, "")]
+        return [record, Stop(replica.id, None)]
     problem = ""
     state, since = record.steps[-1] if record.steps else (replica.state, replica.state_since)
     if snapshot.deployment.is_ending:
@@ -41,7 +41,7 @@ def decide(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
     elif state is ReplicaState.READY and record.unhealthy_since:
         limit = timedelta(seconds=snapshot.policy.unhealthy_deadline_seconds)
         problem = deadlines.UNHEALTHY if snapshot.now - record.unhealthy_since > limit else ""
-    return [record, Stop(replica.id, "failed", problem)] if problem else [record]
+    return [record, Stop(replica.id, StopReason.FAILED, problem)] if problem else [record]
 
 
 def _decide_absent(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
@@ -57,7 +57,7 @@ def _decide_absent(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
                 snapshot.policy, replica.state, replica.state_since, replica.weight_bytes, snapshot.now
             )
         )
-        return [Stop(replica.id, "failed", missed) if missed else Confirm(replica.id)]
+        return [Stop(replica.id, StopReason.FAILED, missed) if missed else Confirm(replica.id)]
     gone_at = max(replica.state_since, replica.last_seen_at or replica.created_at)
     return [_end(snapshot, replica, None, min(gone_at, snapshot.now))]
 
@@ -67,7 +67,7 @@ def _end(snapshot: Snapshot, replica: ReplicaView, exited: ExitRecord | None, at
         return End(replica.id, at, exited)
     is_faultless = exited is None or (exited.code in SWITCHED_OFF and not exited.out_of_memory)
     if snapshot.was_unobserved and is_faultless:
-        return End(replica.id, at, exited, reason=ENDED_UNOBSERVED)
+        return End(replica.id, at, exited, reason=StopReason.ENDED_UNOBSERVED)
     return End(replica.id, at, exited, crashed=True)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from deployments.reconciler.gpu_queue import describe_gpus
+from deployments.codes import Reason, ReasonCode, StopReason
 from deployments.reconciler.plan_actions import Action, Drain, Resume, Stop
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import STARTING_ORDER, ReplicaState
@@ -25,7 +25,7 @@ class Steps:
 
     actions: tuple[Action, ...] = ()
     start: int = 0
-    hold: str = ""
+    hold: Reason | None = None
 
 
 def plan_steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int) -> Steps:
@@ -37,7 +37,7 @@ def plan_steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int
     if old and replicas:
         return _plan_update(snapshot, old, new, replicas)
     if (surplus := len(active) - replicas) > 0:
-        reason = "surplus" if replicas else "asleep"
+        reason = StopReason.SURPLUS if replicas else StopReason.ASLEEP
         return Steps(tuple(release(replica, reason) for replica in _most_dispensable_first(active)[:surplus]))
     resumable = [
         replica
@@ -53,21 +53,21 @@ def plan_steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int
     return Steps(resumed, missing - len(resumed))
 
 
-def release(replica: ReplicaView, reason: str) -> Action:
+def release(replica: ReplicaView, reason: StopReason) -> Action:
     """Drain a replica that may have requests in flight; stop any other."""
     return Drain(replica.id) if replica.state is ReplicaState.READY else Stop(replica.id, reason)
 
 
 def _plan_update(snapshot: Snapshot, old: Sequence[ReplicaView], new: Sequence[ReplicaView], replicas: int) -> Steps:
     """One step of a rolling update. Old replicas that are still starting are stopped at once."""
-    superseded = [Stop(replica.id, "superseded") for replica in old if replica.is_starting]
+    superseded = [Stop(replica.id, StopReason.SUPERSEDED) for replica in old if replica.is_starting]
     serving = [replica for replica in old if not replica.is_starting]
     surplus = _most_dispensable_first(new)[: max(0, len(new) - replicas)]
     settled = sum(_is_settled(snapshot, replica) for replica in new if replica not in surplus)
     replaced = _most_dispensable_first(serving)[: max(0, settled + len(serving) - replicas)]
     leaving = (
         *superseded,
-        *(release(replica, "surplus") for replica in surplus),
+        *(release(replica, StopReason.SURPLUS) for replica in surplus),
         *(Drain(replica.id) for replica in replaced),
     )
     missing = replicas - len(new)
@@ -92,17 +92,16 @@ def _drain_for_gpus(snapshot: Snapshot, serving: Sequence[ReplicaView], new: Seq
     if is_any_ending or not all(_is_settled(snapshot, replica) for replica in new):
         return Steps()
     pool, needed = snapshot.pool, snapshot.deployment.gpu_count
-    gpus = describe_gpus(needed, pool.title)
     if pool.ahead:
-        others = "another deployment waits" if pool.ahead == 1 else f"{pool.ahead} other deployments wait"
-        return Steps(hold=f"Needs {gpus} for the new revision; {others} for the next one that is free")
+        facts = {"gpu": pool.title, "gpu_count": needed, "ahead": pool.ahead}
+        return Steps(hold=Reason(ReasonCode.UPDATE_BEHIND_OTHERS, **facts))
     freed, leaving = pool.free, []
     for replica in _most_dispensable_first(serving):
         leaving.append(Drain(replica.id))
         freed += replica.gpu_count
         if freed >= needed:
             return Steps(tuple(leaving))
-    return Steps(hold=f"Needs {gpus} for the new revision; even without the old replicas only {freed} would be free")
+    return Steps(hold=Reason(ReasonCode.UPDATE_POOL_TOO_SMALL, gpu=pool.title, gpu_count=needed, freed=freed))
 
 
 def _is_settled(snapshot: Snapshot, replica: ReplicaView) -> bool:

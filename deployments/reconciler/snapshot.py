@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from deployments.codes import Reason
 from deployments.drivers.base import ObservedReplica
 from deployments.reconciler.autoscaler import Rules
 from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
@@ -105,14 +106,14 @@ class DeploymentView:
     good_revision_id: str | None = None
     asleep_since: datetime | None = None
     woken_at: datetime | None = None
-    rollout_hold: str = ""
+    rollout_hold: Reason | None = None
     memory: Mapping[str, Any] = field(default_factory=dict)
     load_known_at: datetime | None = None
     terminate_requested_at: datetime | None = None
     deleted_at: datetime | None = None
     failed_at: datetime | None = None
     pending_since: datetime | None = None
-    pending_reason: str = ""
+    pending_reason: Reason | None = None
     observed_at: datetime | None = None
     status: DeploymentStatus = DeploymentStatus.PENDING
 

@@ -19,6 +19,7 @@ from django.db.models import F, Q
 
 from deployments import worker_heartbeat
 from deployments.cluster_drivers import DriverLookup
+from deployments.codes import Reason
 from deployments.drivers.base import DriverError, ObservedReplica
 from deployments.drivers.time_limit import TimeLimitedDriver
 from deployments.models import Cluster, Deployment, Replica, Revision, WorkItem
@@ -229,14 +230,14 @@ def deployment_view(
         good_revision_id=good_revision_id,
         asleep_since=row.asleep_since,
         woken_at=row.woken_at,
-        rollout_hold=row.rollout_hold,
+        rollout_hold=Reason.from_json(row.rollout_hold),
         memory=work.autoscaler if work else {},
         load_known_at=work.load_known_at if work else None,
         terminate_requested_at=row.terminate_requested_at,
         deleted_at=row.deleted_at,
         failed_at=row.failed_at,
         pending_since=row.pending_since,
-        pending_reason=row.pending_reason,
+        pending_reason=Reason.from_json(row.pending_reason),
         observed_at=work.observed_at if work else None,
         status=DeploymentStatus(row.status),
     )

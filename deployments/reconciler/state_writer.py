@@ -11,7 +11,6 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -82,7 +81,7 @@ class Changes:
 
     def set_cause(self, row: Replica, cause: Cause) -> None:
         """It ends in FAILED, with this cause."""
-        row.cause = asdict(cause)
+        row.cause = cause.to_json()
         self._separate[row.pk]["cause"] = row.cause
 
     def set_log(self, row: Replica, text: str) -> None:
@@ -116,7 +115,7 @@ class Changes:
         self._new_replicas += added
         return added
 
-    def restore_revision(self, deployment: Deployment, revision: Revision, cause: dict[str, str]) -> None:
+    def restore_revision(self, deployment: Deployment, revision: Revision, cause: dict[str, Any]) -> None:
         """Make the configuration of `revision` the desired one, as a new revision; the present one failed."""
         failed = deployment.revision
         assert failed, "every deployment has its first revision from the start"
@@ -209,7 +208,7 @@ def reset_failures(row: Deployment, now: datetime) -> None:
     values: dict[str, Any] = {"failed_at": None, "cause": None, "tried_since": now}
     if row.status in (DeploymentStatus.FAILED, DeploymentStatus.TERMINATED):
         values |= {"status": DeploymentStatus.PENDING, "status_since": now, "phase": ""}
-        values |= {"pending_since": now, "pending_reason": ""}
+        values |= {"pending_since": now, "pending_reason": None}
     _reset(row, **values)
 
 
@@ -222,7 +221,7 @@ def reset_run(row: Deployment, now: datetime) -> None:
         asleep_since=None,
         woken_at=None,
         ready_at=None,
-        rollout_hold="",
+        rollout_hold=None,
         desired_replicas=max(1, row.min_replicas),
     )
     leases.forget_load(row)
@@ -242,7 +241,7 @@ def reset_for_termination(row: Deployment, now: datetime) -> None:
         status_since=now,
         phase="",
         pending_since=None,
-        pending_reason="",
+        pending_reason=None,
     )
 
 

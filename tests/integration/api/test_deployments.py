@@ -2,6 +2,7 @@
 
 import pytest
 
+from deployments.messages import describe_reason
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.api import world
@@ -126,14 +127,16 @@ def test_status_and_text_narrow_the_list(api, deployed):
 
 
 def test_phase_shows_while_deploying_and_cause_when_failed(api, deployed):
-    cause = {"code": "CRASHED", "message": "m", "evidence": "e", "action": "a"}
+    cause = {"code": "engine_exited", "facts": {"exit_code": 1}, "evidence": "e"}
     rows = Deployment.objects.filter(pk=deployed["id"])
     rows.update(status=DeploymentStatus.DEPLOYING, phase="DOWNLOADING_MODEL", cause=cause)
     shown = api.get("/deployments/chat").json()
     assert (shown["phase"], shown["cause"]) == ("DOWNLOADING_MODEL", None)
     rows.update(status=DeploymentStatus.FAILED)
     shown = api.get("/deployments/chat").json()
-    assert (shown["phase"], shown["cause"]) == (None, cause)
+    words = describe_reason(cause)
+    said = {"code": "engine_exited", "message": words.sentence, "evidence": "e", "action": words.action}
+    assert (shown["phase"], shown["cause"]) == (None, said)
 
 
 def test_termination_is_accepted_at_once_and_twice_is_once(api, deployed):

@@ -117,9 +117,13 @@ def replica(of: Deployment, state: ReplicaState, now: datetime, seconds: float =
     return made
 
 
-def event(of: Deployment, now: datetime, kind: str, summary: str, **data: Any) -> DeploymentEvent:
+CAUSE = {"code": "engine_exited", "facts": {"exit_code": 1}, "evidence": "Traceback <b>"}
+SHORTAGE = {"code": "gpu_queue", "facts": {"gpu": "L40S", "gpu_count": 1, "free": 0, "total": 8}}
+
+
+def event(of: Deployment, now: datetime, kind: str, **facts: Any) -> DeploymentEvent:
     return DeploymentEvent.objects.create(
-        organization=of.organization, deployment=of, at=now, kind=kind, actor="console", summary=summary, data=data
+        organization=of.organization, deployment=of, at=now, kind=kind, actor="console", facts=facts
     )
 
 
@@ -150,10 +154,8 @@ def rolling(of: Deployment, now: datetime) -> None:
 
 def failure(of: Deployment, now: datetime, seconds_ago: float) -> Replica:
     """A replica that failed some seconds ago."""
-    cause = {"code": "engine_exited", "message": "The engine exited with code 1.", "evidence": "Traceback <b>",
-             "action": "Read the end of the replica's log."}  # fmt: skip
     at = now - timedelta(seconds=seconds_ago)
-    return replica(of, ReplicaState.FAILED, at, cause=cause, released_at=at, serving=False)
+    return replica(of, ReplicaState.FAILED, at, cause=CAUSE, released_at=at, serving=False)
 
 
 def in_status(owner: Organization, status: DeploymentStatus, now: datetime, name: str = "") -> Deployment:
@@ -161,7 +163,7 @@ def in_status(owner: Organization, status: DeploymentStatus, now: datetime, name
     made = deployment(owner, now, name=name or f"in-{status.lower()}", status=status)
     match status:
         case DeploymentStatus.PENDING:
-            Deployment.objects.filter(pk=made.pk).update(pending_since=now, pending_reason="L40S: 8 of 8 in use.")
+            Deployment.objects.filter(pk=made.pk).update(pending_since=now, pending_reason=SHORTAGE)
         case DeploymentStatus.DEPLOYING:
             replica(made, ReplicaState.DOWNLOADING_MODEL, now, bytes_done=5 * GIB, bytes_total=15 * GIB)
         case DeploymentStatus.RUNNING:
@@ -177,16 +179,14 @@ def in_status(owner: Organization, status: DeploymentStatus, now: datetime, name
                 desired_replicas=0, asleep_since=now, autoscaling_enabled=True, min_replicas=0, max_replicas=3
             )
         case DeploymentStatus.FAILED:
-            cause = {"code": "crashed", "message": "The engine exited with code 1.", "evidence": "Traceback <b>",
-                     "action": "Read the log, then create it again."}  # fmt: skip
-            Deployment.objects.filter(pk=made.pk).update(failed_at=now, cause=cause)
-            replica(made, ReplicaState.FAILED, now, cause=cause, log_tail="one\n\x1b[31mtwo <script>\x1b[0m\n")
+            Deployment.objects.filter(pk=made.pk).update(failed_at=now, cause=CAUSE)
+            replica(made, ReplicaState.FAILED, now, cause=CAUSE, log_tail="one\n\x1b[31mtwo <script>\x1b[0m\n")
         case DeploymentStatus.TERMINATING:
             Deployment.objects.filter(pk=made.pk).update(terminate_requested_at=now)
             replica(made, ReplicaState.DRAINING, now)
         case DeploymentStatus.TERMINATED:
             Deployment.objects.filter(pk=made.pk).update(terminate_requested_at=now, terminated_at=now)
             replica(made, ReplicaState.STOPPED, now)
-    event(made, now, "created", f"mara@example.com created the deployment {made.name}")
+    event(made, now, "created", replicas=1)
     made.refresh_from_db()
     return made

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts.models import Organization
 from accounts.roles import Role
+from deployments.messages import describe_reason
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
@@ -85,16 +87,18 @@ def test_what_has_not_begun_has_its_place_so_that_nothing_moves_when_it_does(own
 
 def test_a_failure_is_shown_with_cause_evidence_and_action_and_nothing_of_it_is_markup(owner, now):
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.FAILED, now))
-    assert "The engine exited with code 1." in text
+    said = describe_reason(rows.CAUSE)
+    assert 'data-code="engine_exited"' in text
+    assert escape(said.sentence) in text
     assert "Traceback &lt;b&gt;" in text
-    assert "Read the log, then create it again." in text
+    assert escape(said.action) in text
 
 
 def test_what_waits_says_its_place_and_why(owner, now):
     rows.in_status(owner, DeploymentStatus.PENDING, now, "first")
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.PENDING, now.replace(year=2030), "second"))
-    assert "number 2 in turn" in text
-    assert "L40S: 8 of 8 in use." in text
+    assert 'data-code="gpu_queue"' in text
+    assert escape(describe_reason(rows.SHORTAGE, {"position": 2}).sentence) in text
 
 
 def test_what_was_just_created_is_not_shown_as_waiting_long(owner, now):

@@ -8,9 +8,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts.models import Organization
 from accounts.roles import Role
+from deployments.messages import describe_reason
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
 from deployments.states import ReplicaState as R
@@ -123,20 +125,20 @@ def test_columns_sort_both_ways_and_say_so(owner, now):
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (S.PENDING, "L40S: 8 of 8 in use."),
+        (S.PENDING, describe_reason(rows.SHORTAGE).phrase),
         (S.DEPLOYING, "2/3 Downloading, 33 %"),
         (S.RUNNING, "since "),
         (S.SCALING, "1 → 2, 3/3 Initializing"),
         (S.ROLLING, "revision 1 → 2, 1 of 2 replaced"),
         (S.SLEEPING, "a request wakes it"),
-        (S.FAILED, "The engine exited with code 1"),
+        (S.FAILED, describe_reason(rows.CAUSE).title),
         (S.TERMINATING, "1 replica to stop"),
         (S.TERMINATED, "Terminated"),
     ],
 )
 def test_the_line_below_the_status_says_why_or_how_far(owner, now, status, words):
     rows.in_status(owner, status, now)
-    assert words in squeeze(signed_in(owner).get("/deployments/"))
+    assert escape(words) in squeeze(signed_in(owner).get("/deployments/"))
 
 
 def test_replicas_are_drawn_up_to_the_range_and_a_fixed_number_says_so(owner, now):

@@ -6,9 +6,12 @@ from datetime import datetime
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts.models import Organization
 from accounts.roles import Role
+from console.deployments.timeline import PER_PAGE
+from deployments.messages import describe_reason, title_event
 from deployments.models import Deployment
 from deployments.states import DeploymentStatus as S
 from tests.integration.console import deployment_rows as rows
@@ -32,8 +35,7 @@ def now() -> datetime:
 def deployment(owner: Organization, now: datetime) -> Deployment:
     """Revision 1 ran, 2 could not start, 3 is in force."""
     made = rows.in_status(owner, S.RUNNING, now)
-    cause = {"code": "engine_exited", "message": "The engine exited with code 1.", "evidence": "Traceback <b>"}
-    rows.revision(made, now, max_concurrency=512, cause=cause)
+    rows.revision(made, now, max_concurrency=512, cause=rows.CAUSE)
     rows.revision(made, now, max_concurrency=64, ready_at=now)
     return made
 
@@ -57,7 +59,7 @@ def test_every_revision_says_what_it_changed_and_how_it_went(owner, deployment):
     text = settings(signed_in(owner), deployment)
     assert "Max concurrency 512 requests → 64 requests" in text
     assert "Max concurrency 16 requests → 512 requests" in text
-    assert "Could not start The engine exited with code 1." in text
+    assert f"Could not start {escape(describe_reason(rows.CAUSE).sentence)}" in text
     assert "Traceback &lt;b&gt;" in text
     assert "Current, first ready" in text
 
@@ -76,25 +78,25 @@ def test_an_actor_has_one_name_on_the_page(owner, deployment, now):
 def test_the_change_log_says_who_changed_what_and_that_nothing_restarted(owner, deployment, now):
     model = [{"field": "model.id", "before": "a", "after": "b"}]
     changes = [{"field": "autoscaling.max_replicas", "before": 3, "after": 6}]
-    rows.event(deployment, now, "edited", "raw", changes=changes, revision=None)
-    rows.event(deployment, now, "edited", "raw", changes=model, revision=4)
-    rows.event(deployment, now, "replica_ready", "r-1234 ready")
+    at_once = rows.event(deployment, now, "edited", changes=changes, revision=None)
+    revised = rows.event(deployment, now, "edited", changes=model, revision=4)
+    rows.event(deployment, now, "replica_ready", replica="r-1234", start_seconds=1)
     text = settings(signed_in(owner), deployment)
-    assert "console changed settings (no restart) Max replicas 3 → 6" in text
-    assert "console created revision 4 Model a → b" in text
-    assert "r-1234 ready" not in text
+    assert f"{title_event('edited', 'console', at_once.facts)} Max replicas 3 → 6" in text
+    assert f"{title_event('edited', 'console', revised.facts)} Model a → b" in text
+    assert "r-1234" not in text
 
 
 def test_a_long_change_log_goes_on_on_older_pages(owner, deployment, now):
     for number in range(60):
-        rows.event(deployment, now, "edited", f"Change {number}.")
+        rows.event(deployment, now, "retried", number=number)
     client = signed_in(owner)
     text = squeeze(client.get(f"/deployments/{deployment.pk}/settings/"))
-    assert "Change 59." in text
+    assert text.count('data-kind="retried"') == PER_PAGE
     assert "data-live" in text
     older = re.search(r'id="older" href="[^"?]+(\?[^"]+)"', text)[1]
     text = squeeze(client.get(f"/deployments/{deployment.pk}/settings/{older}"))
-    assert "Change 0." in text
+    assert text.count('data-kind="retried"') == 60 - PER_PAGE
     assert 'data-live="' not in text
 
 

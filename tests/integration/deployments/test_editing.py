@@ -19,7 +19,7 @@ from gateway import contract
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BODY = {"name": "chat", "model": {"source": "catalog", "id": "small"}, "gpu": {"type": "l40s-48gb"}}
-CAUSE = {"code": "CRASHED", "message": "m", "evidence": "e", "action": "a"}
+CAUSE = {"code": "engine_exited", "facts": {"exit_code": 1}, "evidence": "e"}
 S = DeploymentStatus
 
 
@@ -90,8 +90,7 @@ def test_what_needs_a_restart_is_a_new_revision(deployment, patch, user, later, 
     assert RevisionSpec.from_json(edited.revision.spec).engine.context_length == 4096
     event = events(deployment)[-1]
     assert (event.kind, event.actor, event.at) == ("edited", user.email, later)
-    assert event.summary == f"Revision 2: {user.email} changed engine.context_length 8192 → 4096"
-    assert event.data == {
+    assert event.facts == {
         "changes": [{"field": "engine.context_length", "before": 8192, "after": 4096}],
         "revision": 2,
     }
@@ -105,7 +104,7 @@ def test_everything_else_acts_at_once_and_restarts_nothing(deployment, patch):
     assert (edited.revision, row.revision.number, row.version, row.tried_since) == (None, 1, 2, None)
     assert (row.description, row.labels, row.desired_replicas) == ("new", {"a": "b"}, 2)
     assert queries.autoscaling_of(row) == Range(min_replicas=2, max_replicas=4, scale_down_delay_seconds=300)
-    assert events(deployment)[-1].data["revision"] is None
+    assert events(deployment)[-1].facts["revision"] is None
 
 
 def test_an_edit_that_changes_nothing_leaves_no_trace(deployment, patch):
@@ -234,7 +233,7 @@ def test_a_roll_back_is_a_new_revision_with_the_old_configuration(deployment, pa
     assert row.revision.spec_hash == deployment.revision.spec_hash
     assert (row.description, row.status, row.tried_since) == ("kept", S.PENDING, later)
     event = events(deployment)[-1]
-    assert (event.kind, event.data["restores"], event.data["revision"]) == ("rolled_back", 1, 3)
+    assert (event.kind, event.facts["restores"], event.facts["revision"]) == ("rolled_back", 1, 3)
     assert [change.field for change in rolled.changes] == ["engine.max_concurrency"]
 
 

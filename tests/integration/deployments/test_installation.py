@@ -90,7 +90,7 @@ def test_two_consoles_on_one_database_keep_off_each_others_replicas(
     make_pass(deployment)
     assert stop_local_replicas(datetime.now(UTC)) == [replica.name]
     assert (deployment.status, deployment.replicas.values().get()) == (DeploymentStatus.RUNNING, before)
-    assert "data folder" in deployment.pending_reason
+    assert "data folder" in deployment.pending_reason["facts"]["problem"]
     assert not (tmp_path / "other" / "clusters" / "local" / replica.name).exists()
     with pytest.raises(StartupError, match="--adopt"):
         check_installation(servers(database_url()), tmp_path / "other")

@@ -6,6 +6,7 @@ import pytest
 
 from deployments import queries
 from deployments.drivers.base import DriverError
+from deployments.messages import describe_reason
 from deployments.models import ReplicaPhase
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 from gateway import contract
@@ -89,7 +90,8 @@ def test_two_deployments_for_one_place_are_served_in_the_order_of_asking(console
     second = console.create("second", gpu="h100-sxm-80gb", count=1)
     console.tick()
     assert (status(first), status(second)) == (S.DEPLOYING, S.PENDING)
-    assert second.pending_reason == "Waits for 1 × H100 SXM: 0 free of 2"
+    facts = {"gpu": "H100 SXM", "gpu_count": 1, "replicas": 1, "free": 0, "total": 2}
+    assert second.pending_reason == {"code": "gpu_queue", "facts": facts}
     assert queries.queue_position(second) == 1
     assert kinds(second) == ["created", "pending"]
 
@@ -104,7 +106,7 @@ def test_who_waits_gets_the_gpus_as_soon_as_they_are_released(console):
     console.tick(61)
     console.tick(1, times=3)
     assert (status(first), status(second)) == (S.TERMINATED, S.DEPLOYING)
-    assert second.pending_reason == ""
+    assert second.pending_reason is None
 
 
 def test_nobody_overtakes_who_came_first(console):
@@ -114,7 +116,7 @@ def test_nobody_overtakes_who_came_first(console):
     small = console.create("small", gpu="h100-sxm-80gb", count=1)
     console.tick()
     assert (status(large), status(small)) == (S.PENDING, S.PENDING)
-    assert small.pending_reason == "Waits for 1 × H100 SXM: 1 free of 2, 2nd in turn"
+    assert (small.pending_reason["code"], small.pending_reason["facts"]["free"]) == ("gpu_queue", 1)
     assert [queries.queue_position(deployment) for deployment in (large, small)] == [1, 2]
 
 
@@ -217,7 +219,8 @@ def test_a_replica_that_crashes_is_replaced_and_after_three_the_deployment_has_f
         console.cluster.exit(replica.name, 1)
         console.tick(0)
         assert (status(deployment), states(deployment)[-1]) == (S.PENDING, R.FAILED)
-        assert deployment.pending_reason.startswith(f"Starts again in {waits} s")
+        assert deployment.pending_reason["code"] == "back_off"
+        assert str(waits) in queries.explain_pending(deployment, console.cluster.now).sentence
         console.tick(waits - 0.5)
         assert R.REQUESTING_GPU not in states(deployment)
         console.cluster.pass_time(0.5)
@@ -225,13 +228,13 @@ def test_a_replica_that_crashes_is_replaced_and_after_three_the_deployment_has_f
     console.cluster.exit(replica.name, 1)
     console.tick(5)
     assert status(deployment) == S.FAILED
-    assert (deployment.cause["code"], deployment.cause["action"] != "") != ("", False)
+    assert (deployment.cause["code"], deployment.cause["facts"]) == ("engine_exited", {"exit_code": 1})
     assert states(deployment) == [R.FAILED] * 3
     assert console.cluster.replicas == {}
     assert deployment.work.next_due_at is None
     assert kinds(deployment)[-2:] == ["replica_failed", "failed"]
     route = contract.RouteRecord.from_json(store.hget(contract.ROUTES, str(deployment.pk)))
-    assert (route.state, route.reason) == ("failed", deployment.cause["message"])
+    assert (route.state, route.reason) == ("failed", describe_reason(deployment.cause).sentence)
 
 
 def test_an_engine_that_never_becomes_healthy_fails_with_that_cause(console):

@@ -12,6 +12,7 @@ from deployments.config.build_spec import parse
 from deployments.drivers.local import installation
 from deployments.drivers.local.driver import LocalDriver
 from deployments.logs import stored_format
+from deployments.messages import describe_reason
 from deployments.models import Cluster
 from deployments.reconciler import execute, reconcile_pass
 from deployments.reconciler.console_shutdown import stop_local_replicas
@@ -117,7 +118,7 @@ def test_every_fault_of_the_simulator_ends_in_its_cause(local, settings, fault, 
     deployment = local.create("chat", fail=fault)
     local.run_until(deployment, S.FAILED)
     assert deployment.cause["code"] == code
-    assert deployment.cause["evidence"]
+    assert describe_reason(deployment.cause).evidence
     assert deployment.replicas.filter(state=ReplicaState.FAILED).count() == 3
     assert local.processes() == []
 

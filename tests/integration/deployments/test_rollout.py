@@ -81,7 +81,9 @@ def test_an_update_that_would_hand_its_gpu_to_another_is_held_and_says_why(conso
     console.edit(deployment, **LONGER)
     console.tick(1, times=3)
     assert by_revision(deployment) == [(1, R.READY)]
-    assert "another deployment waits" in (deployment.refresh_from_db() or deployment.rollout_hold)
+    deployment.refresh_from_db()
+    facts = {"gpu": "H100 SXM", "gpu_count": 2, "ahead": 1}
+    assert deployment.rollout_hold == {"code": "update_behind_others", "facts": facts}
     assert kinds(deployment).count("rollout_held") == 1
 
 
@@ -206,6 +208,8 @@ def test_without_a_number_a_rollback_passes_over_what_failed(console, store):
     console.edit(deployment, engine={"context_length": 4096})
     roll(console)
     console.edit(deployment, **LONGER)
-    Revision.objects.filter(deployment=deployment, number=3).update(cause={"code": "engine_exited"})
+    Revision.objects.filter(deployment=deployment, number=3).update(
+        cause={"code": "engine_exited", "facts": {"exit_code": 1}, "evidence": ""}
+    )
     console.edit(deployment, engine={"context_length": 8192})
     assert rollback(deployment, number=None, by=None, now=console.now).revision.restores == 2

@@ -141,7 +141,8 @@ def test_a_backlog_scales_up_at_once_and_says_why(console, store):
     console.tick(2)
     assert deployment.replicas.filter(state=R.REQUESTING_GPU).count() == 1
     event = DeploymentEvent.objects.get(deployment=deployment, kind="scaled")
-    assert (event.data["from"], event.data["to"], event.data["inputs"]["waiting"]) == (1, 2, 14)
+    assert (event.facts["from"], event.facts["to"], event.facts["reason"]["code"]) == (1, 2, "backlog")
+    assert event.facts["reason"]["facts"]["waiting"] == 14
 
 
 def test_what_is_no_longer_needed_goes_after_the_delay(console, store):

@@ -149,7 +149,7 @@ def test_after_the_load_it_comes_down_to_the_minimum_after_the_delay_and_not_bef
 def test_an_unknown_load_changes_nothing_and_is_no_sample():
     memory = remembered((10, 3))
     found = decided(ONE_TO_EIGHT, seen(None, 3), memory)
-    assert (found.replicas, found.memory, found.reason) == (3, memory, "")
+    assert (found.replicas, found.memory, found.code) == (3, memory, None)
 
 
 def test_an_unknown_load_of_a_minute_begins_the_delay_anew():
@@ -187,61 +187,52 @@ def test_a_clock_that_hops_back_stands_still_in_the_mean():
 
 
 @pytest.mark.parametrize(
-    ("scale", "current", "expected", "reason"),
+    ("scale", "current", "expected", "code"),
     [
-        (Range(3, 3, DELAY), 1, 3, "The number is fixed at 3 replicas."),
-        (Range(1, 1, DELAY), 8, 1, "The number is fixed at 1 replica."),
-        (Range(2, 2, DELAY), 2, 2, ""),
-        (Range(4, 8, DELAY), 1, 4, "The range starts at 4 replicas."),
-        (Range(0, 2, DELAY), 7, 2, "The range ends at 2 replicas."),
-        (Range(0, 2, DELAY), 0, 1, "The range starts at 1 replica."),
-        (Range(0, 1, DELAY), 0, 1, "The range starts at 1 replica."),
+        (Range(3, 3, DELAY), 1, 3, "range_fixed"),
+        (Range(1, 1, DELAY), 8, 1, "range_fixed"),
+        (Range(2, 2, DELAY), 2, 2, None),
+        (Range(4, 8, DELAY), 1, 4, "range_minimum"),
+        (Range(0, 2, DELAY), 7, 2, "range_maximum"),
+        (Range(0, 2, DELAY), 0, 1, "range_minimum"),
+        (Range(0, 1, DELAY), 0, 1, "range_minimum"),
     ],
     ids=["fixed, up", "fixed, down", "fixed, there", "raised", "lowered", "awake is one at least", "zero or one"],
 )
 @pytest.mark.parametrize("load", [0.0, None], ids=["silent", "unknown"])
-def test_what_people_set_holds_at_once(scale, current, expected, reason, load):
+def test_what_people_set_holds_at_once(scale, current, expected, code, load):
     found = decided(scale, seen(load, current))
-    assert (found.replicas, found.reason) == (expected, reason)
+    assert (found.replicas, found.code) == (expected, code)
 
 
 def test_a_fixed_number_keeps_no_data():
     assert decided(Range(2, 2, DELAY), seen(90, 2), remembered((10, 2))).memory.to_json() == {}
 
 
-# What people read
+# Why
 
 
 @pytest.mark.parametrize(
-    ("now", "memory", "reason"),
+    ("now", "memory", "code", "facts"),
     [
-        (
-            seen(45, 4),
-            remembered(load=45),
-            "45 requests at a time over 60 s, at 11.2 for each replica, call for 5 replicas.",
-        ),
-        (
-            seen(40, 1, waiting=24, oldest_waiting_seconds=3.14),
-            remembered(),
-            "A request has waited 3.1 s: 40 in flight or waiting, at 11.2 for each replica, call for 4 replicas; "
-            "one step at most doubles them.",
-        ),
-        (
-            seen(0, 2),
-            remembered(),
-            "Nothing within the scale-down delay of 300 s needed more than 1 replica.",
-        ),
-        (
-            seen(0, 8),
-            remembered((9, 2)),
-            "Nothing within the scale-down delay of 300 s needed more than 2 replicas; one step at most halves them.",
-        ),
-        (seen(5, 1), remembered(load=5), ""),
+        (seen(45, 4), remembered(load=45), "load_rose", (45, 5, "load", False)),
+        (seen(40, 1, oldest_waiting_seconds=3.14), remembered(), "backlog", (40, 4, "load", True)),
+        (seen(3, 1, oldest_waiting_seconds=3.14), remembered(), "backlog", (3, 2, "backlog", False)),
+        (seen(400, 5), remembered(load=400), "load_rose", (400, 8, "range", False)),
+        (seen(0, 2), remembered(), "load_fell", (0, 1, "range", False)),
+        (seen(0, 8), remembered((9, 2)), "load_fell", (0, 1, "range", True)),
     ],
-    ids=["mean", "backlog", "down", "down by steps", "nothing changes"],
+    ids=["mean", "backlog", "one more than is ready", "as many as allowed", "down", "down by steps"],
 )
-def test_the_reason_is_one_sentence_with_its_numbers(now, memory, reason):
-    assert decided(ONE_TO_EIGHT, now, memory).reason == reason
+def test_the_reason_holds_what_was_counted_and_why_that_many_are_needed(now, memory, code, facts):
+    reason = decided(ONE_TO_EIGHT, now, memory).reason
+    assert reason.code == code
+    names = ("counted_load", "needed", "needed_by", "is_limited")
+    assert tuple(reason.facts[name] for name in names) == facts
+
+
+def test_without_a_change_there_is_no_reason():
+    assert decided(ONE_TO_EIGHT, seen(5, 1), remembered(load=5)).reason is None
 
 
 def test_the_inputs_are_every_number_that_was_looked_at():
@@ -251,8 +242,10 @@ def test_the_inputs_are_every_number_that_was_looked_at():
     assert 20 < mean_load < 21
     assert json.loads(json.dumps(found)) == {
         "load": 40, "waiting": 24, "oldest_waiting_seconds": 3.14, "max_concurrency": 16, "wanted_before": 2,
-        "ready": 1, "starting": 1, "min_replicas": 1, "max_replicas": 8, "scale_down_delay_seconds": 300,
-        "most_needed": 4, "data_seconds": 300.0, "epoch": "e", "load_per_replica": 11.2, "needed": 4,
+        "ready": 1, "starting": 1, "lowest": 1, "min_replicas": 1, "max_replicas": 8, "scale_down_delay_seconds": 300,
+        "most_needed": 4, "data_seconds": 300.0, "epoch": "e", "mean_seconds": 60, "counted_load": 40,
+        "is_backlog": True, "queue_wait_seconds": 2, "target_percent": 70, "load_per_replica": 11.2, "needed": 4,
+        "needed_by": "load", "is_limited": False,
     }  # fmt: skip
 
 

@@ -1,12 +1,13 @@
 """The policy of one pass: what is started, drained, stopped, ended, and when it is enough."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from deployments.codes import Reason, StopReason
 from deployments.reconciler.plan import conclude, plan
 from deployments.reconciler.plan_actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
-from deployments.reconciler.replica_policy import ENDED_UNOBSERVED
 from deployments.reconciler.snapshot import Listing
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 from tests.unit.deployments.snapshots import (
@@ -59,7 +60,7 @@ def test_a_surplus_goes_the_least_far_on_first():
 def test_what_drains_or_stops_does_not_count():
     replicas = [a_replica("a", R.DRAINING, drain_started_at=ago(5)), a_replica("b", R.STOPPING)]
     observed = (seen("a", R.READY, healthy=False), seen("b", R.READY))
-    assert acts(a_snapshot(*replicas, observed=observed)) == [Stop("b", ""), Start(1)]
+    assert acts(a_snapshot(*replicas, observed=observed)) == [Stop("b", None), Start(1)]
 
 
 def test_a_draining_replica_that_is_wanted_again_comes_back_instead_of_a_new_one():
@@ -106,7 +107,7 @@ def test_a_drain_ends_when_idle_or_at_the_limit(load, since, expected):
 
 def test_a_stop_is_asked_for_until_it_is_confirmed():
     replica = a_replica("a", R.STOPPING, stop_requested_at=ago(3))
-    assert acts(a_snapshot(replica, observed=(seen("a", R.READY),), deployment=ENDING)) == [Stop("a", "")]
+    assert acts(a_snapshot(replica, observed=(seen("a", R.READY),), deployment=ENDING)) == [Stop("a", None)]
     gone = seen("a", R.READY, exited=an_exit(0, ago(1)))
     assert acts(a_snapshot(replica, observed=(gone,), deployment=ENDING)) == [End("a", ago(1), gone.exited)]
 
@@ -264,7 +265,7 @@ def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed
         a_replica("a", R.READY, last_seen_at=ago(50_010)), observed=observed, deployment=AWAY, up_since=ago(5)
     )
     end, start = acts(snapshot)
-    assert (end.crashed, end.reason, start) == (False, ENDED_UNOBSERVED, Start(1))
+    assert (end.crashed, end.reason, start) == (False, StopReason.ENDED_UNOBSERVED, Start(1))
     assert end.at == (observed[0].exited.at if observed else ago(20))
 
 
@@ -346,7 +347,8 @@ def test_when_to_look_again(deployment, replicas, seconds):
 def test_a_wait_after_a_failure_is_explained():
     replicas = [a_failure("a", 0), a_failure("b", 9)]
     reason = conclude(a_deployment(), replicas, POLICY, NOW).reason
-    assert reason == "Starts again in 4 s, after failure 2 of 3"
+    not_before = (NOW + timedelta(seconds=4)).isoformat()
+    assert reason == Reason("back_off", failures=2, attempts=3, not_before=not_before)
 
 
 def test_a_deadline_leaves_time_for_the_weights():

@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from deployments.codes import Reason
 from deployments.reconciler.plan_actions import Drain, Resume, RollBack, Start, Stop
 from deployments.reconciler.rollout import Steps, plan_steps
 from deployments.reconciler.snapshot import PoolView
@@ -104,11 +105,11 @@ def test_who_wants_more_than_there_is_updates_what_it_has_all_the_same():
     ("pool", "gpu_count", "hold"),
     [
         (PoolView("H100", 4, 0, ahead=1), 1,
-         "Needs 1 × H100 for the new revision; another deployment waits for the next one that is free"),
+         Reason("update_behind_others", gpu="H100", gpu_count=1, ahead=1)),
         (PoolView("H100", 4, 2, ahead=2), 1,
-         "Needs 1 × H100 for the new revision; 2 other deployments wait for the next one that is free"),
+         Reason("update_behind_others", gpu="H100", gpu_count=1, ahead=2)),
         (PoolView("H100", 4, 1), 4,
-         "Needs 4 × H100 for the new revision; even without the old replicas only 2 would be free"),
+         Reason("update_pool_too_small", gpu="H100", gpu_count=4, freed=2)),
     ],
     ids=["somebody waits", "two wait", "too large"],
 )  # fmt: skip

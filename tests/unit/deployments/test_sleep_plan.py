@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from deployments.codes import Reason
 from deployments.reconciler.plan import plan
 from deployments.reconciler.plan_actions import FallAsleep, Wake
 from deployments.states import ReplicaState
@@ -26,6 +27,7 @@ def proposals(deployment, load, *replicas):
     return [action for action in plan(snapshot) if isinstance(action, FallAsleep | Wake)]
 
 
+REQUEST = Reason("request_arrived")
 READY = a_replica("a", R.READY, ready_at=ago(900))
 ASKING = a_replica("a", R.REQUESTING_GPU)
 SLEEP = FallAsleep("e1", 300)
@@ -76,11 +78,11 @@ ASLEEP = {"asleep_since": ago(500), "desired_replicas": 0, "min_replicas": 0, "m
     [
         ({}, a_load(), []),
         ({}, a_load(last_arrival_at=ago(1)), []),
-        ({}, a_load(wake=True), [Wake(1, "a request arrived")]),
-        ({}, a_load(waiting=200), [Wake(1, "a request arrived", 200)]),
-        ({}, a_load(in_flight={"a": 1}), [Wake(1, "a request arrived")]),
+        ({}, a_load(wake=True), [Wake(1, REQUEST)]),
+        ({}, a_load(waiting=200), [Wake(1, REQUEST, 200)]),
+        ({}, a_load(in_flight={"a": 1}), [Wake(1, REQUEST)]),
         ({}, None, []),
-        ({"min_replicas": 2}, None, [Wake(2, "at least 2 wanted")]),
+        ({"min_replicas": 2}, None, [Wake(2, Reason("minimum_raised", min_replicas=2))]),
         ({"terminate_requested_at": ago(1)}, a_load(wake=True), []),
     ],
     ids=[
@@ -167,7 +169,7 @@ def test_a_hundred_interleavings_of_requests_and_sleep_lose_none(seed):
         world, gateway = interleave(Random(f"{seed} {number}"))
         assert world.lost == []
         assert world.counters.answered == set(range(1, gateway.requests + 1))
-        assert not [reason for _, reason in world.stopped if reason not in ("drained", "")]
+        assert not [reason for _, reason in world.stopped if reason not in ("drained", None)]
         wakes = sum(isinstance(action, Wake) for action in world.log)
         slept, woken = slept + bool(world.stopped), woken + bool(wakes)
         raced += sum(isinstance(action, FallAsleep) for action in world.log) > wakes + 1
