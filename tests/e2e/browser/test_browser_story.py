@@ -29,7 +29,7 @@ def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(s
     assert page.url == address
     assert page.evaluate("window.sameDocument") is True, "the page was loaded anew"
     expect(page.locator("#replicas")).to_contain_text(re.compile("ready", re.I))
-    expect(page.locator("#timeline")).to_contain_text("created the deployment")
+    expect(page.locator('#timeline [data-kind="created"]')).to_be_visible()
 
     page.fill("#playground textarea, #playground input[type=text]", "Say hello")
     page.click("#playground button[type=submit]")

@@ -79,7 +79,7 @@ def test_failure_and_rollback_are_legible_while_they_happen(stack, visit):
     window.sign_in()
     page = Watched(window.page, f"/deployments/{broken['id']}/")
     page.says(r"Starts again in \d+ s, attempt [23] of 3.*Retry", "held-back")
-    page.says("exited with code 1.*Evidence.*Retry.*Edit.*Redeploy", "failed")
+    page.says("Code engine_exited.*Evidence.*Retry.*Edit.*Redeploy", "failed")
     assert page.was_never_loaded_anew()
     window.page.click("#status-banner button:has-text('Retry')")
     expect(window.page.locator("[role=status]", has_text="Earlier failures no longer count")).to_be_visible()
