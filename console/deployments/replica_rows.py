@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from console.components.formats import format_gb, format_moment, format_ranges
-from console.deployments.startup_waterfall import PHASE_TITLES
+from console.components.phase_titles import PHASE_TITLES
 from deployments.events import short
 from deployments.messages import describe_reason, describe_stop
 from deployments.models import Deployment, Replica

@@ -8,13 +8,9 @@ from datetime import datetime, timedelta
 
 from console.components.formats import format_elapsed
 from console.components.measured_starts import Durations
+from console.components.phase_titles import PHASE_TITLES
 from deployments.states import STARTING_ORDER, ReplicaState
 
-PHASE_TITLES = {
-    ReplicaState.REQUESTING_GPU: "Requesting GPU",
-    ReplicaState.DOWNLOADING_MODEL: "Downloading model",
-    ReplicaState.ENGINE_INITIALIZING: "Engine initializing",
-}
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 MAX_TICKS = 9
 

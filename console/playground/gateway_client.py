@@ -1,4 +1,4 @@
-"""Sends one question to a deployment through its gateway, as any other client does, and measures the answer.
+"""Sends a conversation to a deployment through its gateway, as any other client does, and measures the answer.
 
 The key of five minutes is kept in memory for four, per person and deployment, because a new one takes up to half a
 second to reach the gateways.
@@ -11,7 +11,6 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,7 @@ from django.conf import settings
 
 from accounts.models import User
 from accounts.services import PLAYGROUND_SECONDS, create_playground_key
+from console.playground.answer import Measurements, Part, Problem, Question, Text
 from console.streaming.sse import data_lines
 from deployments.models import Deployment
 
@@ -28,36 +28,9 @@ TIMEOUT = aiohttp.ClientTimeout(total=PLAYGROUND_SECONDS, connect=5)
 KEY_SPREADS_SECONDS, KEY_RETRY_SECONDS = 3.0, 0.1
 KEEP_KEY = timedelta(seconds=PLAYGROUND_SECONDS - 60)
 MAX_KEYS = 1000
-UNREACHABLE = "The gateway cannot be reached. It may be restarting; try again in a few seconds."
-CUT = "The answer was cut off. What arrived is shown above; try again."
-
-
-@dataclass(frozen=True)
-class Text:
-    """A piece of the answer."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """How it went: times measured between this process and the gateway; tokens as the engine counted them."""
-
-    ttft_ms: int
-    itl_ms: float
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why there is no answer, or no more of it, in words; `status` is the gateway's, 0 when it was not reached."""
-
-    words: str
-    status: int = 0
-
-
-Part = Text | Measurements | Problem
+UNREACHABLE = "The gateway cannot be reached. It may be restarting. Try again in a few seconds."
+TOO_LATE = f"No complete answer within {PLAYGROUND_SECONDS // 60} minutes. Try again when a replica is ready."
+CUT = "Connection lost: the answer is incomplete. Send the message again."
 
 
 class Keys:
@@ -85,21 +58,24 @@ class Keys:
 KEYS = Keys()
 
 
-async def ask(deployment: Deployment, secret: str, message: str, max_tokens: int) -> AsyncIterator[Part]:
+async def ask(deployment: Deployment, secret: str, question: Question) -> AsyncIterator[Part]:
     """The answer as it comes, then `Measurements`; or a `Problem`. Closing the iterator ends the request."""
     body = {
         "model": deployment.name,
-        "messages": [{"role": "user", "content": message}],
-        "max_tokens": max_tokens,
+        "messages": question.messages,
+        "max_tokens": question.max_tokens,
         "stream": True,
         "stream_options": {"include_usage": True},
+        **({} if question.temperature is None else {"temperature": question.temperature}),
     }
     try:
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
             async for part in _stream_answer(session, secret, body):
                 yield part
-    except (aiohttp.ClientConnectorError, TimeoutError):
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
         yield Problem(UNREACHABLE)
+    except TimeoutError:
+        yield Problem(TOO_LATE)
     except aiohttp.ClientError:
         yield Problem(CUT)
 
@@ -155,4 +131,4 @@ def _refusal(body: bytes, status: int) -> str:
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return f"The gateway answered {status} without saying why. Try again."
+        return f"The gateway returned the status {status} without a reason. Try again."

@@ -31,8 +31,8 @@ def test_a_person_deploys_watches_calls_and_ends_a_deployment_without_a_reload(s
     expect(page.locator("#replicas")).to_contain_text(re.compile("ready", re.I))
     expect(page.locator('#timeline [data-kind="created"]')).to_be_visible()
 
-    page.fill("#playground textarea, #playground input[type=text]", "Say hello")
-    page.click("#playground button[type=submit]")
+    page.fill("#message", "Say hello")
+    page.click("#playground [data-send]")
     expect(page.locator("[data-said]")).to_contain_text("Simulated answer")
     expect(page.locator("[data-figures]")).to_contain_text("out")
 

@@ -1,4 +1,7 @@
+import asyncio
+import html
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,9 +16,10 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, User
 from accounts.roles import Role
+from console.playground import playground
 from console.playground.gateway_client import KEYS
 from deployments.models import Deployment
-from deployments.states import DeploymentStatus
+from deployments.states import DeploymentStatus, ReplicaState
 from gateway.contract import key_hash
 from tests.integration.console import deployment_rows as rows
 from tests.integration.console.markup import squeeze
@@ -33,6 +37,8 @@ class Gateway:
         self.refusals: list[tuple[int, str]] = []
         self.pieces = ["Simulated ", "answer"]
         self.cut = False
+        self.opened = asyncio.Event()
+        self.opened.set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         secret = request.headers["Authorization"].removeprefix("Bearer ")
@@ -40,6 +46,7 @@ class Gateway:
         if self.refusals:
             status, message = self.refusals.pop(0)
             return web.json_response({"error": {"message": message, "type": "x", "code": None}}, status=status)
+        await self.opened.wait()
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         for piece in self.pieces:
@@ -67,10 +74,12 @@ async def gateway(settings: Any) -> AsyncIterator[Gateway]:
 
 
 @asynccontextmanager
-async def asking(role: Role = Role.MEMBER) -> AsyncIterator[tuple[AsyncClient, Deployment, User]]:
+async def asking(
+    role: Role = Role.MEMBER, status: DeploymentStatus = DeploymentStatus.RUNNING
+) -> AsyncIterator[tuple[AsyncClient, Deployment, User]]:
     owner: Organization = await database(rows.organization)()
     user = await database(rows.person)(f"{role}@example.com", owner, role)
-    deployment = await database(rows.in_status)(owner, DeploymentStatus.RUNNING, timezone.now())
+    deployment = await database(rows.in_status)(owner, status, timezone.now())
     client = AsyncClient()
     await client.aforce_login(user, backend=BACKEND)
     yield client, deployment, user
@@ -79,6 +88,11 @@ async def asking(role: Role = Role.MEMBER) -> AsyncIterator[tuple[AsyncClient, D
 async def ask(client: AsyncClient, deployment: Deployment, **headers: str) -> Any:
     body = {"message": "Hello <b>", "max_tokens": "2"}
     return await client.post(f"/deployments/{deployment.pk}/playground/", body, headers=headers)
+
+
+def parse(event: bytes) -> tuple[str, dict[str, Any]]:
+    name, data = event.decode().strip().split("\ndata: ")
+    return name.removeprefix("event: "), json.loads(data)
 
 
 async def events(response: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -113,6 +127,67 @@ async def test_without_script_the_whole_answer_comes_as_a_page(gateway):
         assert "Hello &lt;b&gt;" in text
 
 
+async def test_system_prompt_temperature_and_the_conversation_so_far_are_sent(gateway):
+    history = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    body = {"message": "And now?", "max_tokens": "2", "system": "Be brief.", "temperature": "0.5"}
+    async with asking() as (client, deployment, _):
+        path = f"/deployments/{deployment.pk}/playground/"
+        page = await client.post(path, body | {"history": json.dumps(history)})
+        (_, sent) = gateway.seen[0]
+        assert sent["messages"] == [
+            {"role": "system", "content": "Be brief."},
+            *history,
+            {"role": "user", "content": "And now?"},
+        ]
+        assert sent["temperature"] == 0.5
+        kept = json.loads(html.unescape(re.search(r'name="history" value="([^"]*)"', page.content.decode())[1]))
+        assert [turn["content"] for turn in kept] == ["Hi", "Hello", "And now?", "Simulated answer"]
+        assert "Be brief." in squeeze(page)
+        cleared = await client.post(path, {"clear": "1", "history": json.dumps(kept)}, follow=True)
+        assert "Simulated answer" not in cleared.content.decode()
+
+
+async def test_without_a_temperature_the_model_decides(gateway):
+    async with asking() as (client, deployment, _):
+        await events(await ask(client, deployment, **SSE))
+        assert "temperature" not in gateway.seen[0][1]
+
+
+async def test_a_message_that_got_no_answer_stays_in_its_field_and_out_of_the_conversation(gateway):
+    gateway.refusals = [(503, "The queue is full.")]
+    async with asking() as (client, deployment, _):
+        page = (await ask(client, deployment)).content.decode()
+        assert "The queue is full." in page
+        assert re.search(r"<textarea[^>]*>\s*Hello &lt;b&gt;</textarea>", page)
+        assert 'name="history" value=""' in page
+
+
+async def test_while_a_replica_starts_the_stream_says_what_it_waits_for_and_the_figures_tell_the_cold_start(
+    gateway, monkeypatch
+):
+    monkeypatch.setattr(playground, "REPORT_SECONDS", 0.05)
+    gateway.opened.clear()
+    async with asking(status=DeploymentStatus.DEPLOYING) as (client, deployment, _):
+        response = await ask(client, deployment, **SSE)
+        stream = aiter(response.streaming_content)
+        name, data = parse(await anext(stream))
+        assert name == "waiting"
+        assert data["words"].startswith("Cold start: ")
+        assert data["expected"] == "no earlier starts to compare with"
+        gateway.opened.set()
+        name, figures = [parse(event) async for event in stream][-1]
+        assert name == "figures"
+        assert figures["cold_start_ms"] is not None
+
+
+async def test_a_warm_answer_has_no_cold_start(gateway):
+    async with asking() as (client, deployment, _):
+        ready = await database(rows.replica)(deployment, ReplicaState.READY, timezone.now(), ready_at=timezone.now())
+        assert ready.serving
+        figures = (await events(await ask(client, deployment, **SSE)))[-1][1]
+        assert figures["cold_start_ms"] is None
+
+
 async def test_the_second_question_uses_the_same_key(gateway):
     async with asking() as (client, deployment, _):
         for _ in range(2):
@@ -139,7 +214,7 @@ async def test_an_answer_that_is_cut_off_is_never_shown_as_whole(gateway):
     async with asking() as (client, deployment, _):
         name, data = (await events(await ask(client, deployment, **SSE)))[-1]
         assert name == "problem"
-        assert "cut off" in data["words"]
+        assert "the answer is incomplete" in data["words"]
 
 
 async def test_a_gateway_that_is_away_is_said_in_words(settings):
@@ -149,7 +224,14 @@ async def test_a_gateway_that_is_away_is_said_in_words(settings):
 
 
 @pytest.mark.parametrize(
-    ("body", "words"), [({"max_tokens": "2"}, "Write a message"), ({"message": "x", "max_tokens": "0"}, "1 to 4096")]
+    ("body", "words"),
+    [
+        ({"max_tokens": "2"}, "Enter a message"),
+        ({"message": "x", "max_tokens": "0"}, "1 to 4,096"),
+        ({"message": "x", "max_tokens": "2", "temperature": "3"}, "a number from 0 to 2"),
+        ({"message": "x", "max_tokens": "2", "history": "[1]"}, "Clear it to start a new one."),
+        ({"message": "x", "max_tokens": "2", "history": "nonsense"}, "Clear it to start a new one."),
+    ],
 )
 async def test_bad_input_is_said_at_its_field(gateway, body, words):
     async with asking() as (client, deployment, _):
@@ -157,7 +239,7 @@ async def test_bad_input_is_said_at_its_field(gateway, body, words):
         page = await client.post(path, body)
         assert (page.status_code, words in squeeze(page)) == (422, True)
         streamed = await client.post(path, body, headers=SSE)
-        assert (streamed.status_code, words in streamed.json()["words"]) == (422, True)
+        assert (streamed.status_code, words in " ".join(streamed.json()["errors"].values())) == (422, True)
         assert gateway.seen == []
 
 
