@@ -30,11 +30,11 @@ SCOPES = [scope.value for scope in Scope]
 class ApiKey(Resource):
     id: str
     organization: str
-    user: str = Field(description="E-mail of the person it belongs to.")
+    user: str = Field(description="E-mail address of the owner of the key.")
     name: str
-    prefix: str = Field(description="How the secret begins.")
+    prefix: str = Field(description="First characters of the secret.")
     scopes: list[Scope]
-    deployments: list[str] | None = Field(description="Ids; null for all.")
+    deployments: list[str] | None = Field(description="IDs of the deployments that the key can call; null for all.")
     created_at: Time
     expires_at: Time | None
     last_used_at: Time | None
@@ -42,7 +42,7 @@ class ApiKey(Resource):
 
 
 class NewApiKey(ApiKey):
-    secret: str = Field(description="Shown only in this answer.")
+    secret: str = Field(description="The secret. Only this response contains it.")
 
 
 class ApiKeyPage(Page):
@@ -51,7 +51,7 @@ class ApiKeyPage(Page):
 
 def _refuse_blank(name: str) -> str:
     if not name.strip():
-        raise PydanticCustomError("required", "Give the key a name that says what uses it.")
+        raise PydanticCustomError("required", "Enter a name that says what uses the key.")
     return name
 
 
@@ -72,27 +72,29 @@ class ApiKeyBody(RequestBody):
         list[Annotated[str, AfterValidator(_check_scope), WithJsonSchema({"type": "string", "enum": SCOPES})]],
         Field(min_length=1, max_length=len(SCOPES)),
         BeforeValidator(_read_null_as_empty),
-    ] = Field(description="inference: the gateway. read: GET of this API. manage: all of this API.")
+    ] = Field(
+        description="inference: call the gateway. read: GET requests to this API. manage: all requests to this API."
+    )
     expires_at: TimeInBody | None = Field(
-        None, description="Null: never. A key whose time has passed is refused from the start."
+        None, description="When the key expires; null for never. A key with a time in the past is never valid."
     )
     deployments: Annotated[list[DeploymentReference], Field(max_length=100)] | None = Field(
-        None, description="Ids or names that the key may call; null for all."
+        None, description="IDs or names of the deployments that the key can call; null for all."
     )
 
 
-@router.get("/api-keys", response=ApiKeyPage, summary="List API keys, newest first")
+@router.get("/api-keys", response=ApiKeyPage, summary="List API keys")
 def list_api_keys(request: ApiRequest, page: Query[NewestFirst]) -> ApiKeyPage:
-    """Your own; with the role admin or owner, all of the organization."""
+    """Returns your keys, newest first; for admins and owners, all keys of the organization."""
     rows, next_cursor = page.read(access.api_keys(request.auth.actor))
     return ApiKeyPage(data=[ApiKey(**_values(row)) for row in rows], next_cursor=next_cursor)
 
 
-@router.post("/api-keys", auth=MANAGE_OWN_KEYS, response={201: NewApiKey}, summary="Make an API key")
+@router.post("/api-keys", auth=MANAGE_OWN_KEYS, response={201: NewApiKey}, summary="Create an API key")
 @idempotent
 def create_api_key(request: ApiRequest, response: HttpResponse, body: ApiKeyBody) -> Status[NewApiKey]:
-    """It belongs to you and may do what your role allows at the time of each call, cut by its scopes. Its secret is
-    shown only here."""
+    """The key belongs to you. It can do what both its scopes and your role at the time of each request allow. Only this
+    response contains its secret."""
     key, secret = services.create_key(
         organization=request.auth.organization,
         user=request.auth.user,
@@ -107,7 +109,7 @@ def create_api_key(request: ApiRequest, response: HttpResponse, body: ApiKeyBody
 
 @router.delete("/api-keys/{str:id}", response={204: None}, summary="Revoke an API key")
 def revoke_api_key(request: ApiRequest, id: PathEx[str, P(description="Id.")]) -> Status[None]:
-    """It is refused everywhere within a second."""
+    """The key is refused everywhere within a second."""
     try:
         key = access.api_keys(request.auth.actor).get(pk=uuid.UUID(id))
     except (ValueError, tables.ApiKey.DoesNotExist):
@@ -131,7 +133,7 @@ def _find_deployments(request: ApiRequest, references: Iterable[str]) -> list[uu
             message = "There is no such deployment in this organization. Send its id or its name."
             errors.append(FieldError(f"deployments.{index}", "unknown_deployment", message))
     if errors:
-        raise Problem("not-found", "A deployment that the key shall be for does not exist.", errors)
+        raise Problem("not-found", "A deployment in deployments does not exist.", errors)
     return list(dict.fromkeys(found))
 
 

@@ -30,9 +30,9 @@ from deployments.models import Deployment
 from deployments.schema.errors import InvalidConfiguration
 
 ABOUT = (
-    "Every request needs `Authorization: Bearer mc_…`. The key's organization is the scope of everything. "
-    "Times are RFC 3339 in UTC, ids are opaque, lists come in pages, errors are problem documents (RFC 9457). "
-    "Unknown fields and parameters are refused. A POST with an Idempotency-Key is done once in 24 hours."
+    "Every request needs `Authorization: Bearer mc_…`. A key gives access to one organization. "
+    "Times are RFC 3339 in UTC, IDs are opaque, lists are paginated, and errors are problem documents (RFC 9457). "
+    "Unknown fields and parameters are rejected. A POST with an Idempotency-Key is executed once within 24 hours."
 )
 
 
@@ -85,7 +85,7 @@ _answer(Problem, lambda problem: problem)
 _answer(ValidationError, problems.from_validation_error)
 _answer(HttpError, _problem_of_http_error)
 _answer(RequestDataTooBig, lambda _: json_body.too_large())
-_answer(UnreadablePostError, lambda _: Problem("malformed", "The body ended before its announced length."))
+_answer(UnreadablePostError, lambda _: Problem("malformed", "The body is shorter than its Content-Length."))
 _answer(AuthenticationError, lambda _: unauthenticated("Send an API key: Authorization: Bearer mc_…."))
 _answer(Http404, lambda _: problems.missing("thing"))
 _answer(InvalidConfiguration, problems.from_configuration_error)

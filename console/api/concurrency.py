@@ -16,7 +16,10 @@ _TAG = r'(?:W/)?"[!#-~]*"'
 _TAGS = Matching(rf"\s*(\*|{_TAG}(\s*,\s*{_TAG})*)\s*", 'Send the ETag of the deployment as you read it, like "3".')
 IfMatch = HeaderEx[
     Annotated[str, _TAGS] | None,
-    P(alias="If-Match", description="The ETag that you read: a change that came between is a 412 instead of lost."),
+    P(
+        alias="If-Match",
+        description="The ETag of the version that you read. If the deployment has changed since, the response is 412.",
+    ),
 ]
 
 

@@ -39,7 +39,7 @@ COLUMNS = (
     "organization__slug", "endpoint__name", "endpoint__base_url", "endpoint__cluster__simulated",
     "revision__number", "revision__spec",
 )  # fmt: skip
-Reference = PathEx[str, P(description="Id or name.")]
+Reference = PathEx[str, P(description="ID or name of the deployment.")]
 
 
 class Cause(Resource):
@@ -52,11 +52,11 @@ class Cause(Resource):
 class ReplicaCounts(Resource):
     desired: int
     ready: int
-    total: int = Field(description="All that have not ended.")
+    total: int = Field(description="All replicas that have not ended.")
 
 
 class Call(Resource):
-    base_url: str = Field(description="For OpenAI clients; ends in /v1.")
+    base_url: str = Field(description="Base URL for OpenAI clients; ends in /v1.")
     model: str
 
 
@@ -64,12 +64,12 @@ class Deployment(Configuration):
     id: str
     organization: str = Field(description="Slug of the organization that owns it.")
     status: DeploymentStatus
-    phase: ReplicaState | None = Field(description="Only while DEPLOYING.")
-    cause: Cause | None = Field(description="Only when FAILED.")
+    phase: ReplicaState | None = Field(description="Phase of the start; only while DEPLOYING.")
+    cause: Cause | None = Field(description="Why it failed; only when FAILED.")
     revision: int
     replicas: ReplicaCounts
     call: Call
-    simulated: bool = Field(description="Whether its GPUs are only declared or its engine is the simulator.")
+    simulated: bool = Field(description="Whether its GPUs or its engine are simulated.")
     created_at: Time
     updated_at: Time
     ready_at: Time | None
@@ -81,7 +81,7 @@ class DeploymentPage(Page):
 
 class DeploymentFilters(NewestFirst):
     status: DeploymentStatus | None = Field(None, description="Only deployments with this status.")
-    q: SearchText | None = Field(None, description="Only those with this text in name, description or model.")
+    q: SearchText | None = Field(None, description="Only deployments with this text in name, description or model.")
 
 
 class NoFields(RequestBody):
@@ -90,11 +90,11 @@ class NoFields(RequestBody):
 
 class Rollback(RequestBody):
     revision: Annotated[int, Field(ge=1, le=2**31 - 1), WHOLE_NUMBER] | None = Field(
-        None, description="Its number; null for the latest earlier one that differs and did not fail."
+        None, description="Number of the revision; null for the latest earlier one that differs and did not fail."
     )
 
 
-@router.get("/deployments", response=DeploymentPage, summary="List deployments, newest first")
+@router.get("/deployments", response=DeploymentPage, summary="List deployments")
 def list_deployments(request: ApiRequest, filters: Query[DeploymentFilters]) -> DeploymentPage:
     rows = access.deployments(request.auth.actor).select_related(None).select_related(*PARENTS).only(*COLUMNS)
     if filters.status:
@@ -110,14 +110,14 @@ def list_deployments(request: ApiRequest, filters: Query[DeploymentFilters]) -> 
     "/deployments",
     auth=DEPLOY,
     response={201: Deployment, 200: Deployment},
-    summary="Deploy a model",
+    summary="Create a deployment",
     openapi_extra=describe_body(create_schema()),
 )
 @raises("name-taken")
 @idempotent
 def create_deployment(request: ApiRequest, response: HttpResponse) -> Status[Deployment]:
-    """Answers at once; status tells the rest. Fields left out get defaults, which the answer shows. The same name and
-    body again is a 200 with the deployment that exists."""
+    """Returns immediately; poll status for progress. Omitted fields get defaults, which the response shows. If a
+    deployment with the same name and body exists, it is returned with 200."""
     body = json_body.read(request)
     spec = parse(translate_accelerator(body), queries.spec_options(), is_operator=request.auth.user.is_operator)
     deployment, is_new = services.create_deployment(
@@ -128,7 +128,7 @@ def create_deployment(request: ApiRequest, response: HttpResponse) -> Status[Dep
     return Status(201 if is_new else 200, render_current(request, response, str(deployment.pk)))
 
 
-@router.get("/deployments/{str:id}", response=Deployment, summary="Get a deployment by id or name")
+@router.get("/deployments/{str:id}", response=Deployment, summary="Get a deployment")
 def get_deployment(request: ApiRequest, response: HttpResponse, id: Reference) -> Deployment:
     return render_current(request, response, id)
 
@@ -137,14 +137,14 @@ def get_deployment(request: ApiRequest, response: HttpResponse, id: Reference) -
     "/deployments/{str:id}",
     auth=DEPLOY,
     response=Deployment,
-    summary="Edit a deployment",
+    summary="Update a deployment",
     openapi_extra=describe_body(patch_schema(), json_body.MERGE_PATCH),
 )
 @raises("not-now", "changed-meanwhile")
 def edit_deployment(request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None) -> Deployment:
-    """A JSON merge patch: what it does not name stays, null brings a default back. Model, adapters, engine and GPU
-    count make a new revision, which replaces the replicas one after another; everything else acts at once. Name,
-    endpoint and GPU type never change."""
+    """The body is a JSON merge patch: omitted fields keep their values, null restores a default. Changes of model,
+    adapters, engine or GPU count create a new revision and replace the replicas one by one; other changes take effect
+    immediately. Name, endpoint and GPU type cannot be changed."""
     patch = translate_accelerator(json_body.read_object(request))
     while True:
         deployment = find_deployment(request.auth, id)
@@ -162,7 +162,7 @@ def edit_deployment(request: ApiRequest, response: HttpResponse, id: Reference, 
                 raise  # without If-Match the patch is made anew on what somebody else wrote meanwhile
 
 
-@router.delete("/deployments/{str:id}", auth=DEPLOY, response={204: None}, summary="Delete a deployment that has ended")
+@router.delete("/deployments/{str:id}", auth=DEPLOY, response={204: None}, summary="Delete a deployment")
 @raises("not-ended")
 def delete_deployment(request: ApiRequest, id: Reference) -> Status[None]:
     services.delete(find_deployment(request.auth, id), by=request.auth.user, now=request.now)
@@ -173,13 +173,14 @@ def delete_deployment(request: ApiRequest, id: Reference) -> Status[None]:
     "/deployments/{str:id}/terminate",
     auth=DEPLOY,
     response={202: Deployment},
-    summary="Stop all replicas and release the GPUs",
+    summary="Terminate a deployment",
 )
 @idempotent
 def terminate_deployment(
     request: ApiRequest, response: HttpResponse, id: Reference, body: Body[NoFields] = NoFields()
 ) -> Status[Deployment]:
-    """It is TERMINATING, and TERMINATED once nothing is left. Doing it twice is doing it once."""
+    """Stops all replicas and releases the GPUs. The status is TERMINATING until no replica is left, then TERMINATED.
+    Idempotent."""
     services.terminate(find_deployment(request.auth, id), by=request.auth.user, now=request.now)
     return Status(202, render_current(request, response, id))
 
@@ -188,7 +189,7 @@ def terminate_deployment(
     "/deployments/{str:id}/redeploy",
     auth=DEPLOY,
     response={202: Deployment},
-    summary="Start a deployment that has ended again",
+    summary="Redeploy a deployment",
 )
 @raises("not-now", "changed-meanwhile")
 @idempotent
@@ -196,23 +197,22 @@ def redeploy_deployment(
     request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None,
     body: Body[NoFields] = NoFields(),
 ) -> Status[Deployment]:  # fmt: skip
-    """What is TERMINATED or FAILED waits for GPUs again, with its configuration."""
+    """Starts a TERMINATED or FAILED deployment again, with its current configuration."""
     deployment = find_deployment(request.auth, id)
     expected = expected_version(deployment, if_match)
     services.redeploy(deployment, expected_version=expected, by=request.auth.user, now=request.now)
     return Status(202, render_current(request, response, id))
 
 
-@router.post(
-    "/deployments/{str:id}/retry", auth=DEPLOY, response={202: Deployment}, summary="Try again after a failure"
-)
+@router.post("/deployments/{str:id}/retry", auth=DEPLOY, response={202: Deployment}, summary="Retry a deployment")
 @raises("not-now", "changed-meanwhile")
 @idempotent
 def retry_deployment(
     request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None,
     body: Body[NoFields] = NoFields(),
 ) -> Status[Deployment]:  # fmt: skip
-    """What is FAILED, or waits before its next start, starts again at once. Failures so far count no more."""
+    """Immediately starts a deployment that is FAILED or waits before its next start. Earlier failures no longer
+    count."""
     deployment = find_deployment(request.auth, id)
     expected = expected_version(deployment, if_match)
     services.retry(deployment, expected_version=expected, by=request.auth.user, now=request.now)
@@ -220,7 +220,10 @@ def retry_deployment(
 
 
 @router.post(
-    "/deployments/{str:id}/rollback", auth=DEPLOY, response={202: Deployment}, summary="Go back to an earlier revision"
+    "/deployments/{str:id}/rollback",
+    auth=DEPLOY,
+    response={202: Deployment},
+    summary="Roll back to an earlier revision",
 )
 @raises("not-now", "changed-meanwhile")
 @idempotent
@@ -228,8 +231,8 @@ def roll_back_deployment(
     request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None,
     body: Body[Rollback] = Rollback(revision=None),
 ) -> Status[Deployment]:  # fmt: skip
-    """Makes a new revision with the old configuration. Without a number the old one is the latest earlier one that
-    differs and did not fail. What acts at once (replicas, description, labels) stays as it is."""
+    """Creates a new revision with the configuration of an earlier one: revision, or the latest earlier one that
+    differs and did not fail. Replicas, description and labels do not change."""
     deployment = find_deployment(request.auth, id)
     expected = expected_version(deployment, if_match)
     services.rollback(

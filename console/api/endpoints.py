@@ -33,7 +33,7 @@ class EndpointPage(Page):
     data: list[Endpoint]
 
 
-@router.get("/endpoints", response=EndpointPage, summary="List endpoints and their GPUs")
+@router.get("/endpoints", response=EndpointPage, summary="List endpoints")
 def list_endpoints(request: ApiRequest, page: Query[ByName]) -> EndpointPage:
     rows, next_cursor = page.read(tables.Endpoint.objects.select_related("cluster").prefetch_related("cluster__gpus"))
     return EndpointPage(data=[_render(row) for row in rows], next_cursor=next_cursor)

@@ -39,13 +39,13 @@ PAUSE_SECONDS = 0.1
 HEARTBEAT_SECONDS = 15.0
 MOST = 500
 ABOUT_STREAM = (
-    "An event for each Event, whose id is the event's; comments keep the connection open. `event: ended` comes last, "
-    "when the deployment was deleted or the key may not see it any more."
+    "One server-sent event per Event, with its ID; comments keep the connection open. `event: ended` comes last, "
+    "when the deployment is deleted or the key loses access to it."
 )
-EventId = Annotated[str, Matching("[0-9]{1,18}", "Send the id of an event.")]
+EventId = Annotated[str, Matching("[0-9]{1,18}", "Send the ID of an event.")]
 LastEventId = HeaderEx[
     EventId | None,
-    P(alias="Last-Event-ID", description="As `after`; what a client sends that connects again."),
+    P(alias="Last-Event-ID", description="Like `after`; sent by clients that reconnect."),
 ]
 
 
@@ -63,20 +63,21 @@ class EventPage(Page):
 
 
 class EventParameters(LatestFirst):
-    follow: Flag = Field(False, description="Whether to stream what happens.")
-    after: EventId | None = Field(None, description="With follow: also what came after the event with this id.")
+    follow: Flag = Field(False, description="Whether to stream new events as server-sent events.")
+    after: EventId | None = Field(None, description="With follow: start after the event with this ID.")
 
 
 @router.get(
     "/deployments/{str:id}/events",
     response=EventPage,
-    summary="List what happened, latest first",
+    summary="List events",
     openapi_extra=describe_stream(ABOUT_STREAM),
 )
 def list_events(
     request: ApiRequest, id: Reference, parameters: Query[EventParameters], last_event_id: LastEventId = None
 ) -> EventPage | StreamingHttpResponse:
-    """With `follow=true` what happens from now on, or after an event, as server-sent events."""
+    """Returns the latest events first. With `follow=true`, new events, or those after an event, are streamed as
+    server-sent events."""
     deployment = find_deployment(request.auth, id)
     if not parameters.follow:
         rows, next_cursor = parameters.read(deployment.events.all())

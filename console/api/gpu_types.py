@@ -24,7 +24,7 @@ class GpuTypePage(Page):
     data: list[GpuType]
 
 
-@router.get("/gpu-types", response=GpuTypePage, summary="List the GPU types")
+@router.get("/gpu-types", response=GpuTypePage, summary="List GPU types")
 def list_gpu_types(request: ApiRequest, page: Query[ById]) -> GpuTypePage:
     rows, next_cursor = page.read(tables.GpuType.objects.all())
     return GpuTypePage(data=[GpuType.model_validate(row) for row in rows], next_cursor=next_cursor)

@@ -30,7 +30,7 @@ from console.models import IdempotencyRecord
 BATCH_SIZE, MAX_BATCHES = 500, 100
 HEADER = "Idempotency-Key"
 KEY = Annotated[str, Matching("[!-~]{1,255}", "Send 1 to 255 visible ASCII characters, for example a UUID.")]
-ABOUT = "Any text of your own; the same request with it again is answered and not done again."
+ABOUT = "A unique value. A repeated request with the same value returns the first response without being executed."
 
 Handler = Callable[..., Status[Any]]
 
@@ -62,7 +62,7 @@ def _once(
     record = IdempotencyRecord.objects.filter(pk=scope, created_at__gt=now - _retention()).first()
     if record is not None and (kept := _open(record)):
         if record.request_hash != request_hash:
-            raise Problem("idempotency-key-reused", "This Idempotency-Key was sent with another body before.")
+            raise Problem("idempotency-key-reused", "This Idempotency-Key was used with another request.")
         headers = kept["headers"] | {"Idempotency-Replayed": "true"}
         return JsonResponse(kept["data"], status=kept["status"], headers=headers)
     result = perform()

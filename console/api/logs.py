@@ -28,17 +28,17 @@ from deployments.schema.errors import FieldError
 router = Router(tags=["Deployments"])
 HEARTBEAT_SECONDS = 15.0
 ABOUT_STREAM = (
-    "The last lines, then each that is added: an event whose data is a LogLine. `event: trouble` says that the cluster "
-    "cannot be asked now; `event: ended` that nothing more will come."
+    "The last lines, then each new line: a server-sent event with a LogLine. `event: trouble` means that the cluster "
+    "cannot be reached now, `event: ended` that no more lines will come."
 )
 REPLICA_ID = Matching(
-    "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "Send the id of a replica of this deployment."
+    "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "Send the ID of a replica of this deployment."
 )
 
 
 class LogLine(Resource):
     at: Time | None
-    replica: str = Field(description="Id of the replica that said it.")
+    replica: str = Field(description="ID of the replica that wrote the line.")
     text: str
 
 
@@ -48,17 +48,17 @@ class LogPage(Page):
 
 class LogParameters(BaseModel):
     replica: Annotated[str, REPLICA_ID] | None = Field(None, description="Only lines of this replica.")
-    follow: Flag = Field(False, description="Whether to stream what is added, as server-sent events.")
+    follow: Flag = Field(False, description="Whether to stream new lines as server-sent events.")
     tail: Annotated[int, Field(ge=1, le=MAX_LINES), DIGITS] = Field(
-        DEFAULT_TAIL, description="How many of the last lines to send at most."
+        DEFAULT_TAIL, description="Maximum number of lines; the latest are returned."
     )
-    since: Moment | None = Field(None, description="Only lines of this time or later.")
+    since: Moment | None = Field(None, description="Only lines at or after this time.")
     until: Moment | None = Field(None, description="Only lines before this time.")
     q: SearchText | None = Field(
-        None, description="Only lines with this text in them, whatever its case; no character has a meaning of its own."
+        None, description="Only lines that contain this text, ignoring case; matched literally."
     )
     cursor: Annotated[str, Matching("[0-9a-f]{14}[0-9a-f]{32}[0-9a-f]{8}", BAD_CURSOR)] | None = Field(
-        None, description="For the lines before those of a page: its next_cursor. Not with follow."
+        None, description="The next_cursor of a page, for the lines before it. Not with follow."
     )
 
     def wanted(self, tail: int) -> LogQuery:
@@ -69,17 +69,18 @@ class LogParameters(BaseModel):
 @router.get(
     "/deployments/{str:id}/logs",
     response=LogPage,
-    summary="Read what the replicas wrote, latest lines",
+    summary="List log lines",
     openapi_extra=describe_stream(ABOUT_STREAM),
 )
 @raises("log-unavailable")
 def read_logs(request: ApiRequest, id: Reference, parameters: Query[LogParameters]) -> LogPage | StreamingHttpResponse:
-    """Of all replicas or one, also of those that have ended, oldest line first. Lines have no control characters and
-    are cut after 4,000; `next_cursor` leads to the lines before. With `follow=true` server-sent events."""
+    """Returns the latest lines of one or all replicas, including ended ones, oldest line first. Lines contain no
+    control characters and are truncated after 4,000 characters; `next_cursor` gives the lines before. With
+    `follow=true`, new lines are streamed as server-sent events."""
     subject = _find_subject(request.auth, id, parameters.replica)
     if parameters.follow:
         if parameters.cursor is not None:
-            raise invalid([FieldError("cursor", "not_applicable", "A stream has no pages: remove it, or follow.")])
+            raise invalid([FieldError("cursor", "not_applicable", "Streams have no pages: remove cursor or follow.")])
         return stream(_stream(request.auth, id, parameters))
     found = log_stream.read(subject, parameters.wanted(parameters.tail + 1))
     if found.trouble:

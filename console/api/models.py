@@ -24,7 +24,7 @@ class Model(Resource):
     repository: str
     description: str
     parameters: int
-    active_parameters: int | None = Field(description="Of a mixture of experts.")
+    active_parameters: int | None = Field(description="Active parameters of a mixture-of-experts model.")
     weight_bytes: int
     dtype: str
     context_length: int
@@ -39,14 +39,14 @@ class ModelPage(Page):
     data: list[Model]
 
 
-@router.get("/models", response=ModelPage, summary="List the models of the catalog")
+@router.get("/models", response=ModelPage, summary="List catalog models")
 def list_models(request: ApiRequest, page: Query[ById]) -> ModelPage:
     rows, next_cursor = page.read(CatalogModel.objects.all())
     return ModelPage(data=[Model.model_validate(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.get("/models/{str:id}", response=Model, summary="Get a model of the catalog")
-def get_model(request: ApiRequest, id: PathEx[str, P(description="Id.")]) -> Model:
+@router.get("/models/{str:id}", response=Model, summary="Get a catalog model")
+def get_model(request: ApiRequest, id: PathEx[str, P(description="ID of the model.")]) -> Model:
     row = None if "\0" in id else CatalogModel.objects.filter(pk=id).first()
     if row is None:
         raise missing("model in the catalog")

@@ -22,11 +22,11 @@ _ALWAYS = ("refused", "unauthenticated", "scope-missing", "not-found", "invalid-
 _WITH_BODY = ("malformed", "too-large", "unsupported-media-type")
 _TEXT = {"type": "string"}
 _HEADERS = {
-    "request_id": {"description": "Of every answer.", "required": True, "schema": _TEXT},
-    "etag": {"description": "Its version, for If-Match.", "required": True, "schema": _TEXT},
-    "location": {"description": "The address of what is new.", "required": True, "schema": _TEXT},
+    "request_id": {"description": "ID of the request; in every response.", "required": True, "schema": _TEXT},
+    "etag": {"description": "Version of the resource, for If-Match.", "required": True, "schema": _TEXT},
+    "location": {"description": "URL of the new resource.", "required": True, "schema": _TEXT},
     "replayed": {
-        "description": "Whether the answer was given before, to a request with the same Idempotency-Key.",
+        "description": "Whether this is the stored response of an earlier request with the same Idempotency-Key.",
         "schema": {"type": "string", "enum": ["true"]},
     },
 }
@@ -49,7 +49,7 @@ _FIELD_ERROR = {
     "required": ["field", "code", "message"],
     "additionalProperties": False,
     "properties": {
-        "field": {**_TEXT, "description": "The path of a field, like autoscaling.max_replicas, or a parameter."},
+        "field": {**_TEXT, "description": "Path of a field, such as autoscaling.max_replicas, or name of a parameter."},
         "code": _TEXT,
         "message": _TEXT,
     },

@@ -16,7 +16,7 @@ class Organization(Resource):
     created_at: Time
 
 
-@router.get("/organizations/current", response=Organization, summary="Get the organization of the key")
+@router.get("/organizations/current", response=Organization, summary="Get the organization of the API key")
 def get_organization(request: ApiRequest) -> Organization:
     row = request.auth.organization
     role = request.auth.actor.roles.get(row.pk)

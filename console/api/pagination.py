@@ -18,15 +18,15 @@ from console.api.field_types import DIGITS, Matching, Resource
 Row = TypeVar("Row", bound=Model)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-ABOUT_CURSOR = "Where to go on: next_cursor of the page before."
-BAD_CURSOR = "Send next_cursor of an earlier page of this list as it is, or leave it out."
+ABOUT_CURSOR = "The next_cursor of the previous page."
+BAD_CURSOR = "Send the next_cursor of an earlier page of this list unchanged, or omit cursor."
 NAME_CURSOR = Matching("[A-Za-z0-9._-]{1,80}", BAD_CURSOR)
 
 
 class Page(Resource):
     """One page of a list; a subclass adds `data`."""
 
-    next_cursor: str | None = Field(description="Send it as cursor for the next page; null on the last one.")
+    next_cursor: str | None = Field(description="Send it as cursor to get the next page; null on the last page.")
 
 
 class PageParameters(BaseModel):
@@ -34,7 +34,7 @@ class PageParameters(BaseModel):
 
     ordering: ClassVar[tuple[str, ...]]
 
-    limit: Annotated[int, Field(ge=1, le=200, description="How many entries a page has at most."), DIGITS] = 50
+    limit: Annotated[int, Field(ge=1, le=200, description="Maximum number of entries per page."), DIGITS] = 50
     cursor: str | None = None
 
     def cursor_of(self, row: Any) -> str:

@@ -28,61 +28,65 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "malformed": Kind(400, "The request cannot be read", "Send one JSON value, UTF-8, as the OpenAPI document says."),
+    "malformed": Kind(
+        400, "The request is malformed", "Send one JSON value in UTF-8, as described in the OpenAPI document."
+    ),
     "unauthenticated": Kind(
         401,
-        "No usable API key",
-        "Send Authorization: Bearer mc_… with a key that exists, has not expired and was not revoked.",
+        "Missing or invalid API key",
+        "Send Authorization: Bearer mc_… with a key that is not expired or revoked.",
     ),
     "scope-missing": Kind(
         403,
-        "The key lacks the scope",
-        "Use a key of scope manage; read is enough for GET. A key's scopes never change.",
+        "The API key lacks a scope",
+        "Use a key with the scope manage, or read for GET requests. The scopes of a key cannot be changed.",
     ),
     "right-missing": Kind(
         403,
         "Your role does not allow this",
-        "Ask an owner of the organization for another role, or somebody who has it.",
+        "Ask an owner of the organization for another role.",
     ),
     "not-found": Kind(
-        404, "There is no such thing", "Check the address and the id; what the key may not see does not exist for it."
+        404, "Not found", "Check the URL and the ID. Resources that the key cannot access are reported as not found."
     ),
-    "method-not-allowed": Kind(
-        405, "The method is not allowed here", "The Allow header lists the methods of the address."
-    ),
+    "method-not-allowed": Kind(405, "Method not allowed", "The Allow header lists the methods of this URL."),
     "name-taken": Kind(
-        409, "The name is taken", "Choose another name, or send the body that made the existing deployment."
+        409,
+        "The name is taken",
+        "Choose another name, or send the body with which the existing deployment was created.",
     ),
     "not-ended": Kind(
-        409, "The deployment has not ended", "POST …/terminate, wait until its status is TERMINATED, then delete it."
+        409, "The deployment has not ended", "Terminate it, wait until its status is TERMINATED, then delete it."
     ),
     "idempotency-key-reused": Kind(
         409,
-        "The Idempotency-Key belongs to another request",
+        "The Idempotency-Key was used with another request",
         "Use a new key for a new request; keys are kept for 24 hours.",
     ),
     "not-now": Kind(
-        409, "The deployment's status does not allow this", "The detail says what does; status tells when it has come."
+        409,
+        "The deployment's status does not allow this",
+        "See detail for the status that does; poll the status of the deployment.",
     ),
     "changed-meanwhile": Kind(
         412,
-        "Somebody changed it since you read it",
-        "Read it again, and send the change with If-Match and the new ETag.",
+        "The resource has changed since you read it",
+        "Read it again and send your change with the new ETag in If-Match.",
     ),
     "too-large": Kind(413, "The request is too large", "Send at most 1 MiB."),
     "unsupported-media-type": Kind(
         415,
         "The body is not JSON",
-        "Send Content-Type: application/json; a PATCH may say application/merge-patch+json.",
+        "Send Content-Type: application/json; for PATCH also application/merge-patch+json.",
     ),
-    "invalid-input": Kind(422, "The input cannot be used", "Each entry of errors names a field and says what to send."),
-    "refused": Kind(400, "The request was refused", "Check the request line and the headers."),
+    "invalid-input": Kind(422, "Invalid input", "Each entry of errors names a field and what to send."),
+    "refused": Kind(400, "The request was rejected", "Check the request line and the headers."),
     "log-unavailable": Kind(
-        503, "The cluster cannot be asked for the log", "Try again in a moment; what has ended keeps its log here."
+        503,
+        "The log is temporarily unavailable",
+        "The cluster cannot be reached. Try again; logs of ended replicas stay available.",
     ),
-    "internal": Kind(
-        500, "Something went wrong here", "Try again; if it happens again, report the request_id to your operator."
-    ),
+    "internal": Kind(500, "Internal error", "Try again. If the error persists, report the request_id to an operator."),
 }
 _KIND_OF_STATUS = {403: "right-missing", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _KEPT_HEADERS = ("Allow", "Retry-After")

@@ -29,7 +29,7 @@ class Replica(Resource):
     gpu_indices: list[int]
     phases: list[Phase]
     restarts: int
-    cause: Cause | None = Field(description="Why it failed, or will have failed once it is gone.")
+    cause: Cause | None = Field(description="Why the replica failed or is being stopped.")
     simulated: bool
 
 
@@ -37,9 +37,7 @@ class ReplicaPage(Page):
     data: list[Replica]
 
 
-@router.get(
-    "/deployments/{str:id}/replicas", response=ReplicaPage, summary="List replicas, newest first, ended ones too"
-)
+@router.get("/deployments/{str:id}/replicas", response=ReplicaPage, summary="List replicas")
 def list_replicas(request: ApiRequest, id: Reference, page: Query[NewestFirst]) -> ReplicaPage:
     rows = queries.replica_rows(find_deployment(request.auth, id)).select_related("cluster", "revision")
     found, next_cursor = page.read(rows)

@@ -36,22 +36,22 @@ class RevisionConfiguration(Resource):
 
 
 class Revision(Resource):
-    number: int = Field(description="1, then one more each.")
-    current: bool = Field(description="Whether it is what is wanted now.")
+    number: int = Field(description="Number of the revision, starting at 1.")
+    current: bool = Field(description="Whether this is the current revision.")
     created_at: Time
-    created_by: str | None = Field(description="E-mail; null when the console rolled back by itself.")
-    restores: int | None = Field(description="The revision that a rollback brought back.")
-    ready_at: Time | None = Field(description="When a replica of it was ready first.")
-    cause: Cause | None = Field(description="Why it could not start and was rolled back.")
+    created_by: str | None = Field(description="E-mail address; null for an automatic rollback.")
+    restores: int | None = Field(description="Number of the revision that a rollback restored.")
+    ready_at: Time | None = Field(description="When a replica of this revision was first ready.")
+    cause: Cause | None = Field(description="Why the revision could not start and was rolled back.")
     configuration: RevisionConfiguration
-    changes: list[Change] = Field(description="Against the revision before it, by the path of the field.")
+    changes: list[Change] = Field(description="Changes from the previous revision, by path of the field.")
 
 
 class RevisionPage(Page):
     data: list[Revision]
 
 
-@router.get("/deployments/{str:id}/revisions", response=RevisionPage, summary="List revisions, newest first")
+@router.get("/deployments/{str:id}/revisions", response=RevisionPage, summary="List revisions")
 def list_revisions(request: ApiRequest, id: Reference, page: Query[HighestNumberFirst]) -> RevisionPage:
     """A revision is what its replicas were started with."""
     deployment = find_deployment(request.auth, id)

@@ -17,9 +17,7 @@ from console.api.problems import Problem, invalid, render
 from deployments.schema.errors import FieldError
 
 Slug = Annotated[str, Matching(auth.SLUG, "Send the slug of an organization.")]
-ABOUT_ORGANIZATION = (
-    "Slug of the organization to work in. Operators may name any; for others only the key's own exists."
-)
+ABOUT_ORGANIZATION = "Slug of the organization. Operators can use any; other users only that of the key."
 
 
 class Router(ninja.Router):

@@ -52,10 +52,10 @@ class UsageParameters(BaseModel):
     since: Moment | None = Field(
         None,
         alias="from",
-        description="Start of the period, included; a date means its first moment in UTC. Default: start of the month.",
+        description="Start of the period, inclusive; a date means midnight UTC. Default: start of the month.",
     )
-    until: Moment | None = Field(None, alias="to", description="End of the period, excluded. Default: now.")
-    group_by: GroupBy = Field(GroupBy.DEPLOYMENT, description="What each row is about.")
+    until: Moment | None = Field(None, alias="to", description="End of the period, exclusive. Default: now.")
+    group_by: GroupBy = Field(GroupBy.DEPLOYMENT, description="What the rows are grouped by.")
 
 
 class UsageRow(Resource):
@@ -82,13 +82,13 @@ class Usage(Resource):
     until: Time = Field(alias="to")
     group_by: GroupBy
     data: list[UsageRow]
-    next_cursor: None = Field(description="All rows are on one page.")
+    next_cursor: None = Field(description="Always null: all rows are on one page.")
 
 
-@router.get("/usage", response=Usage, summary="Sum requests and tokens", by_alias=True, exclude_unset=True)
+@router.get("/usage", response=Usage, summary="Get usage", by_alias=True, exclude_unset=True)
 def get_usage(request: ApiRequest, parameters: Query[UsageParameters]) -> Usage:
-    """Of requests admitted in [from, to). Requests count within 15 s of their end. By key and by user, members see
-    what they called themselves, and admins everything."""
+    """Sums requests and tokens of requests admitted in [from, to). A request is counted within 15 s of its end. Grouped
+    by key or user, members see their own requests, and admins all requests of the organization."""
     since = _within_records(parameters.since or queries.get_month_start(request.now), request.now)
     until = _within_records(parameters.until or request.now, request.now)
     group_by = parameters.group_by

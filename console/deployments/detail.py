@@ -29,7 +29,7 @@ from deployments import queries
 from deployments.models import CatalogModel, Deployment
 from deployments.states import ENDED, STARTING, DeploymentStatus, ReplicaState
 
-FRAGMENTS = ("header", "status_banner", "readouts", "startup", "replicas", "timeline", "engine")
+FRAGMENTS = ("header", "status_banner", "readouts", "startup", "replicas", "timeline", "quick_start", "engine")
 MAX_STARTS, MAX_ENDED, MAX_EVENTS = 4, 20, 30
 
 

@@ -115,6 +115,32 @@ def test_the_quick_start_calls_this_deployment_at_its_endpoint(owner, now):
     assert '"model": "in-running"' in text
 
 
+def test_the_quick_start_says_how_to_get_and_set_a_key(owner, now):
+    text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.RUNNING, now))
+    assert 'href="/settings/api-keys/#new"' in text
+    assert "export MC_API_KEY=mc_…" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (DeploymentStatus.FAILED, "it failed, and requests get the status 503"),
+        (DeploymentStatus.TERMINATING, "it is terminating, and requests get the status 404"),
+        (DeploymentStatus.TERMINATED, "it is terminated, and requests get the status 404"),
+    ],
+)
+def test_what_cannot_be_called_has_a_reason_instead_of_a_quick_start(owner, now, status, words):
+    text = page(signed_in(owner), rows.in_status(owner, status, now))
+    assert words in text
+    assert "snippet-curl" not in text
+
+
+def test_a_viewer_is_told_who_may_call(owner, now):
+    text = page(signed_in(owner, Role.VIEWER), rows.in_status(owner, DeploymentStatus.RUNNING, now))
+    assert "Your role cannot call deployments." in text
+    assert "snippet-curl" not in text
+
+
 def test_a_simulated_cluster_says_so(owner, now):
     assert ">simulated<" in page(signed_in(owner), rows.in_status(owner, DeploymentStatus.RUNNING, now))
 
