@@ -47,7 +47,7 @@ def operator_settings(
 ) -> list[FieldError]:
     """An error for each setting of operators that was sent with another value than the one in force or, for a new
     deployment, than the default. `configuration` is not resolved yet: what was not sent is still open."""
-    message = "Only operators of the platform may change this; leave it out."
+    message = "Only operators can change this. Omit it."
     errors = []
     for path in operators_only:
         value = _value_at(configuration, path)
@@ -81,7 +81,7 @@ def _check_engine(
         yield unusable_engine(engine.name, options)
     elif endpoint and endpoint.simulated and engine.name != "simulator":
         message = (
-            "The GPUs of this endpoint's cluster are declared, not real, so"
+            "The GPUs of this endpoint's cluster are simulated, so"
             f" {ENGINES[engine.name].title} cannot run there."
             f" Use {ENGINES['simulator'].title}, or an endpoint whose cluster has GPUs."
         )
@@ -91,7 +91,7 @@ def _check_engine(
 def _check_context_length(configuration: Configuration, options: Options) -> Iterator[FieldError]:
     model = options.models.get(configuration.model.id)
     if model and configuration.engine.context_length > model.context_length:
-        message = f"The model reads at most {model.context_length:,} tokens; use {model.context_length:,} or less."
+        message = f"The model supports at most {model.context_length:,} tokens. Use {model.context_length:,} or less."
         yield FieldError("engine.context_length", "above_model_context", message)
 
 
@@ -99,13 +99,13 @@ def _check_adapters(configuration: Configuration) -> Iterator[FieldError]:
     names: set[str] = set()
     for index, adapter in enumerate(configuration.adapters):
         if adapter.name in names:
-            message = f"Another adapter is named {adapter.name!r} already; choose another name."
+            message = f"Another adapter already has the name {adapter.name!r}. Choose another name."
             yield FieldError(f"adapters.{index}.name", "name_taken", message)
         names.add(adapter.name)
         if adapter.revision and not ENGINES[configuration.engine.name].pins_adapters:
             title = ENGINES[configuration.engine.name].title
             message = (
-                f"{title} loads the default branch only: remove this, or name a repository that holds the version."
+                f"{title} loads the default branch only: remove this, or name a repository that contains the version."
             )
             yield FieldError(f"adapters.{index}.revision", "not_applicable", message)
 

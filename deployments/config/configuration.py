@@ -27,14 +27,14 @@ class CatalogSource(Section):
 
     source: Annotated[
         Literal["catalog"],
-        Setting("Model source", required='Say where the model comes from: "catalog".'),
+        Setting("Model source", required='Set the source of the model: "catalog".'),
     ]
     id: Annotated[
         str,
         Field(max_length=80),
         Setting(
-            "Model", "Of the catalog; GET /api/v1/models lists them.",
-            required="Name a model of the catalog; GET /api/v1/models lists them.",
+            "Model", "ID of a catalog model; GET /api/v1/models lists them.",
+            required="Set the ID of a catalog model; GET /api/v1/models lists them.",
         ),
     ]  # fmt: skip
 
@@ -49,7 +49,7 @@ class Gpu(Section):
             "GPU type",
             "GET /api/v1/gpu-types lists them.",
             restarts=False,
-            immutable="A deployment keeps its GPU type. Clone it with the other type instead.",
+            immutable="The GPU type cannot be changed. Clone the deployment with another GPU type instead.",
         ),
     ] = CHOSEN_IF_ABSENT
     count: Annotated[int, Whole(ge=1, le=1024), Setting("GPUs per replica")] = CHOSEN_IF_ABSENT
@@ -60,7 +60,9 @@ class Range(Section):
 
     enabled: Annotated[Literal[True], Setting("Autoscaling")] = True
     min_replicas: Annotated[
-        int, Whole(ge=0, le=MAX_REPLICAS), Setting("Min replicas", "0 lets it sleep without requests.")
+        int,
+        Whole(ge=0, le=MAX_REPLICAS),
+        Setting("Min replicas", "0 lets the deployment sleep when there are no requests."),
     ] = 1
     max_replicas: Annotated[
         int, Whole(ge=1, le=MAX_REPLICAS), Setting("Max replicas", "Default: 3, or the minimum if that is more.")
@@ -80,7 +82,7 @@ class Range(Section):
         Whole(ge=0, le=7 * 86_400),
         Setting(
             "Sleep after",
-            "Time without a request, where the minimum is 0. Default: the scale-down delay.",
+            "Time without requests before the deployment sleeps, if the minimum is 0. Default: the scale-down delay.",
             unit="seconds",
             floor="delay_floor_seconds",
             advanced=True,
@@ -165,7 +167,7 @@ class Configuration(Section):
         Setting(
             "Name", "Unique in the organization; clients send it as model.",
             required="Give the deployment a name; clients send it as model.",
-            immutable="Callers use the name, so it never changes. Clone the deployment under another name instead.",
+            immutable="The name cannot be changed, as clients use it. Clone the deployment under another name instead.",
         ),
     ]  # fmt: skip
     description: Annotated[str, Field(max_length=500), Printable(), Setting("Description")] = ""
@@ -174,8 +176,8 @@ class Configuration(Section):
         Field(max_length=63),
         Setting(
             "Endpoint",
-            "Where it is exposed.",
-            immutable="A deployment stays on its endpoint. Clone it onto the other endpoint instead.",
+            "Endpoint that exposes the deployment.",
+            immutable="The endpoint cannot be changed. Clone the deployment to another endpoint instead.",
         ),
     ] = "default"
     model: Annotated[
@@ -191,7 +193,7 @@ class Configuration(Section):
     labels: Annotated[
         dict[LabelKey, LabelValue],
         Field(max_length=32),
-        Setting("Labels", "Names and values of your own, to find deployments by."),
+        Setting("Labels", "Names and values for finding deployments."),
     ] = {}
 
     def to_json(self) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def unusable_engine(name: Any, options: Options) -> FieldError:
         message = f"There is no engine {name!r}. Engines: {', '.join(sorted(options.engines))}."
         return FieldError("engine.name", "unknown_engine", message)
     reason = (
-        "is not available yet" if options.engines[name] == "coming_soon" else "needs a licence that is not installed"
+        "is not available yet" if options.engines[name] == "coming_soon" else "needs a license that is not installed"
     )
     usable = ", ".join(_engine_title(engine) for engine in sorted(options.available_engines))
     message = f"{_engine_title(name)} {reason}. Use one of: {usable}."
@@ -99,9 +99,9 @@ def _not_applicable(error: FieldError, section: str, name: str) -> FieldError:
         owners = " or ".join(key for key, engine in ENGINES.items() if name in engine.settings.model_fields)
         message = f"Only {owners} has this setting: remove it, or choose that engine with engine.name."
     elif name in Fixed.model_fields:
-        message = "A fixed number goes with enabled: false; send min_replicas and max_replicas here."
+        message = "A fixed number requires enabled: false. Send min_replicas and max_replicas instead."
     else:
-        message = "Without autoscaling there is no range: remove it, or send enabled: true."
+        message = "A range requires enabled: true. Remove it, or enable autoscaling."
     return FieldError(error.field, "not_applicable", message)
 
 

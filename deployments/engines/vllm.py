@@ -40,7 +40,7 @@ class VllmSettings(EngineSettings):
         Whole(ge=1, le=2**20),
         Setting(
             "Max batched tokens",
-            "Tokens that one step of the engine computes at most. More raise throughput and the memory of activations.",
+            "Maximum tokens per engine step. A higher value raises throughput and activation memory.",
             unit="tokens",
             advanced=True,
             placeholder="engine's default",
@@ -51,7 +51,7 @@ class VllmSettings(EngineSettings):
         StrictBool | None,
         Setting(
             "Chunked prefill",
-            "Computes long prompts in parts between tokens of other requests. They wait less; the prompt takes longer.",
+            "Processes long prompts in chunks, so that other requests wait less; the long prompt takes longer.",
             advanced=True,
         ),
         Flag("--enable-chunked-prefill", off="--no-enable-chunked-prefill"),

@@ -23,7 +23,7 @@ class Adapter(Section):
             "Use 1 to 63 lowercase letters, digits, dots, - and _, with a letter or digit at both ends.",
             "invalid_name",
         ),
-        Setting("Name", "Callers send deployment:name as model. Default: the last part of the repository."),
+        Setting("Name", "Clients send deployment:name as model. Default: the last part of the repository."),
     ] = CHOSEN_IF_ABSENT
     repository: Annotated[
         str,

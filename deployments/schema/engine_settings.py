@@ -21,7 +21,7 @@ class EngineSettings(Section):
         Whole(ge=256, le=2**24),
         Setting(
             "Context length",
-            "Tokens of prompt and answer together. Default: 8,192, or less where the model reads less.",
+            "Maximum tokens of prompt and answer together. Default: 8,192, or less if the model supports less.",
             unit="tokens",
             advanced=True,
             placeholder="8,192",
@@ -32,14 +32,14 @@ class EngineSettings(Section):
         Whole(ge=1, le=1024),
         Setting(
             "Max concurrency",
-            "Requests at once per replica. Fewer make each request faster; more make a replica serve more of them, "
-            "each slower, and scale up later.",
+            "Requests that a replica processes at once. Lower values make each request faster, higher values serve "
+            "more requests per replica, each slower, and delay scaling up.",
             unit="requests",
             advanced=True,
         ),
     ] = 16
     prefix_caching: Annotated[
-        StrictBool, Setting("Prefix caching", "Prompts that begin alike are computed once.", advanced=True)
+        StrictBool, Setting("Prefix caching", "Reuses the computation of shared prompt prefixes.", advanced=True)
     ] = True
 
 

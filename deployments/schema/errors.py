@@ -53,7 +53,7 @@ DESCRIPTIONS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = {
     "greater_than_equal": lambda context: ("below_minimum", f"Use {_number(context['ge'])} or more."),
     "less_than_equal": lambda context: ("above_maximum", f"Use {_number(context['le'])} or less."),
     "string_too_long": lambda context: ("too_long", f"Use at most {context['max_length']:,} characters."),
-    "string_too_short": lambda context: ("required", "Write something here."),
+    "string_too_short": lambda context: ("required", "Enter a value."),
     "too_short": lambda context: ("required", f"Send at least {context['min_length']} of them."),
     "enum": lambda context: ("unknown_value", f"Send one of: {context['expected'].replace(chr(39), '')}."),
     "too_long": lambda context: (

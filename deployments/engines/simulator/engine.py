@@ -47,7 +47,7 @@ class SimulatedBehaviour(Section):
         Fault | None,
         Setting(
             "Simulated fault",
-            "How it fails, to see what happens then.",
+            "Simulates a failure of the engine.",
             advanced=True,
             choice_titles={
                 "": "Never fails",
