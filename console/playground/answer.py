@@ -14,15 +14,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Measurements:
-    """Times measured between this process and the gateway, tokens as the engine counted them. `cold_start_ms` is the
-    part of the wait for the first token before a replica was ready, which `ttft_ms` leaves out; None for a warm
+    """Times measured between this process and the gateway, tokens as the engine counted them. `cold_start_seconds` is
+    the part of the wait for the first token before a replica was ready, which `ttft_ms` leaves out; None for a warm
     start."""
 
     ttft_ms: int
     itl_ms: float
     input_tokens: int
     output_tokens: int
-    cold_start_ms: int | None = None
+    cold_start_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -36,18 +36,19 @@ def describe_wait(states: Collection[str], typical: Mapping[str, PhaseTimes], se
     """`states` are those of the live replicas; `seconds` have passed since the question was sent."""
     elapsed = format_elapsed(seconds)
     if ReplicaState.READY in states:
-        return Waiting("Waiting for the first token", elapsed)
+        return Waiting("Waiting for the first token,", elapsed)
     starting = [state for state in STARTING_ORDER if state in states]
-    words = f"Cold start: {PHASE_TITLES[starting[-1]]}" if starting else "Cold start: waiting for GPUs"
+    title = PHASE_TITLES[starting[-1]] if starting else "Waiting for GPUs"
+    words = f"Cold start: {title[0].lower()}{title[1:]},"
     return Waiting(words, elapsed, _expect(typical))
 
 
 def _expect(typical: Mapping[str, PhaseTimes]) -> str:
-    """about 0:42, based on 3 earlier starts."""
+    """of about 0:42, based on 3 earlier starts."""
     if not typical:
-        return "no earlier starts to compare with"
+        return "(no earlier starts to compare with)"
     starts = format_count(max(times.count for times in typical.values()), "earlier start")
-    return f"about {format_elapsed(sum(times.p50_seconds for times in typical.values()))}, based on {starts}"
+    return f"of about {format_elapsed(sum(times.p50_seconds for times in typical.values()))}, based on {starts}"
 
 
 def split_cold_start(measured: Measurements, asked_at: datetime, ready_at: datetime | None) -> Measurements:
@@ -55,4 +56,4 @@ def split_cold_start(measured: Measurements, asked_at: datetime, ready_at: datet
     start. A TTFT is never negative."""
     ready_ms = measured.ttft_ms if ready_at is None else round((ready_at - asked_at).total_seconds() * 1000)
     cold_ms = min(measured.ttft_ms, max(0, ready_ms))
-    return replace(measured, cold_start_ms=cold_ms, ttft_ms=measured.ttft_ms - cold_ms)
+    return replace(measured, cold_start_seconds=round(cold_ms / 1000, 1), ttft_ms=measured.ttft_ms - cold_ms)

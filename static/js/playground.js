@@ -32,12 +32,13 @@ function addTurn(role, text) {
   turn.querySelector(".quiet").textContent = role === "user" ? "You" : form.dataset.playground;
   turn.querySelector(".said").textContent = text;
   part("turns").append(turn);
+  part("turns").scrollTop = part("turns").scrollHeight;
   return turn;
 }
 
 function showFigures(figures) {
   const strong = (text) => Object.assign(document.createElement("b"), { className: "ink", textContent: text });
-  const cold = figures.cold_start_ms === null ? [] : ["Cold start ", strong(`${figures.cold_start_ms} ms`), " · then "];
+  const cold = figures.cold_start_seconds === null ? [] : ["Cold start ", strong(`${figures.cold_start_seconds} s`), " · "];
   part("figures").hidden = false;
   part("figures").replaceChildren(
     ...cold, "TTFT ", strong(`${figures.ttft_ms} ms`), " · ITL ", strong(`${figures.itl_ms} ms`),
@@ -76,7 +77,10 @@ class Exchange {
   take(name, data) {
     if (name === "waiting") return showWaiting(data);
     part("waiting").hidden = true;
-    if (name === "text") this.said.append(data.text);
+    if (name === "text") {
+      this.said.append(data.text);
+      part("turns").scrollTop = part("turns").scrollHeight;
+    }
     if (name === "problem") show("problem", data.words);
     if (name === "figures") {
       showFigures(data);
