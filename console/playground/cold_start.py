@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
-from console.components.formats import format_count, format_elapsed
+from console.components.formats import format_elapsed
+from console.components.measured_starts import Durations, describe_starts
 from console.components.phase_titles import PHASE_TITLES
 from console.playground.answer import Measurements
 from deployments.states import STARTING_ORDER, ReplicaState
-
-
-class PhaseTimes(Protocol):
-    """How long a phase took in earlier starts, seconds."""
-
-    @property
-    def p50_seconds(self) -> float: ...
-    @property
-    def count(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -32,23 +23,16 @@ class Waiting:
     expected: str = ""
 
 
-def describe_wait(states: Collection[str], typical: Mapping[str, PhaseTimes], seconds: float) -> Waiting:
-    """`states` are those of the live replicas; `seconds` have passed since the question was sent."""
+def describe_wait(states: Collection[str], usual: Durations | None, seconds: float) -> Waiting:
+    """`states` are those of the live replicas, `usual` are earlier starts (None: none was measured); `seconds` have
+    passed since the question was sent."""
     elapsed = format_elapsed(seconds)
     if ReplicaState.READY in states:
         return Waiting("Waiting for the first token,", elapsed)
     starting = [state for state in STARTING_ORDER if state in states]
     title = PHASE_TITLES[starting[-1]] if starting else "Waiting for GPUs"
-    words = f"Cold start: {title[0].lower()}{title[1:]},"
-    return Waiting(words, elapsed, _expect(typical))
-
-
-def _expect(typical: Mapping[str, PhaseTimes]) -> str:
-    """of about 0:42, based on 3 earlier starts."""
-    if not typical:
-        return "(no earlier starts to compare with)"
-    starts = format_count(max(times.count for times in typical.values()), "earlier start")
-    return f"of about {format_elapsed(sum(times.p50_seconds for times in typical.values()))}, based on {starts}"
+    expected = f"of about {describe_starts(usual)}" if usual else "(no earlier starts to compare with)"
+    return Waiting(f"Cold start: {title[0].lower()}{title[1:]},", elapsed, expected)
 
 
 def split_cold_start(measured: Measurements, asked_at: datetime, ready_at: datetime | None) -> Measurements:

@@ -109,7 +109,7 @@ def _has_ready_replica(deployment: Deployment) -> bool:
 
 def _read_wait(deployment: Deployment, seconds: float) -> Waiting:
     states = list(deployment.replicas.filter(state__in=LIVE).values_list("state", flat=True))
-    return describe_wait(states, queries.typical_phases(deployment), seconds)
+    return describe_wait(states, queries.measure_starts(deployment).total, seconds)
 
 
 async def _tell_cold_start(part: Part, deployment: Deployment, asked_at: datetime, is_cold: bool) -> Part:

@@ -1,34 +1,28 @@
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from console.playground.answer import Measurements
 from console.playground.cold_start import describe_wait, split_cold_start
+from deployments.queries import Durations
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MEASURED = Measurements(ttft_ms=21_352, itl_ms=10.0, input_tokens=7, output_tokens=2)
 
 
-@dataclass(frozen=True)
-class Times:
-    p50_seconds: float
-    count: int
-
-
-TYPICAL = {"DOWNLOADING_MODEL": Times(30.0, 3), "ENGINE_INITIALIZING": Times(12.0, 4)}
+USUAL = Durations(p50_seconds=42.0, high_seconds=50.0, shortest_seconds=40.0, count=4)
 
 
 def test_a_wait_names_the_phase_of_the_replica_that_is_furthest_and_what_is_usual():
-    wait = describe_wait(["REQUESTING_GPU", "DOWNLOADING_MODEL"], TYPICAL, 8.0)
+    wait = describe_wait(["REQUESTING_GPU", "DOWNLOADING_MODEL"], USUAL, 8.0)
     assert wait.words == "Cold start: downloading model,"
-    assert (wait.elapsed, wait.expected) == ("0:08", "of about 0:42, based on 4 earlier starts")
+    assert (wait.elapsed, wait.expected) == ("0:08", "of about 0:40 to 0:50, based on 4 earlier starts")
 
 
 def test_without_a_replica_it_waits_for_gpus():
-    assert describe_wait(["STOPPING"], TYPICAL, 1.0).words == "Cold start: waiting for GPUs,"
+    assert describe_wait(["STOPPING"], USUAL, 1.0).words == "Cold start: waiting for GPUs,"
 
 
 def test_with_a_ready_replica_it_waits_for_a_token_and_nothing_starts():
-    wait = describe_wait(["READY", "ENGINE_INITIALIZING"], TYPICAL, 1.0)
+    wait = describe_wait(["READY", "ENGINE_INITIALIZING"], USUAL, 1.0)
     assert (wait.words, wait.expected) == ("Waiting for the first token,", "")
 
 
