@@ -81,7 +81,7 @@ def test_what_is_chosen_becomes_a_deployment_like_one_of_the_api(owner):
         ("gpu_count", "two", "Enter a number, such as 16."),
         ("replicas", "0", "Use 1 or more."),
         ("engine", "vllm", "are simulated, so"),
-        ("context_length", "999,999", "The model reads at most 131,072 tokens"),
+        ("context_length", "999,999", "The model supports at most 131,072 tokens"),
         ("max_concurrency", "0", "Use 1 or more."),
         ("min_replicas", "-1", "Use 0 or more."),
         ("max_replicas", "0", "Use 1 or more."),
