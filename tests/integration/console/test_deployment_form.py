@@ -220,7 +220,7 @@ def test_a_label_without_a_value_is_written_with_an_equals_sign(owner):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"context_length": "999999"}, "use 131,072 or less"),
+        ({"context_length": "999999"}, "Use 131,072 or less"),
         ({"engine": "vllm"}, "so vLLM cannot run there. Use Simulator,"),
         ({"gpu_count": "9"}, "The cluster has 8 × L40S 48 GB; use 8 or less."),
     ],
