@@ -1,5 +1,6 @@
 """`requirements/install.py` with a pip that prints what the real one prints."""
 
+import contextlib
 import os
 import pty
 import subprocess
@@ -26,6 +27,15 @@ def arrange(folder, code: int) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, str(INSTALL), "base.txt"], {**os.environ, "PYTHONPATH": str(folder)}
 
 
+def read_terminal(descriptor: int) -> str:
+    """All that was written to a terminal whose other side is closed; its end is an error there."""
+    pieces = []
+    with open(descriptor, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+        while piece := terminal.read(65536):
+            pieces.append(piece)
+    return b"".join(pieces).decode()
+
+
 def test_where_there_is_no_terminal_one_line_says_what_is_installed(tmp_path):
     command, variables = arrange(tmp_path, 0)
     done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True)
@@ -45,8 +55,7 @@ def test_on_a_terminal_one_line_counts_the_packages(tmp_path):
     ours, theirs = pty.openpty()
     done = subprocess.run(command, env=variables, cwd=tmp_path, stdout=theirs)
     os.close(theirs)
-    shown = os.read(ours, 65536).decode()
-    os.close(ours)
+    shown = read_terminal(ours)
     assert done.returncode == 0
     assert "2 of 2 packages" in shown
     assert shown.count("\n") == 1
