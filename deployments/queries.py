@@ -220,6 +220,15 @@ def explain_pending(deployment: Deployment, now: datetime, position: int | None 
     return messages.describe_reason(reason.to_json(), computed)
 
 
+def broken_pass(deployment: Deployment) -> WorkItem | None:
+    """Its work item while the reconciler's passes over it break, else None."""
+    return WorkItem.objects.filter(pk=deployment.pk, failures__gt=0).first()
+
+
+def with_broken_passes(deployments: QuerySet[Deployment]) -> QuerySet[Deployment]:
+    return deployments.filter(work__failures__gt=0)
+
+
 def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:
     """When a replacement may start after the failures among `replicas`."""
     views = [snapshot_loader.replica_view(replica) for replica in replicas]

@@ -34,7 +34,7 @@ from console.deployments.replica_rows import format_replica_range, make_cells
 from deployments import queries
 from deployments.messages import describe_reason
 from deployments.models import CatalogModel, Deployment, Endpoint, Replica
-from deployments.queries import StartLimits, late_starts
+from deployments.queries import StartLimits, late_starts, with_broken_passes
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 S, R = DeploymentStatus, ReplicaState
@@ -129,7 +129,8 @@ class DeploymentRow:
 @dataclass(frozen=True)
 class DeploymentListPage:
     """`counts` are deployments by status, as narrowed by everything but the tab; `totals` are of the last 60 minutes;
-    `late` counts the deployments, of all that the actor may see, in which a start is late."""
+    `late` counts the deployments, of all that the actor may see, in which a start is late, `broken` those whose
+    passes fail."""
 
     actor: Actor
     filters: DeploymentFilters
@@ -139,6 +140,7 @@ class DeploymentListPage:
     totals: Totals
     endpoints: list[str]
     late: int
+    broken: int
 
     @property
     def matches(self) -> int:
@@ -202,12 +204,16 @@ class DeploymentListPage:
     @property
     def attention(self) -> str:
         """1 failed, 2 starts late; or that nothing needs it."""
-        counts = ((self.failed, f"{self.failed:,} failed"), (self.late, f"{format_count(self.late, 'start')} late"))
+        counts = (
+            (self.failed, f"{self.failed:,} failed"),
+            (self.late, f"{format_count(self.late, 'start')} late"),
+            (self.broken, f"{self.broken:,} with internal errors"),
+        )
         return ", ".join(text for count, text in counts if count) or "nothing failed or late"
 
     @property
     def needing_attention(self) -> int:
-        return self.failed + self.late
+        return self.failed + self.late + self.broken
 
     @property
     def movement(self) -> str:
@@ -262,6 +268,7 @@ def read_list(
         totals=totals,
         endpoints=[endpoint.name for endpoint in endpoints],
         late=len(late),
+        broken=with_broken_passes(access.deployments(actor)).count(),
     )
 
 

@@ -18,7 +18,7 @@ from console.deployments.startup_waterfall import Waterfall
 from deployments import queries
 from deployments.events import Kind
 from deployments.messages import Text, describe_reason
-from deployments.models import DeploymentEvent, Revision
+from deployments.models import DeploymentEvent, Revision, WorkItem
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 
 S, R = DeploymentStatus, ReplicaState
@@ -102,7 +102,9 @@ def read_banner(state: CurrentState, startup: Waterfall | None, limits: queries.
     """The first text that applies: what delays the deployment comes before what its status says."""
     situation, rollout = Situation(state, startup, limits), find_rollout(state)
     status = S(state.deployment.status)
-    if status in (S.FAILED, S.TERMINATED, S.TERMINATING, S.SLEEPING):
+    if broken := queries.broken_pass(state.deployment):
+        banner = _broken(situation, broken)
+    elif status in (S.FAILED, S.TERMINATED, S.TERMINATING, S.SLEEPING):
         banner = BY_STATUS[status](situation)
     elif state.backoff_left is not None:
         banner = _backing_off(situation)
@@ -205,6 +207,18 @@ def _waking(situation: Situation) -> Banner:
     return Banner(
         "moving", "sun", title, (f"{situation.waiting_requests}.", reason.sentence if reason else "", expected)
     )
+
+
+def _broken(situation: Situation, work: WorkItem) -> Banner:
+    """Whatever the status says is out of date."""
+    state = situation.state
+    title = "The console cannot work on this deployment"
+    since = format_moment(work.failing_since or state.now, state.now)
+    attempts = format_count(work.failures, "attempt")
+    what = f"An internal error ({work.error}) has interrupted {attempts} since {since} UTC."
+    serving = f"{format_count(state.ready, 'replica')} serving requests." if state.ready else ""
+    advice = "It tries again at least once a minute. An operator finds the error in the worker's log."
+    return Banner("bad", "status-failed", title, (what, advice, serving))
 
 
 def _backing_off(situation: Situation) -> Banner:

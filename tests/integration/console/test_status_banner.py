@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import Organization
 from accounts.roles import Role
 from deployments.messages import describe_reason
-from deployments.models import Deployment
+from deployments.models import Deployment, WorkItem
 from deployments.states import DeploymentStatus as S
 from deployments.states import ReplicaState
 from gateway import contract
@@ -285,3 +285,13 @@ def test_cells_are_drawn_up_to_what_the_range_allows(owner, now, visitor):
         '<span class="cells" aria-hidden="true"><i class="ready"></i><i></i><i></i><i></i></span>'
     )
     assert "range 1–4" in readouts
+
+
+def test_passes_that_break_are_said_on_the_page_and_counted_in_the_list(owner, now, visitor):
+    deployment = rows.deployment(owner, now, status=S.RUNNING)
+    since = now - timedelta(minutes=3)
+    WorkItem.objects.create(deployment=deployment, failures=4, failing_since=since, error="KeyError")
+    text = said(visitor, deployment)
+    assert "The console cannot work on this deployment" in text
+    assert "An internal error (KeyError) has interrupted 4 attempts since" in text
+    assert "1 with internal errors" in visitor.get("/deployments/").content.decode()
