@@ -34,9 +34,10 @@ from deployments.models import (
     Revision,
     WorkItem,
 )
-from deployments.reconciler import backoff, deadlines, gpu_allocation, replica_count, snapshot_loader
+from deployments.reconciler import backoff, deadlines, replica_count, snapshot_loader
 from deployments.reconciler.autoscaler import Memory
 from deployments.reconciler.backoff import Backoff as Backoff
+from deployments.reconciler.gpu_allocation import queue_position as queue_position
 from deployments.routing.load import read_loads
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -184,15 +185,6 @@ def capacity(cluster: Cluster) -> list[GpuFree]:
     used = dict(live.values_list("gpu_type").annotate(gpus=Sum("gpu_count")))
     rows = ClusterGpu.objects.filter(cluster=cluster).select_related("gpu_type")
     return [GpuFree(row.gpu_type, row.count, used.get(row.gpu_type_id, 0)) for row in rows.order_by("gpu_type")]
-
-
-def queue_position(deployment: Deployment) -> int | None:
-    """Its position in the queue for GPUs, 1 for the next; None when it does not wait."""
-    since = deployment.pending_since
-    if since is None or deployment.terminate_requested_at or deployment.failed_at or deployment.deleted_at:
-        return None
-    earlier = Q(pending_since__lt=since) | Q(pending_since=since, id__lt=deployment.pk)
-    return gpu_allocation.waiting([gpu_allocation.pool_key(deployment)]).filter(earlier).count() + 1
 
 
 def idle_since(deployment: Deployment) -> datetime | None:

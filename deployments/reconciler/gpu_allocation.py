@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 
 from deployments.models import ClusterGpu, Deployment, Replica
-from deployments.reconciler.gpu_queue import Grant, Pool, Waiter, allocate
+from deployments.reconciler.gpu_queue import Grant, Place, Pool, Waiter, allocate, count_ahead
 from deployments.reconciler.snapshot import PoolView
 from deployments.states import LIVE, STARTING, ReplicaState
 
@@ -62,25 +62,41 @@ def read_pools(deployments: Iterable[Deployment]) -> dict[UUID, PoolView]:
     if not keys:
         return {}
     pools = _read_pools(keys, _read_held(keys))
-    queue = [(pool_key(row), row.pending_since, row.pk) for row in waiting(keys).select_related("endpoint")]
+    queues = _read_queues(keys)
     views = {}
     for row in rows:
-        key, pool = pool_key(row), pools[pool_key(row)]
-        ahead = sum(
-            since is not None and (row.pending_since is None or since <= row.pending_since)
-            for other_key, since, pk in queue
-            if other_key == key and pk != row.pk
-        )
-        views[row.pk] = PoolView(pool.title, pool.total, pool.free, ahead)
+        pool, queue = pools[pool_key(row)], queues[pool_key(row)]
+        views[row.pk] = PoolView(pool.title, pool.total, pool.free, count_ahead(queue, _place(row)))
     return views
 
 
+def queue_position(deployment: Deployment) -> int | None:
+    """Its position in the queue for GPUs, 1 for the next; None when it does not wait."""
+    key, place = pool_key(deployment), _place(deployment)
+    if place is None:
+        return None
+    queue = _read_queues([key])[key]
+    return count_ahead(queue, place) + 1 if place in queue else None
+
+
 def waiting(keys: Iterable[PoolKey]) -> QuerySet[Deployment]:
-    """Deployments that wait for GPUs of these pools, in the order of `gpu_queue.allocate`. One whose passes break takes
+    """Deployments that wait for GPUs of these pools, in the order of the queue. One whose passes break takes
     no GPUs, so others do not wait for it."""
     rows = Deployment.objects.filter(_in_pools(keys, "endpoint__"), pending_since__isnull=False)
     rows = rows.filter(terminate_requested_at=None, deleted_at=None, failed_at=None).exclude(work__failures__gt=0)
-    return rows.order_by("pending_since", "id")
+    return rows.order_by(*Place._fields)
+
+
+def _read_queues(keys: Iterable[PoolKey]) -> Mapping[PoolKey, list[Place]]:
+    queues: dict[PoolKey, list[Place]] = defaultdict(list)
+    columns = ("endpoint__cluster_id", "gpu_type_id", *Place._fields)
+    for cluster_id, gpu_type_id, since, pk in waiting(keys).values_list(*columns):
+        queues[PoolKey(cluster_id, gpu_type_id)].append(Place(since, str(pk)))
+    return queues
+
+
+def _place(row: Deployment) -> Place | None:
+    return Place(row.pending_since, str(row.pk)) if row.pending_since else None
 
 
 def _waiter(row: Deployment, replicas: int, held: Mapping[tuple[PoolKey, UUID], int], now: datetime) -> Waiter:

@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from deployments.codes import Reason, ReasonCode
+
+
+class Place(NamedTuple):
+    """A place in the queue: the smaller one comes first. The fields are columns of a deployment; of two that began to
+    wait at the same time, the smaller id comes first."""
+
+    pending_since: datetime
+    id: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,10 @@ class Waiter:
     replicas: int
     held: int = 0
 
+    @property
+    def place(self) -> Place:
+        return Place(self.since, self.deployment_id)
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -41,11 +54,16 @@ class Grant:
     reason: Reason | None = None
 
 
+def count_ahead(queue: Iterable[Place], own: Place | None) -> int:
+    """How many of the queue come before `own`; all, if it has no place yet."""
+    return sum(own is None or place < own for place in queue)
+
+
 def allocate(pool: Pool, waiters: Iterable[Waiter]) -> Mapping[str, Grant]:
     """A grant for each waiter, by deployment id."""
     free, is_blocked = pool.free, False
     grants: dict[str, Grant] = {}
-    for waiter in sorted(waiters, key=lambda waiter: (waiter.since, waiter.deployment_id)):
+    for waiter in sorted(waiters, key=lambda waiter: waiter.place):
         granted = 0 if is_blocked else min(waiter.replicas, free // waiter.gpu_count)
         free -= granted * waiter.gpu_count
         if granted == waiter.replicas:

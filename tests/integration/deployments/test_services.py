@@ -8,6 +8,7 @@ from deployments import queries, services
 from deployments.config.build_spec import parse
 from deployments.config.deployment_spec import RevisionSpec
 from deployments.models import Deployment, DeploymentEvent
+from deployments.reconciler import gpu_allocation
 from deployments.states import DeploymentStatus
 from gateway import contract
 
@@ -99,6 +100,22 @@ def test_the_place_in_the_queue_follows_the_time_of_asking(create, now):
     first, _ = create()
     second, _ = create(BODY | {"name": "second"}, now + timedelta(seconds=1))
     assert [queries.queue_position(deployment) for deployment in (first, second)] == [1, 2]
+
+
+def test_of_two_that_asked_at_the_same_time_one_is_ahead_of_the_other(create):
+    earlier, later = sorted((create()[0], create(BODY | {"name": "second"})[0]), key=lambda deployment: deployment.pk)
+    assert earlier.pending_since == later.pending_since
+    pools = gpu_allocation.read_pools([earlier, later])
+    assert [pools[deployment.pk].ahead for deployment in (earlier, later)] == [0, 1]
+    assert [queries.queue_position(deployment) for deployment in (earlier, later)] == [1, 2]
+
+
+@pytest.mark.parametrize("column", ["pending_since", "failed_at", "terminate_requested_at", "deleted_at"])
+def test_who_does_not_wait_has_no_place_in_the_queue(create, now, column):
+    deployment, _ = create()
+    Deployment.objects.update(**{column: None if column == "pending_since" else now})
+    deployment.refresh_from_db()
+    assert queries.queue_position(deployment) is None
 
 
 def test_capacity_lists_every_gpu_type_of_the_cluster(create, cluster):
