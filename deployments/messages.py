@@ -25,7 +25,7 @@ Facts = Mapping[str, Any]
 MAX_CHARACTERS = 300
 NOTHING = "–"
 OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
-GIB = 2**30
+GB = 10**9
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ EVENTS: Mapping[str, Message] = {
         "{replica}: {gpu_count} × {gpu} requested from cluster {cluster}, in place of a replica that ended"
     ),
     Kind.REPLICA_DOWNLOADING: Message(
-        "{replica} got {gpu_count} × {gpu}[ on {node}] and downloads the model[, {bytes_total:gib} GiB]"
+        "{replica} got {gpu_count} × {gpu}[ on {node}] and downloads the model[, {bytes_total:gb} GB]"
     ),
     Kind.REPLICA_INITIALIZING: Message("{replica} starts its engine"),
     Kind.REPLICA_READY: Message("{replica} is ready after {start_seconds:elapsed}"),
@@ -102,7 +102,7 @@ EVENTS: Mapping[str, Message] = {
 }
 
 LIMIT = (
-    "{limit_seconds:number} s[ ({base_seconds:number} s, and {weight_seconds:number} s for {weight_bytes:gib} GiB of "
+    "{limit_seconds:number} s[ ({base_seconds:number} s, and {weight_seconds:number} s for {weight_bytes:gb} GB of "
     "weights at {mib_per_second:number} MiB/s)]"
 )
 CAUSES: Mapping[str, Message] = {
@@ -310,7 +310,7 @@ def _fill(template: str, facts: Facts) -> str:
 
 
 def _format(value: Any, spec: str) -> str:
-    """`spec`: `#noun` counts, `number` has one decimal at most, `elapsed` is m:ss, `ordinal` 2nd, `gib` bytes in GiB,
+    """`spec`: `#noun` counts, `number` has one decimal at most, `elapsed` is m:ss, `ordinal` 2nd, `gb` bytes in GB,
     `changes` the differences of an edit, `exit` an exit code. Of a reason or cause: `title`, `sentence`, and `clause`,
     the sentence as a part of another. `if` renders nothing: it makes what is within brackets depend on a fact."""
     if spec == "exit":
@@ -324,8 +324,8 @@ def _format(value: Any, spec: str) -> str:
             return str(value)
         case "number":
             return f"{value:,.1f}".removesuffix(".0")
-        case "gib":
-            return f"{value / GIB:,.1f}"
+        case "gb":
+            return f"{value / GB:,.1f}"
         case "elapsed":
             minutes, seconds = divmod(int(value), 60)
             hours, minutes = divmod(minutes, 60)

@@ -24,7 +24,7 @@ from tests.tools.reword_messages import CATALOGUE, reword
 from tests.unit.deployments.snapshots import NOW
 
 ROOT = Path(__file__).parents[3]
-GIB = 2**30
+GIB, GB = 2**30, 10**9
 # As the catalogue names them; the facts that are computed when a message is read are in COMPUTED.
 CHANGES = [{"field": "engine.context_length", "before": 8192, "after": 4096}]
 LOAD = {
@@ -139,8 +139,8 @@ def test_templates_are_well_formed(message: Message) -> None:
         ("edited", {"changes": CHANGES, "revision": None}, "mara changed engine.context_length 8192 → 4096"),
         ("replica_downloading", {"replica": "r-1", "gpu_count": 1, "gpu": "L40S", "node": "", "bytes_total": None},
          "r-1 got 1 × L40S and downloads the model"),
-        ("replica_downloading", {"replica": "r-1", "gpu_count": 1, "gpu": "L40S", "node": "n", "bytes_total": 3 * GIB},
-         "r-1 got 1 × L40S on n and downloads the model, 3.0 GiB"),
+        ("replica_downloading", {"replica": "r-1", "gpu_count": 1, "gpu": "L40S", "node": "n", "bytes_total": 3 * GB},
+         "r-1 got 1 × L40S on n and downloads the model, 3.0 GB"),
         ("replica_ready", {"replica": "r-1", "start_seconds": 3725}, "r-1 is ready after 1:02:05"),
         ("woken", {"waiting": 0, "replicas": 1, "reason": {"code": "request_arrived", "facts": {}}},
          "Waking: a request arrived"),
@@ -177,9 +177,9 @@ def test_what_changes_meanwhile_is_added_when_it_is_read(code: str, computed: di
 
 
 def test_a_limit_names_the_part_that_is_due_to_the_weights() -> None:
-    limit = causes.Limit(4624, 3600, 20 * GIB, 20)
+    limit = causes.Limit(4624, 3600, 20 * GB, 20)
     text = messages.describe_reason(causes.download_too_slow(limit, "").to_json())
-    assert text.sentence.endswith("within 4,624 s (3,600 s, and 1,024 s for 20.0 GiB of weights at 20 MiB/s).")
+    assert text.sentence.endswith("within 4,624 s (3,600 s, and 1,024 s for 20.0 GB of weights at 20 MiB/s).")
     text = messages.describe_reason(causes.download_too_slow(causes.Limit(600, 600), "").to_json())
     assert text.sentence.endswith("within 600 s.")
 
