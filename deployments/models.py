@@ -86,6 +86,11 @@ class Endpoint(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def api_url(self) -> str:
+        """What a client of the gateway uses as its base URL."""
+        return f"{self.base_url.rstrip('/').removesuffix('/v1')}/v1"
+
 
 class CatalogModel(models.Model):
     """A model of the catalog, loaded from deployments/catalog/models.json. `architecture`: numbers of the model's own

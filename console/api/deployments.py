@@ -285,14 +285,9 @@ def _render(row: tables.Deployment, ready: int, live: int) -> Deployment:
         replicas=ReplicaCounts(
             desired=0 if row.terminate_requested_at else row.desired_replicas, ready=ready, total=live
         ),
-        call=Call(base_url=format_base_url(row.endpoint.base_url), model=row.name),
+        call=Call(base_url=row.endpoint.api_url, model=row.name),
         simulated=row.endpoint.cluster.simulated or spec.configuration.engine.name == "simulator",
         created_at=row.created_at,
         updated_at=row.updated_at,
         ready_at=row.ready_at,
     )
-
-
-def format_base_url(root: str) -> str:
-    """What a client of the gateway at `root` uses as base_url."""
-    return f"{root.rstrip('/').removesuffix('/v1')}/v1"

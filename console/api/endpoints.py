@@ -5,7 +5,6 @@ from typing import Literal
 from ninja import Query
 
 from console.api.auth import ApiRequest
-from console.api.deployments import format_base_url
 from console.api.field_types import Resource
 from console.api.pagination import ByName, Page
 from console.api.strict_router import Router
@@ -45,7 +44,7 @@ def _render(row: tables.Endpoint) -> Endpoint:
         {
             "id": str(row.pk),
             "name": row.name,
-            "base_url": format_base_url(row.base_url),
+            "base_url": row.api_url,
             "visibility": row.visibility,
             "cluster": row.cluster.name,
             "simulated": row.cluster.simulated,

@@ -30,7 +30,7 @@ class DeploymentHeader:
 
     @property
     def base_url(self) -> str:
-        return f"{self.deployment.endpoint.base_url.rstrip('/')}/v1"
+        return self.deployment.endpoint.api_url
 
 
 def make_header(deployment: Deployment) -> DeploymentHeader:
