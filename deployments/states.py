@@ -39,6 +39,8 @@ STARTING = frozenset(STARTING_ORDER)
 ENDED = frozenset({R.STOPPED, R.FAILED})
 LIVE = frozenset(R) - ENDED
 HOLDS_GPU = LIVE
+# Nothing of them runs until somebody asks for it: what can be redeployed, and what can be deleted.
+AT_REST = frozenset({DeploymentStatus.FAILED, DeploymentStatus.TERMINATED})
 
 NEXT: dict[ReplicaState, frozenset[ReplicaState]] = {
     R.REQUESTING_GPU: frozenset({R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING, R.READY, R.STOPPING}),

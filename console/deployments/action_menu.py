@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from deployments.states import AT_REST
 from deployments.states import DeploymentStatus as S
 
 
@@ -21,9 +22,9 @@ A = Action
 LIVE_ACTIONS = (A.EDIT, A.CLONE, A.TERMINATE)
 BY_STATUS: dict[str, tuple[Action, ...]] = {
     **dict.fromkeys((S.PENDING, S.DEPLOYING, S.RUNNING, S.SCALING, S.ROLLING, S.SLEEPING), LIVE_ACTIONS),
-    S.FAILED: (A.RETRY, A.EDIT, A.REDEPLOY, A.CLONE, A.DELETE),
+    S.FAILED: (A.RETRY, A.EDIT, A.REDEPLOY, A.CLONE),
     S.TERMINATING: (A.CLONE,),
-    S.TERMINATED: (A.REDEPLOY, A.EDIT, A.CLONE, A.DELETE),
+    S.TERMINATED: (A.REDEPLOY, A.EDIT, A.CLONE),
 }
 IN_BANNER: dict[str, tuple[Action, ...]] = {S.FAILED: (A.RETRY, A.EDIT, A.REDEPLOY), S.TERMINATED: (A.REDEPLOY, A.EDIT)}
 # Causes that the same configuration would meet again: what helps is another one.
@@ -55,7 +56,7 @@ def offer_actions(status: str, *, may_deploy: bool, is_backing_off: bool = False
     code of the cause of a failure; the action that it advises comes first."""
     if not may_deploy:
         return Actions()
-    actions = BY_STATUS[status]
+    actions = (*BY_STATUS[status], A.DELETE) if status in AT_REST else BY_STATUS[status]
     banner = IN_BANNER.get(status, ())
     if banner and cause in EDIT_FIRST:
         banner = (A.EDIT, *(action for action in banner if action is not A.EDIT))

@@ -16,6 +16,7 @@ from console.components.page_request import PageRequest
 from console.deployments.page_context import page_context, read_state
 from deployments import services
 from deployments.models import Deployment
+from deployments.states import AT_REST
 
 
 @require_POST
@@ -61,7 +62,7 @@ def terminate(request: PageRequest, deployment_id: UUID) -> HttpResponse:
 @login_required
 def delete(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     deployment = access.deployment_to_change(request.actor, str(deployment_id))
-    if deployment.status not in services.DELETABLE:
+    if deployment.status not in AT_REST:
         messages.error(request, str(services.NotEnded(deployment.status)))
         return redirect("deployment", deployment.pk)
     if request.method != "POST":

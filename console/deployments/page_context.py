@@ -19,7 +19,7 @@ from deployments import queries
 from deployments.models import Deployment, Revision
 from deployments.queries import Backoff
 from deployments.routing.load import Load, read_loads
-from deployments.states import ENDED, LIVE, STARTING, DeploymentStatus, ReplicaState
+from deployments.states import AT_REST, ENDED, LIVE, STARTING, DeploymentStatus, ReplicaState
 
 R, S = ReplicaState, DeploymentStatus
 MAX_ENDED_READ = 100
@@ -89,7 +89,7 @@ class CurrentState:
     @property
     def has_ended(self) -> bool:
         """Nothing runs until somebody asks for it."""
-        return self.deployment.status in (S.FAILED, S.TERMINATED)
+        return self.deployment.status in AT_REST
 
     @property
     def is_callable(self) -> bool:

@@ -20,7 +20,7 @@ from django.db.models import F
 from deployments.causes import Cause
 from deployments.models import Deployment, DeploymentEvent, Replica, ReplicaPhase, Revision
 from deployments.reconciler import leases
-from deployments.states import ENDED, DeploymentStatus, ReplicaState, may_become
+from deployments.states import AT_REST, ENDED, DeploymentStatus, ReplicaState, may_become
 
 DECIDED = frozenset({
     "desired_replicas", "asleep_since", "woken_at", "tried_since", "rollout_hold", "failed_at", "cause",
@@ -206,7 +206,7 @@ def initial_columns(desired_replicas: int, now: datetime) -> dict[str, Any]:
 def reset_failures(row: Deployment, now: datetime) -> None:
     """Try again: earlier failures no longer count, and a deployment that has ended queues for GPUs."""
     values: dict[str, Any] = {"failed_at": None, "cause": None, "tried_since": now}
-    if row.status in (DeploymentStatus.FAILED, DeploymentStatus.TERMINATED):
+    if row.status in AT_REST:
         values |= {"status": DeploymentStatus.PENDING, "status_since": now, "phase": ""}
         values |= {"pending_since": now, "pending_reason": None}
     _reset(row, **values)

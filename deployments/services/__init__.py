@@ -16,7 +16,6 @@ from deployments.services.edit import Edited as Edited
 from deployments.services.edit import UnknownRevision as UnknownRevision
 from deployments.services.edit import edit as edit
 from deployments.services.edit import rollback as rollback
-from deployments.services.lifecycle import DELETABLE as DELETABLE
 from deployments.services.lifecycle import NotEnded as NotEnded
 from deployments.services.lifecycle import delete as delete
 from deployments.services.lifecycle import redeploy as redeploy

@@ -14,10 +14,9 @@ from deployments.reconciler import state_writer
 from deployments.routing.publish import publish
 from deployments.services import desired_state_writer
 from deployments.services.desired_state_writer import NotNow
-from deployments.states import DeploymentStatus
+from deployments.states import AT_REST, DeploymentStatus
 from deployments.work_queue import make_due
 
-REDEPLOYABLE = DELETABLE = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
 TERMINATING = "The deployment is terminating. Wait until it is TERMINATED, then redeploy it."
 
 
@@ -55,7 +54,7 @@ def redeploy(deployment: Deployment, *, expected_version: int | None = None, by:
     Raises `VersionConflict`, and `NotNow` for any other status.
     """
     row = desired_state_writer.lock(deployment, expected_version)
-    if row.status not in REDEPLOYABLE:
+    if row.status not in AT_REST:
         if row.terminate_requested_at is not None:
             raise NotNow(TERMINATING)
         raise NotNow(
@@ -84,7 +83,7 @@ def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
     row = Deployment.objects.select_for_update().get(pk=deployment.pk)
     if row.deleted_at is not None:
         return
-    if row.status not in DELETABLE:
+    if row.status not in AT_REST:
         raise NotEnded(row.status)
     make_due([row.pk], now)
     Deployment.objects.filter(pk=row.pk).update(deleted_at=now, updated_at=now)
