@@ -2,7 +2,8 @@
 
 Each role includes the rights of the previous one: viewer (read), member (call models, manage own keys), admin (deploy,
 edit, terminate, manage all keys of the organization), owner (manage members). Operators have all rights in all
-organizations. An API key grants the intersection of its user's rights and its scopes; `manage` includes `read`.
+organizations; only they declare replicas gone. An API key grants the intersection of its user's rights and its scopes;
+`manage` includes `read`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Right(StrEnum):
     DEPLOY = "deploy"
     MANAGE_ORGANIZATION_KEYS = "manage_organization_keys"
     MANAGE_MEMBERS = "manage_members"
+    DECLARE_REPLICAS_GONE = "declare_replicas_gone"
 
 
 class Scope(StrEnum):

@@ -126,6 +126,14 @@ def deleted_deployment(actor: Actor, deployment_id: uuid.UUID) -> Deployment | N
     return Deployment.objects.filter(visible(actor), id=deployment_id).exclude(deleted_at=None).first()
 
 
+def replica_to_declare_gone(actor: Actor, deployment: Deployment, reference: str) -> Replica:
+    """As `replica`; raises PermissionDenied unless the actor is an operator."""
+    found = replica(actor, deployment, reference)
+    if not actor.may(Right.DECLARE_REPLICAS_GONE, deployment.organization_id):
+        raise PermissionDenied("Only operators declare replicas gone: they can look at the machine.")
+    return found
+
+
 def replica(actor: Actor, deployment: Deployment, reference: str) -> Replica:
     try:
         return deployment.replicas.get(visible(actor), id=uuid.UUID(reference))

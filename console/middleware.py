@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 from django.views.defaults import page_not_found
@@ -30,6 +31,15 @@ def request_id(get_response: Handler) -> Handler:
         return response
 
     return handle
+
+
+class FlashMessages(MessageMiddleware):
+    """Messages for the next page: the answer to a HEAD has no body that shows them, so they stay."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if request.method == "HEAD" and hasattr(request, "_messages"):
+            request._messages.used = False
+        return super().process_response(request, response)
 
 
 class DeletedMeanwhile:

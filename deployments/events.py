@@ -128,6 +128,20 @@ def replica_resumed(deployment: Deployment, replica: Replica, now: datetime) -> 
     return _replica_event(deployment, replica, Kind.REPLICA_RESUMED, now)
 
 
+def replica_unknown(deployment: Deployment, replica: Replica, seen_at: datetime, now: datetime) -> DeploymentEvent:
+    """`seen_at`: when the cluster showed it last."""
+    return _replica_event(deployment, replica, Kind.REPLICA_UNKNOWN, now, seen_at=seen_at.isoformat())
+
+
+def replica_found(deployment: Deployment, replica: Replica, now: datetime) -> DeploymentEvent:
+    return _replica_event(deployment, replica, Kind.REPLICA_FOUND, now)
+
+
+def replica_declared_gone(deployment: Deployment, replica: Replica, by: User | None, now: datetime) -> DeploymentEvent:
+    about = {"replica_id": str(replica.id), "replica": short(replica)}
+    return _event(deployment, Kind.REPLICA_DECLARED_GONE, now, by, **about)
+
+
 def scaled(deployment: Deployment, replicas: int, reason: Reason, now: datetime) -> DeploymentEvent:
     """From the deployment's desired number to `replicas`; the facts of the reason are the autoscaler's inputs."""
     facts: dict[str, Any] = {"from": deployment.desired_replicas, "to": replicas, "reason": reason.to_json()}

@@ -97,6 +97,9 @@ EVENTS: Mapping[str, Message] = {
     Kind.REPLICA_HEALTHY: Message("{replica} passes its health probe again"),
     Kind.REPLICA_DRAINING: Message("{replica} drains: it gets nothing new and finishes what it has"),
     Kind.REPLICA_RESUMED: Message("{replica} is needed again and takes requests"),
+    Kind.REPLICA_UNKNOWN: Message("{replica} is unknown: the cluster has no record of it. It keeps its GPUs"),
+    Kind.REPLICA_FOUND: Message("{replica} is no longer unknown: the cluster shows it"),
+    Kind.REPLICA_DECLARED_GONE: Message("{actor} declared {replica} gone"),
     Kind.REPLICA_STOPPED: Message("{replica} stopped, {gpu_count} × {gpu} released"),
     Kind.REPLICA_FAILED: Message("{replica} failed[: {cause:sentence}]"),
 }
@@ -167,7 +170,7 @@ CAUSES: Mapping[str, Message] = {
     ),
     CauseCode.VANISHED: Message(
         title="Disappeared",
-        sentence="The replica disappeared from the cluster without a record of how it ended.",
+        sentence="The replica disappeared from the cluster without a record of how it ended, and was declared gone.",
         action="Check whether somebody removed it by hand or its node was lost; a replacement starts by itself.",
         no_evidence="The cluster has no trace of it.",
     ),

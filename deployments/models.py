@@ -264,8 +264,8 @@ class Replica(models.Model):
     `start_requested_at` and `stop_requested_at`: intents, committed before the driver call. `released_at`: the
     provider's exit time, else its last heartbeat, else the last observation. `listed`: the cluster showed it in the
     last pass that reached the cluster, at the work item's `observed_at`; `last_seen_at`: the last such time before it
-    was missing. `drain_epoch`: the epoch of Redis when the drain began; under another epoch, counts of requests in
-    flight are meaningless.
+    was missing. `gone_declared_at`: when an operator declared it gone, which had become UNKNOWN. `drain_epoch`: the
+    epoch of Redis when the drain began; under another epoch, counts of requests in flight are meaningless.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -296,6 +296,7 @@ class Replica(models.Model):
     stop_requested_at = models.DateTimeField(null=True, blank=True)
     listed = models.BooleanField(default=False)
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    gone_declared_at = models.DateTimeField(null=True, blank=True)
     released_at = models.DateTimeField(null=True, blank=True)
     log_tail = models.TextField(blank=True)
 

@@ -1,8 +1,10 @@
 """The state machine of replicas and the statuses of deployments. Pure.
 
 REQUESTING_GPU → DOWNLOADING_MODEL → ENGINE_INITIALIZING → READY → DRAINING → STOPPING → STOPPED | FAILED.
-STOPPING can be entered from any live state and is left only when the absence of the replica is confirmed, to FAILED if
+STOPPING can be entered from any live state and is left only when the end of the replica is confirmed, to FAILED if
 there is a cause, else to STOPPED. So a replica that may still hold a GPU is never FAILED.
+UNKNOWN: the cluster was asked and has no record of a replica that it showed before. It may run on and keeps its GPUs.
+It is left for what the cluster shows once it has a record again, or for STOPPING when an operator declares it gone.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ class ReplicaState(StrEnum):
     READY = "READY"
     DRAINING = "DRAINING"
     STOPPING = "STOPPING"
+    UNKNOWN = "UNKNOWN"
     STOPPED = "STOPPED"
     FAILED = "FAILED"
 
@@ -43,12 +46,13 @@ HOLDS_GPU = LIVE
 AT_REST = frozenset({DeploymentStatus.FAILED, DeploymentStatus.TERMINATED})
 
 NEXT: dict[ReplicaState, frozenset[ReplicaState]] = {
-    R.REQUESTING_GPU: frozenset({R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING, R.READY, R.STOPPING}),
-    R.DOWNLOADING_MODEL: frozenset({R.ENGINE_INITIALIZING, R.READY, R.STOPPING}),
-    R.ENGINE_INITIALIZING: frozenset({R.READY, R.STOPPING}),
-    R.READY: frozenset({R.DRAINING, R.STOPPING}),
-    R.DRAINING: frozenset({R.READY, R.STOPPING}),
-    R.STOPPING: frozenset({R.STOPPED, R.FAILED}),
+    R.REQUESTING_GPU: frozenset({R.DOWNLOADING_MODEL, R.ENGINE_INITIALIZING, R.READY, R.STOPPING, R.UNKNOWN}),
+    R.DOWNLOADING_MODEL: frozenset({R.ENGINE_INITIALIZING, R.READY, R.STOPPING, R.UNKNOWN}),
+    R.ENGINE_INITIALIZING: frozenset({R.READY, R.STOPPING, R.UNKNOWN}),
+    R.READY: frozenset({R.DRAINING, R.STOPPING, R.UNKNOWN}),
+    R.DRAINING: frozenset({R.READY, R.STOPPING, R.UNKNOWN}),
+    R.STOPPING: frozenset({R.STOPPED, R.FAILED, R.UNKNOWN}),
+    R.UNKNOWN: STARTING | {R.READY, R.STOPPING},
     R.STOPPED: frozenset(),
     R.FAILED: frozenset(),
 }

@@ -1,4 +1,4 @@
-"""Actions on a whole deployment: retry and redeploy; terminate and delete after a confirmation."""
+"""Actions on a deployment: retry and redeploy; terminate, delete and declare a replica gone after a confirmation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from console import access
+from console.components.deployment_header import make_header
 from console.components.page_request import PageRequest
 from console.deployments.page_context import page_context, read_state
 from deployments import services
+from deployments.events import short
 from deployments.models import Deployment
 from deployments.states import AT_REST
 
@@ -74,6 +76,23 @@ def delete(request: PageRequest, deployment_id: UUID) -> HttpResponse:
         return redirect("deployment", deployment.pk)
     messages.success(request, f"{deployment.name} was deleted.")
     return redirect("deployments")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def declare_gone(request: PageRequest, deployment_id: UUID, replica_id: UUID) -> HttpResponse:
+    deployment = access.deployment(request.actor, str(deployment_id))
+    replica = access.replica_to_declare_gone(request.actor, deployment, str(replica_id))
+    if request.method != "POST":
+        context = {"deployment": deployment, "header": make_header(deployment), "replica": replica}
+        return render(request, "deployments/declare_gone.html", context | {"name": short(replica)})
+    try:
+        services.declare_replica_gone(replica, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
+    except services.NotNow as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"Replica {short(replica)} was declared gone. Its GPUs are released in a moment.")
+    return redirect("deployment", deployment.pk)
 
 
 def _confirm(request: PageRequest, deployment: Deployment, action: str) -> HttpResponse:

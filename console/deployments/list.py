@@ -128,9 +128,9 @@ class DeploymentRow:
 
 @dataclass(frozen=True)
 class DeploymentListPage:
-    """`counts` are deployments by status, as narrowed by everything but the tab; `totals` are of the last 60 minutes;
-    `late` counts the deployments, of all that the actor may see, in which a start is late, `broken` those whose
-    passes fail."""
+    """`counts` are deployments by status, as narrowed by everything but the tab; `totals` are of the last 60 minutes.
+    Of all that the actor may see, `late` counts the deployments in which a start is late, `broken` those whose passes
+    fail, and `unknown` those with a replica that the cluster has no record of."""
 
     actor: Actor
     filters: DeploymentFilters
@@ -141,6 +141,7 @@ class DeploymentListPage:
     endpoints: list[str]
     late: int
     broken: int
+    unknown: int
 
     @property
     def matches(self) -> int:
@@ -203,17 +204,18 @@ class DeploymentListPage:
 
     @property
     def attention(self) -> str:
-        """1 failed, 2 starts late; or that nothing needs it."""
+        """1 failed, 2 starts late, 1 with unknown replicas; or that nothing needs it."""
         counts = (
             (self.failed, f"{self.failed:,} failed"),
             (self.late, f"{format_count(self.late, 'start')} late"),
             (self.broken, f"{self.broken:,} with internal errors"),
+            (self.unknown, f"{self.unknown:,} with unknown replicas"),
         )
         return ", ".join(text for count, text in counts if count) or "nothing failed or late"
 
     @property
     def needing_attention(self) -> int:
-        return self.failed + self.late + self.broken
+        return self.failed + self.late + self.broken + self.unknown
 
     @property
     def movement(self) -> str:
@@ -236,7 +238,7 @@ class DeploymentListPage:
 def read_list(
     actor: Actor, filters: DeploymentFilters, now: datetime, layout: Layout | None = None
 ) -> DeploymentListPage:
-    """At most nine queries, those of the layout included."""
+    """At most ten queries, those of the layout included."""
     layout = layout or Layout(actor, "")
     matching = access.deployments(actor).alias(label_text=LABEL_TEXT).filter(filters.condition)
     condition = access.visible(actor, "owner_organization_id")
@@ -266,6 +268,7 @@ def read_list(
         counts=queries.status_counts(matching) if filters.is_narrow else layout.status_counts,
         rows=rows,
         totals=totals,
+        unknown=access.deployments(actor).exclude(status=S.FAILED).filter(replicas__state=R.UNKNOWN).distinct().count(),
         endpoints=[endpoint.name for endpoint in endpoints],
         late=len(late),
         broken=with_broken_passes(access.deployments(actor)).count(),
@@ -314,6 +317,8 @@ def make_row(
 
 
 def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -> str:
+    if unknown := sum(replica.state == R.UNKNOWN for replica in live):
+        return f"{format_count(unknown, 'replica')} unknown: an operator must look"
     match deployment.status:
         case S.PENDING:
             reason = queries.explain_pending(deployment, now)

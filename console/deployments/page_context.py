@@ -57,6 +57,11 @@ class CurrentState:
         return [row for row in self.live if row.replica.state in STARTING]
 
     @property
+    def unknown(self) -> list[ReplicaRow]:
+        """Those that the cluster has no record of."""
+        return [row for row in self.live if row.is_unknown]
+
+    @property
     def in_flight(self) -> int | None:
         return sum(self.load.in_flight.values()) if self.load else None
 
@@ -149,5 +154,6 @@ def page_context(actor: Actor, state: CurrentState) -> dict[str, Any]:
             cause=(deployment.cause or {}).get("code", ""),
         ),
         "may_deploy": may_deploy,
+        "may_declare_gone": actor.may(Right.DECLARE_REPLICAS_GONE, deployment.organization_id),
         "may_call": actor.may(Right.CALL, deployment.organization_id),
     }

@@ -22,6 +22,7 @@ APPEARANCE: dict[str, tuple[str, str, str]] = {
     R.READY: ("Ready", "good", "status-running"),
     R.DRAINING: ("Draining", "gone", "status-terminating"),
     R.STOPPING: ("Stopping", "gone", "status-terminating"),
+    R.UNKNOWN: ("Unknown", "bad", "warning"),
     R.STOPPED: ("Stopped", "gone", "status-terminated"),
     R.FAILED: ("Failed", "bad", "status-failed"),
 }
@@ -83,6 +84,14 @@ class ReplicaRow:
         return int(self.replica.revision.spec["engine"]["max_concurrency"])
 
     @property
+    def is_unknown(self) -> bool:
+        return self.replica.state == R.UNKNOWN
+
+    @property
+    def is_declared_gone(self) -> bool:
+        return self.replica.gone_declared_at is not None
+
+    @property
     def has_ended(self) -> bool:
         return self.replica.state in ENDED
 
@@ -104,13 +113,19 @@ def format_replica_range(deployment: Deployment) -> str:
 
 
 def make_cells(deployment: Deployment, live: Iterable[Replica], wanted: int) -> tuple[str, ...]:
-    """A CSS class for each replica that lives or is wanted: ready first, then starting, then draining, then those
-    that are missing ("failed" or ""), up to the maximum of the range. Empty above MAX_CELLS."""
+    """A CSS class for each replica that lives or is wanted: ready first, then starting, then draining, then unknown
+    ("failed"), then those that are missing ("failed" or ""), up to the maximum of the range. Empty above MAX_CELLS."""
     counts = Counter(
-        "ready" if replica.state == R.READY else "starting" if replica.state in STARTING else "draining"
+        "ready"
+        if replica.state == R.READY
+        else "starting"
+        if replica.state in STARTING
+        else "failed"
+        if replica.state == R.UNKNOWN
+        else "draining"
         for replica in live
     )
-    cells = [kind for kind in ("ready", "starting", "draining") for _ in range(counts[kind])]
+    cells = [kind for kind in ("ready", "starting", "draining", "failed") for _ in range(counts[kind])]
     cells += ["" if deployment.failed_at is None else "failed"] * (wanted - len(cells))
     cells += [""] * (deployment.max_replicas - len(cells))
     return tuple(cells) if len(cells) <= MAX_CELLS else ()

@@ -4,7 +4,7 @@ the same place in every status."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -24,6 +24,7 @@ from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 S, R = DeploymentStatus, ReplicaState
 # A deployment that finds its GPUs within this time shows no notice that would disappear again.
 SILENT = timedelta(seconds=5)
+MAX_NAMED = 3
 # A scaling decision may be this much older than the status that follows from it.
 BEFORE_STATUS = timedelta(seconds=10)
 
@@ -83,8 +84,10 @@ class Situation:
     def replica_counts(self) -> str:
         """1 ready, 2 starting and 1 ending."""
         state = self.state
-        starting, ending = len(state.starting), len(state.live) - state.ready - len(state.starting)
-        moving = join_words([f"{n} {word}" for n, word in ((starting, "starting"), (ending, "ending")) if n])
+        starting, unknown = len(state.starting), len(state.unknown)
+        ending = len(state.live) - state.ready - starting - unknown
+        counts = ((starting, "starting"), (ending, "ending"), (unknown, "unknown"))
+        moving = join_words([f"{n} {word}" for n, word in counts if n])
         return f"{state.ready} ready{', ' + moving if moving else ''}."
 
     @property
@@ -114,6 +117,8 @@ def read_banner(state: CurrentState, startup: Waterfall | None, limits: queries.
         banner = _rolling(situation)
     else:
         banner = BY_STATUS[status](situation)
+    if state.unknown:
+        banner = replace(banner, tone="bad", lines=(_explain_unknown(state), *banner.lines))
     is_split = rollout.is_rolling and state.deployment.terminate_requested_at is None
     return Banner(
         banner.tone,
@@ -124,6 +129,18 @@ def read_banner(state: CurrentState, startup: Waterfall | None, limits: queries.
         by_revision=rollout.by_revision if is_split else (),
         rolled_back=_find_rolled_back(state),
     )
+
+
+def _explain_unknown(state: CurrentState) -> str:
+    count = len(state.unknown)
+    names = [row.short for row in state.unknown[:MAX_NAMED]] + ["…"] * (count > MAX_NAMED)
+    if count == 1:
+        keeps = (
+            "the cluster has no record of it. It may still run, and keeps its GPUs until an operator declares it gone."
+        )
+        return f"Replica {names[0]} is unknown: {keeps}"
+    keep = "They may still run, and keep their GPUs until an operator declares them gone."
+    return f"{count} replicas ({', '.join(names)}) are unknown: the cluster has no record of them. {keep}"
 
 
 def _pending(situation: Situation) -> Banner:

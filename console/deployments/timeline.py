@@ -46,6 +46,9 @@ APPEARANCE: dict[str, tuple[str, str]] = {
     Kind.REPLICA_HEALTHY: ("check", "good"),
     Kind.REPLICA_DRAINING: ("status-terminating", "gone"),
     Kind.REPLICA_RESUMED: ("undo", "good"),
+    Kind.REPLICA_UNKNOWN: ("warning", "bad"),
+    Kind.REPLICA_FOUND: ("undo", "good"),
+    Kind.REPLICA_DECLARED_GONE: ("stop", "gone"),
     Kind.REPLICA_STOPPED: ("status-terminated", "gone"),
     Kind.REPLICA_FAILED: ("warning", "bad"),
 }

@@ -17,6 +17,7 @@ deployment_urlpatterns = [
     path("redeploy/", actions.redeploy, name="redeploy"),
     path("terminate/", actions.terminate, name="terminate"),
     path("delete/", actions.delete, name="delete"),
+    path("replicas/<uuid:replica_id>/declare-gone/", actions.declare_gone, name="declare-gone"),
     path("logs/", logs.show_logs, name="logs"),
     path("logs/lines.json", logs.download_lines, name="log-lines"),
     path("logs/stream/", logs.stream_lines, name="log-stream"),

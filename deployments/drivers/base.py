@@ -40,7 +40,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class ReplicaSpec:
-    """One replica to start. `name` is derived from `replica_id`; the other ids become labels."""
+    """One replica to start. `name` is derived from `replica_id`; the other ids become labels.
+
+    `held_gpu_indices`: GPUs of the type that must not be given out, even if the cluster shows nobody who has them.
+    """
 
     name: str
     replica_id: str
@@ -49,6 +52,7 @@ class ReplicaSpec:
     gpu_type: str
     gpu_count: int
     launch: Launch
+    held_gpu_indices: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

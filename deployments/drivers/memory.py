@@ -202,7 +202,7 @@ class MemoryDriver:
             raise DriverError(f"The cluster has no {spec.gpu_count} × {spec.gpu_type}.", retryable=False)
         now = self._clock()
         live = [replica for replica in self._replicas.values() if self._observe(replica, now).exited is None]
-        taken = {index for replica in live for index in replica.gpu_indices}
+        taken = spec.held_gpu_indices | {index for replica in live for index in replica.gpu_indices}
         free = [index for index in range(first, first + count) if index not in taken]
         if len(free) < spec.gpu_count:
             raise DriverError(f"No {spec.gpu_count} × {spec.gpu_type} are free now.", retryable=True)

@@ -35,13 +35,15 @@ class Backoff:
 
 
 def compute(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backoff:
-    """Counts the failed replicas of the desired configuration that were created since `tried_since`."""
+    """Counts the failed replicas of the desired configuration that were created since `tried_since`, without those that
+    an operator declared gone, which say nothing about the configuration."""
     since = deployment.tried_since
     failed = [
         (replica.released_at, replica)
         for replica in replicas
         if replica.state is ReplicaState.FAILED
         and replica.released_at
+        and replica.gone_declared_at is None
         and replica.spec_hash == deployment.spec_hash
         and (since is None or replica.created_at >= since)
     ]

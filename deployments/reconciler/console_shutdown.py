@@ -18,7 +18,7 @@ from deployments.reconciler import execute, leases, snapshot_loader
 from deployments.reconciler.plan_actions import Action, End, Stop
 from deployments.reconciler.reconcile_pass import no_failpoint
 from deployments.reconciler.snapshot_loader import Batch
-from deployments.states import LIVE
+from deployments.states import LIVE, ReplicaState
 
 TIMEOUT_SECONDS, GRACE_SECONDS, POLL_SECONDS = 6.0, 2.0, 0.1
 LEASE_SECONDS = 15.0
@@ -59,20 +59,21 @@ def _plan(batch: Batch, decide: Callable[[Replica], Action | None]) -> dict[UUID
 
 
 def _decide_stop(batch: Batch, replica: Replica) -> Stop | None:
-    return (
-        Stop(str(replica.pk), StopReason.CONSOLE_OFF) if batch.clusters[replica.cluster_id].listing.reachable else None
-    )
+    if replica.state == ReplicaState.UNKNOWN or not batch.clusters[replica.cluster_id].listing.reachable:
+        return None
+    return Stop(str(replica.pk), StopReason.CONSOLE_OFF)
 
 
 def _decide_end(batch: Batch, replica: Replica) -> End | None:
-    """At the provider's exit time; without a record, at the last time that it was seen."""
+    """At the provider's exit time; one that was never seen did not start."""
     cluster = batch.clusters[replica.cluster_id]
     seen = cluster.observed.get(replica.name)
     if seen and seen.exited:
         return End(str(replica.pk), seen.exited.at, seen.exited)
-    if seen is None and cluster.listing.reachable and cluster.listing.complete:
-        observed_at = batch.deployments[replica.deployment_id].work.observed_at
-        return End(str(replica.pk), snapshot_loader.last_seen_at(replica, observed_at) or replica.created_at)
+    observed_at = batch.deployments[replica.deployment_id].work.observed_at
+    was_seen = snapshot_loader.last_seen_at(replica, observed_at) is not None
+    if seen is None and not was_seen and cluster.listing.reachable and cluster.listing.complete:
+        return End(str(replica.pk), replica.created_at)
     return None
 
 

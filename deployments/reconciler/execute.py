@@ -147,7 +147,11 @@ class Intent:
             deployment, plan = self._batch.deployments[locked.pk], plans[locked.pk]
             if locked.version != deployment.version:
                 # Changed by a user since it was read: only observations and stops stand, the next pass decides anew.
-                plan = [action for action in plan if isinstance(action, act.Record | act.Confirm | act.End | act.Stop)]
+                plan = [
+                    action
+                    for action in plan
+                    if isinstance(action, act.Record | act.Confirm | act.MarkUnknown | act.End | act.Stop)
+                ]
             with self._batch.attribute_errors(deployment.pk):
                 for action in plan:
                     if isinstance(action, act.Start):
@@ -178,6 +182,16 @@ class Intent:
                 self._record(deployment, replica, action)
             case act.Confirm():
                 self.to_start.append(replica)
+            case act.MarkUnknown():
+                log.error(
+                    "Replica %s of deployment %s is unknown: its cluster has no record of it. It keeps its GPUs until "
+                    "an operator declares it gone",
+                    replica.name,
+                    deployment.name,
+                )
+                stamp = changes.enter(replica, R.UNKNOWN, action.at)
+                changes.set_replica(replica, serving=False, unhealthy_since=None)
+                changes.events.append(events.replica_unknown(deployment, replica, stamp, now))
             case act.Drain():
                 changes.enter(replica, R.DRAINING, now)
                 changes.set_replica(replica, drain_started_at=now, drain_epoch=self._batch.epoch)
@@ -204,6 +218,7 @@ class Intent:
     def _record(self, deployment: Deployment, replica: Replica, action: act.Record) -> None:
         seen, changes, now = action.seen, self.changes, self._batch.now
         was_ready, was_serving = replica.state == R.READY, replica.serving
+        was_unknown = replica.state == R.UNKNOWN
         changes.set_replica(
             replica,
             node=seen.node,
@@ -218,6 +233,11 @@ class Intent:
         )
         for state, at in action.steps:
             stamp = changes.enter(replica, state, at)
+            if was_unknown:
+                changes.set_replica(replica, drain_started_at=None, drain_epoch="", gone_declared_at=None)
+                changes.events.append(events.replica_found(deployment, replica, stamp))
+                if state is not R.READY or replica.ready_at:
+                    continue
             if state is R.READY:
                 changes.set_replica(replica, ready_at=stamp)
                 changes.mark_revision_ready(replica.revision_id, stamp)
@@ -330,13 +350,16 @@ def _call_clusters(batch: Batch, intent: Intent, failpoint: Failpoint) -> dict[U
             except DriverError as error:
                 log.warning("Replica %s was not stopped, tried again soon: %s", replica.name, error)
         failpoint("after_stop")
-    for replica in (replica for replica in intent.to_start if replica.state in STARTING):
+    starting = [replica for replica in intent.to_start if replica.state in STARTING]
+    held_gpu_indices = gpu_allocation.read_held_indices(starting)
+    for replica in starting:
         if time.monotonic() - began > LEASE_SHARE * seconds:
             break  # the lease may expire soon; the next pass finds these intents open
         failpoint("before_start")
         with batch.attribute_errors(replica.deployment_id):
             try:
-                spec = _replica_spec(batch.deployments[replica.deployment_id], replica)
+                deployment = batch.deployments[replica.deployment_id]
+                spec = _replica_spec(deployment, replica, held_gpu_indices[replica.pk])
                 batch.clusters[replica.cluster_id].driver.start(spec)
             except DriverError as error:
                 log.warning("Replica %s was not started: %s", replica.name, error)
@@ -352,7 +375,7 @@ def _call_clusters(batch: Batch, intent: Intent, failpoint: Failpoint) -> dict[U
     return refused
 
 
-def _replica_spec(deployment: Deployment, replica: Replica) -> ReplicaSpec:
+def _replica_spec(deployment: Deployment, replica: Replica, held_gpu_indices: frozenset[int]) -> ReplicaSpec:
     """Raises `DriverError` for a revision that this release cannot read."""
     try:
         spec = RevisionSpec.from_json(replica.revision.spec)
@@ -368,6 +391,7 @@ def _replica_spec(deployment: Deployment, replica: Replica) -> ReplicaSpec:
         gpu_type=replica.gpu_type_id,
         gpu_count=replica.gpu_count,
         launch=engine.launch(spec.engine, spec.launch_context(served_names)),
+        held_gpu_indices=held_gpu_indices,
     )
 
 
@@ -420,8 +444,8 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], ch
         facts = {"cluster": row.endpoint.cluster.name, "problem": listing.problem[:MAX_PROBLEM]}
         reason = Reason(ReasonCode.CLUSTER_UNREACHABLE, **facts)
     changes.set_deployment(row, phase=conclusion.phase, pending_reason=reason.to_json() if reason else None)
-    active = sum(replica.is_active for replica in replicas)
-    if row.terminate_requested_at is not None or active >= row.desired_replicas:
+    counted = sum(replica.is_counted for replica in replicas)
+    if row.terminate_requested_at is not None or counted >= row.desired_replicas:
         changes.set_deployment(row, pending_since=None)
     return conclusion.next_due_at
 

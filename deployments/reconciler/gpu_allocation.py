@@ -41,10 +41,10 @@ def grant(requested: Mapping[Deployment, int], now: datetime) -> dict[UUID, Gran
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)])
     held = _read_held(keys)
     waiters: dict[PoolKey, list[Waiter]] = defaultdict(list)
-    active = Count("replicas", filter=Q(replicas__state__in=[*STARTING, ReplicaState.READY]))
+    counted = Count("replicas", filter=Q(replicas__state__in=[*STARTING, ReplicaState.READY, ReplicaState.UNKNOWN]))
     others = waiting(keys).exclude(pk__in=[deployment.pk for deployment in requested])
-    for row in others.select_related("endpoint", "revision").annotate(active_replicas=active):
-        missing = row.desired_replicas - row.active_replicas
+    for row in others.select_related("endpoint", "revision").annotate(counted_replicas=counted):
+        missing = row.desired_replicas - row.counted_replicas
         if missing > 0:
             waiters[pool_key(row)].append(_waiter(row, missing, held, now))
     for deployment, count in requested.items():
@@ -53,6 +53,26 @@ def grant(requested: Mapping[Deployment, int], now: datetime) -> dict[UUID, Gran
     for key, pool in _read_pools(keys, held).items():
         grants |= {UUID(pk): granted for pk, granted in allocate(pool, waiters[key]).items()}
     return {deployment.pk: grants[deployment.pk] for deployment in requested}
+
+
+def read_held_indices(replicas: Iterable[Replica]) -> dict[UUID, frozenset[int]]:
+    """For each replica, the GPUs of its type that rows of other live replicas hold in its cluster, whether the cluster
+    still shows them or not."""
+    rows = list(replicas)
+    keys = {PoolKey(row.cluster_id, row.gpu_type_id) for row in rows}
+    if not keys:
+        return {}
+    live = Replica.objects.filter(_in_pools(keys), state__in=LIVE).exclude(gpu_indices=[])
+    held = list(live.values_list("pk", "cluster_id", "gpu_type_id", "gpu_indices"))
+    return {
+        row.pk: frozenset(
+            index
+            for pk, cluster_id, gpu_type_id, indices in held
+            if pk != row.pk and (cluster_id, gpu_type_id) == (row.cluster_id, row.gpu_type_id)
+            for index in indices
+        )
+        for row in rows
+    }
 
 
 def read_pools(deployments: Iterable[Deployment]) -> dict[UUID, PoolView]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from deployments.codes import Reason, ReasonCode, StopReason
 from deployments.reconciler import backoff, replica_count, replica_policy, rollout, status
 from deployments.reconciler.backoff import Backoff
-from deployments.reconciler.plan_actions import Action, End, GiveUp, Hold, RollBack, Start, Stop
+from deployments.reconciler.plan_actions import Action, End, GiveUp, Hold, MarkUnknown, RollBack, Start, Stop
 from deployments.reconciler.snapshot import DeploymentView, Policy, ReplicaView, Snapshot
 from deployments.states import DeploymentStatus, ReplicaState
 
@@ -34,10 +34,14 @@ def plan(snapshot: Snapshot) -> tuple[Action, ...]:
     if not snapshot.listing.reachable:
         return ()
     decided = [action for replica in snapshot.live for action in replica_policy.decide(snapshot, replica)]
+    unknown = {action.replica_id for action in decided if isinstance(action, MarkUnknown)}
+    live = [
+        replace(replica, state=ReplicaState.UNKNOWN) if replica.id in unknown else replica for replica in snapshot.live
+    ]
     leaving = _leaving_ids(decided)
-    drained = _finish_drains(snapshot, [replica for replica in snapshot.live if replica.id not in leaving])
+    drained = _finish_drains(snapshot, [replica for replica in live if replica.id not in leaving])
     leaving |= _leaving_ids(drained)
-    staying = [replica for replica in snapshot.live if replica.id not in leaving]
+    staying = [replica for replica in live if replica.id not in leaving]
     return (*decided, *drained, *_plan_replicas(snapshot, staying, decided))
 
 
@@ -109,9 +113,9 @@ def _with_failures(snapshot: Snapshot, decided: Sequence[Action]) -> list[Replic
 def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, now: datetime) -> Conclusion:
     """From the rows as they are after the actions."""
     restart = backoff.compute(deployment, replicas, policy, now)
-    active = sum(replica.is_active for replica in replicas)
+    counted = sum(replica.is_counted for replica in replicas)
     reason = None  # why fewer replicas run than desired
-    if not deployment.is_ending and deployment.failed_at is None and active < deployment.desired_replicas:
+    if not deployment.is_ending and deployment.failed_at is None and counted < deployment.desired_replicas:
         reason = deployment.pending_reason if deployment.pending_since else None
         if restart.not_before and restart.is_active:
             attempts, not_before = policy.failures_before_failed, restart.not_before.isoformat()
@@ -125,15 +129,17 @@ def _next_due(
     deployment: DeploymentView, replicas: Sequence[ReplicaView], policy: Policy, restart: Backoff, now: datetime
 ) -> datetime | None:
     live = [replica for replica in replicas if replica.is_live]
+    known = [replica for replica in live if not replica.is_unknown]
     active = [replica for replica in live if replica.is_active]
+    counted = sum(replica.is_counted for replica in live)
     if deployment.asleep_since == now and active:
         return now  # it fell asleep in this pass: the next one releases its replicas
     if not live and (deployment.is_ending or deployment.failed_at is not None):
         return None
-    is_changing = any(replica.state is not ReplicaState.READY or not replica.serving for replica in live)
-    if is_changing or len({replica.spec_hash for replica in live}) > 1:
+    is_changing = any(replica.state is not ReplicaState.READY or not replica.serving for replica in known)
+    if is_changing or len({replica.spec_hash for replica in known}) > 1:
         return now + timedelta(seconds=policy.pass_seconds)
-    if len(active) == deployment.desired_replicas or deployment.failed_at is not None:
+    if counted == deployment.desired_replicas or deployment.failed_at is not None:
         is_sampled = deployment.min_replicas < deployment.max_replicas and live
         return now + timedelta(seconds=policy.autoscaler.sample_seconds if is_sampled else policy.steady_seconds)
     if restart.not_before and restart.is_active:

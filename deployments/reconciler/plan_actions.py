@@ -34,6 +34,14 @@ class Confirm:
 
 
 @dataclass(frozen=True)
+class MarkUnknown:
+    """The cluster has no record of it any more, although it showed it at `at`, the last time."""
+
+    replica_id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Drain:
     """Remove it from the routes and let its requests in flight finish."""
 
@@ -52,7 +60,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class End:
-    """The cluster confirmed that it is gone since `at`.
+    """It is gone since `at`: by the cluster's word, or declared gone by an operator.
 
     `exited` is the provider's record. `crashed`: it ended without a stop request, which is a failure. `reason`: why a
     replica without a stop request counts as stopped nevertheless.
@@ -135,6 +143,6 @@ class GiveUp:
     failures: int
 
 
-ReplicaAction = Record | Confirm | Drain | Resume | Stop | End
+ReplicaAction = Record | Confirm | MarkUnknown | Drain | Resume | Stop | End
 DeploymentAction = Scale | Remember | FallAsleep | Wake | Hold | RollBack | GiveUp
 Action = ReplicaAction | DeploymentAction | Start

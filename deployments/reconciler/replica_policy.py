@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from deployments.codes import StopReason
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.reconciler import deadlines
-from deployments.reconciler.plan_actions import Action, Confirm, End, Record, Stop
+from deployments.reconciler.plan_actions import Action, Confirm, End, MarkUnknown, Record, Stop
 from deployments.reconciler.snapshot import ReplicaView, Snapshot
 from deployments.states import LIVE, STARTING_ORDER, ReplicaState
 
@@ -30,7 +30,7 @@ def decide(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
     record = _record(snapshot, replica, seen)
     if seen.exited:
         return [record, _end(snapshot, replica, seen.exited, seen.exited.at)]
-    if replica.state is ReplicaState.STOPPING:
+    if replica.state is ReplicaState.STOPPING or ReplicaState.STOPPING in dict(record.steps):
         return [record, Stop(replica.id, None)]
     problem = ""
     state, since = record.steps[-1] if record.steps else (replica.state, replica.state_since)
@@ -45,11 +45,19 @@ def decide(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
 
 
 def _decide_absent(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
-    """The cluster does not show it: not yet, or no longer. A stale or partial listing proves no absence."""
+    """The cluster does not show it: not yet, or no longer. A stale or partial listing proves no absence.
+
+    A replica that was never shown did not start. One that was shown leaves a record of its end: without any, nothing is
+    known about it.
+    """
     last = max(filter(None, (replica.created_at, replica.last_seen_at, replica.stop_requested_at)))
     if not snapshot.listing.shows_absence_since(last):
         return []
-    if replica.is_starting and replica.last_seen_at is None and not snapshot.was_unobserved:
+    if replica.is_unknown:
+        return [End(replica.id, replica.state_since, crashed=True)] if replica.gone_declared_at else []
+    if replica.last_seen_at is not None:
+        return [MarkUnknown(replica.id, replica.last_seen_at)]
+    if replica.is_starting and not snapshot.was_unobserved:
         missed = (
             ""
             if snapshot.deployment.is_ending
@@ -58,8 +66,7 @@ def _decide_absent(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
             )
         )
         return [Stop(replica.id, StopReason.FAILED, missed) if missed else Confirm(replica.id)]
-    gone_at = max(replica.state_since, replica.last_seen_at or replica.created_at)
-    return [_end(snapshot, replica, None, min(gone_at, snapshot.now))]
+    return [_end(snapshot, replica, None, min(max(replica.state_since, replica.created_at), snapshot.now))]
 
 
 def _end(snapshot: Snapshot, replica: ReplicaView, exited: ExitRecord | None, at: datetime) -> End:
@@ -80,6 +87,8 @@ def _record(snapshot: Snapshot, replica: ReplicaView, seen: ObservedReplica) -> 
             if state in seen.stamps or state is seen.state:
                 previous = max(previous, min(seen.stamps.get(state, snapshot.now), snapshot.now))
                 steps.append((state, previous))
+    elif replica.is_unknown and not seen.exited:  # found again; a stop that was requested before still is
+        steps.append((ReplicaState.STOPPING if replica.stop_requested_at else seen.state, snapshot.now))
     state = steps[-1][0] if steps else replica.state
     if state is not ReplicaState.READY:
         return Record(replica.id, seen, tuple(steps))

@@ -3,6 +3,9 @@
 An old replica is given up only after its replacement has settled. With a free GPU the new replica starts first (surge).
 Without one an old replica drains first, while the gateways hold requests. If its GPUs would go to another deployment,
 the update is held with a reason.
+
+An unknown replica (`ReplicaState.UNKNOWN`) may still run: it takes the place of one that would be started, and no other
+replica is drained or stopped because of it.
 """
 
 from __future__ import annotations
@@ -32,10 +35,11 @@ def plan_steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int
     """`staying`: live replicas that this pass does not end."""
     desired_hash = snapshot.deployment.spec_hash
     active = [replica for replica in staying if replica.is_active]
+    unknown = sum(replica.is_unknown for replica in staying)
     new = [replica for replica in active if replica.spec_hash == desired_hash]
     old = [replica for replica in active if replica.spec_hash != desired_hash]
     if old and replicas:
-        return _plan_update(snapshot, old, new, replicas)
+        return _plan_update(snapshot, old, new, max(1, replicas - unknown))
     if (surplus := len(active) - replicas) > 0:
         reason = StopReason.SURPLUS if replicas else StopReason.ASLEEP
         return Steps(tuple(release(replica, reason) for replica in _most_dispensable_first(active)[:surplus]))
@@ -50,7 +54,7 @@ def plan_steps(snapshot: Snapshot, staying: Sequence[ReplicaView], replicas: int
     resumable.sort(key=lambda replica: replica.ready_at or replica.created_at)
     missing = replicas - len(active)
     resumed = tuple(Resume(replica.id) for replica in resumable[:missing])
-    return Steps(resumed, missing - len(resumed))
+    return Steps(resumed, max(0, missing - len(resumed) - unknown))
 
 
 def release(replica: ReplicaView, reason: StopReason) -> Action:
@@ -88,7 +92,7 @@ def _drain_for_gpus(snapshot: Snapshot, serving: Sequence[ReplicaView], new: Seq
 
     Before that, the new replicas settle and the ending ones release their GPUs.
     """
-    is_any_ending = len(snapshot.live) > len(serving) + len(new)
+    is_any_ending = sum(not replica.is_unknown for replica in snapshot.live) > len(serving) + len(new)
     if is_any_ending or not all(_is_settled(snapshot, replica) for replica in new):
         return Steps()
     pool, needed = snapshot.pool, snapshot.deployment.gpu_count

@@ -48,7 +48,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class ReplicaView:
-    """A replica's row. `spec_hash` is its revision's. `failed`: it has a cause, so STOPPING will end in FAILED."""
+    """A replica's row. `spec_hash` is its revision's. `failed`: it has a cause, so STOPPING will end in FAILED.
+    `gone_declared_at`: when an operator declared an UNKNOWN replica gone."""
 
     id: str
     name: str
@@ -66,6 +67,7 @@ class ReplicaView:
     drain_epoch: str = ""
     stop_requested_at: datetime | None = None
     last_seen_at: datetime | None = None
+    gone_declared_at: datetime | None = None
     released_at: datetime | None = None
 
     @property
@@ -78,8 +80,17 @@ class ReplicaView:
 
     @property
     def is_active(self) -> bool:
-        """Starting or ready: it counts towards the desired number."""
+        """Starting or ready."""
         return self.is_starting or self.state is ReplicaState.READY
+
+    @property
+    def is_unknown(self) -> bool:
+        return self.state is ReplicaState.UNKNOWN
+
+    @property
+    def is_counted(self) -> bool:
+        """It counts towards the desired number. An unknown one does, as it may still run: it is not replaced."""
+        return self.is_active or self.is_unknown
 
 
 @dataclass(frozen=True)

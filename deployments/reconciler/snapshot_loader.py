@@ -274,5 +274,6 @@ def replica_view(row: Replica, deployment: DeploymentView | None = None) -> Repl
         drain_epoch=row.drain_epoch,
         stop_requested_at=row.stop_requested_at,
         last_seen_at=last_seen_at(row, deployment.observed_at if deployment else None),
+        gone_declared_at=row.gone_declared_at,
         released_at=row.released_at,
     )

@@ -198,6 +198,11 @@ def _phase(row: Replica, name: str, started_at: datetime, ended_at: datetime | N
 # What services reset. The row is locked; its attributes and its columns change.
 
 
+def declare_gone(replica: Replica, now: datetime) -> bool:
+    """Whether it is UNKNOWN; the next pass ends it, unless the cluster shows it again."""
+    return bool(Replica.objects.filter(pk=replica.pk, state=ReplicaState.UNKNOWN).update(gone_declared_at=now))
+
+
 def initial_columns(desired_replicas: int, now: datetime) -> dict[str, Any]:
     """The decided columns of a new deployment."""
     return {"desired_replicas": desired_replicas, "status_since": now, "pending_since": now}

@@ -13,18 +13,19 @@ S = DeploymentStatus
 def derive(deployment: DeploymentView, replicas: Iterable[ReplicaView]) -> DeploymentStatus:
     """The status of a deployment with these replicas; ended ones are ignored."""
     live = [replica for replica in replicas if replica.is_live]
-    ready = [replica for replica in live if replica.state is ReplicaState.READY]
+    known = [replica for replica in live if not replica.is_unknown]
+    ready = [replica for replica in known if replica.state is ReplicaState.READY]
     if deployment.is_ending:
         return S.TERMINATING if live else S.TERMINATED
     if deployment.failed_at is not None and not ready:
         return S.FAILED
-    if deployment.asleep_since is not None and not live:
+    if deployment.asleep_since is not None and not known:
         return S.SLEEPING
     if not ready:
         if any(replica.is_starting for replica in live):
             return S.DEPLOYING
         return S.SCALING if live else S.PENDING
-    if len({replica.spec_hash for replica in live}) > 1:
+    if len({replica.spec_hash for replica in known}) > 1:
         return S.ROLLING
     return S.RUNNING if len(ready) == deployment.desired_replicas else S.SCALING
 

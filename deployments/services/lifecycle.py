@@ -8,13 +8,13 @@ from django.db import transaction
 
 from accounts.models import User
 from deployments import events, queries
-from deployments.models import Deployment
+from deployments.models import Deployment, Replica
 from deployments.notifications import notify_pages
 from deployments.reconciler import state_writer
 from deployments.routing.publish import publish
 from deployments.services import desired_state_writer
 from deployments.services.desired_state_writer import NotNow
-from deployments.states import AT_REST, DeploymentStatus
+from deployments.states import AT_REST, DeploymentStatus, ReplicaState
 from deployments.work_queue import make_due
 
 TERMINATING = "The deployment is terminating. Wait until it is TERMINATED, then redeploy it."
@@ -26,6 +26,14 @@ class NotEnded(Exception):
     def __init__(self, status: str) -> None:
         super().__init__(f"The deployment is {status}. Terminate it, wait until it is TERMINATED, then delete it.")
         self.status = status
+
+
+class UnknownReplicasLeft(NotEnded):
+    """What may still run is not deleted."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.args = ("The deployment has a replica that is UNKNOWN and may still run. An operator declares it gone.",)
 
 
 @transaction.atomic
@@ -85,8 +93,27 @@ def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
         return
     if row.status not in AT_REST:
         raise NotEnded(row.status)
+    if row.replicas.filter(state=ReplicaState.UNKNOWN).exists():
+        raise UnknownReplicasLeft(row.status)
     make_due([row.pk], now)
     Deployment.objects.filter(pk=row.pk).update(deleted_at=now, updated_at=now)
     events.deleted(row, by, now).save()
     transaction.on_commit(lambda: publish([row.pk]), robust=True)
     transaction.on_commit(lambda: notify_pages([row]), robust=True)
+
+
+@transaction.atomic
+def declare_replica_gone(replica: Replica, *, by: User | None, now: datetime) -> None:
+    """An operator has made sure that an UNKNOWN replica no longer runs: its GPUs are released, and it is replaced.
+
+    The next pass ends it, with the cause `vanished`, unless the cluster shows it again. Idempotent. Raises `NotNow` for
+    a replica in any other state.
+    """
+    row = desired_state_writer.lock(replica.deployment)
+    current = row.replicas.get(pk=replica.pk)
+    if current.gone_declared_at is not None:
+        return
+    if not state_writer.declare_gone(current, now):
+        raise NotNow(f"The replica is {current.state}. Only one that is UNKNOWN can be declared gone.")
+    events.replica_declared_gone(row, current, by, now).save()
+    desired_state_writer.announce(row, now)

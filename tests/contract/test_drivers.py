@@ -1,6 +1,7 @@
 """What every driver keeps to, the same tests for each."""
 
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -152,6 +153,20 @@ def test_gpu_indices_of_live_replicas_never_overlap(world: World) -> None:
     world.driver.start(spec("c", gpu_type="h100-sxm-80gb", gpu_count=2))
     held = [index for replica in world.driver.observe().replicas for index in replica.gpu_indices]
     assert len(held) == len(set(held)) == 6
+
+
+def test_gpus_that_are_held_are_not_given_out(world: World) -> None:
+    world.driver.start(spec("a"))
+    (index,) = world.driver.observe().replicas[0].gpu_indices
+    others = frozenset(range(2, 6)) - {index}
+    held = others - {max(others)}
+    world.driver.start(replace(spec("b"), held_gpu_indices=held))
+    found = world.driver.find("b")
+    assert found is not None
+    assert found.gpu_indices == (max(others),)
+    with pytest.raises(DriverError) as refused:
+        world.driver.start(replace(spec("c"), held_gpu_indices=held))
+    assert refused.value.retryable
 
 
 def test_without_free_gpus_a_start_may_be_tried_again_and_then_succeeds(world: World) -> None:

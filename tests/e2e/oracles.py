@@ -16,7 +16,7 @@ import psycopg
 from tests.e2e.clients import Ending, Seen
 from tests.e2e.stack import Stack, json_lines, until
 
-LIVE = ("REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY", "DRAINING", "STOPPING")
+LIVE = ("REQUESTING_GPU", "DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY", "DRAINING", "STOPPING", "UNKNOWN")
 OF_THE_SHIM = ("DOWNLOADING_MODEL", "ENGINE_INITIALIZING", "READY")
 SECOND = timedelta(seconds=1)
 PASS_SECONDS = 30.0  # by when a pass has seen what a shim wrote

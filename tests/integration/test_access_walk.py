@@ -38,6 +38,10 @@ OBJECTS = {
     "deployments/<uuid:deployment_id>/redeploy/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/terminate/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/delete/": {"deployment_id": ["deployment"]},
+    "deployments/<uuid:deployment_id>/replicas/<uuid:replica_id>/declare-gone/": {
+        "deployment_id": ["deployment", "own deployment"],
+        "replica_id": ["replica"],
+    },
     "deployments/<uuid:deployment_id>/playground/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/logs/": {"deployment_id": ["deployment"]},
     "deployments/<uuid:deployment_id>/logs/lines.json": {"deployment_id": ["deployment"]},
@@ -54,6 +58,10 @@ OBJECTS = {
     "api/v1/deployments/<str:id>/rollback": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/revisions": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/replicas": {"id": ["deployment", "name"]},
+    "api/v1/deployments/<str:id>/replicas/<str:replica>/declare-gone": {
+        "id": ["deployment", "name", "own deployment"],
+        "replica": ["replica"],
+    },
     "api/v1/deployments/<str:id>/events": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/logs": {"id": ["deployment", "name"]},
     "api/v1/api-keys/<str:id>": {"id": ["key"]},

@@ -185,7 +185,8 @@ class LocalDriver:
         gpus = self._read_inventory()
         if len(gpus.indices.get(spec.gpu_type, ())) < spec.gpu_count:
             raise DriverError(f"The cluster has no {spec.gpu_count} × {spec.gpu_type}.", retryable=False)
-        chosen = gpus.choose(spec.gpu_type, spec.gpu_count, {index for intent in live for index in intent.gpu_indices})
+        taken = spec.held_gpu_indices | {index for intent in live for index in intent.gpu_indices}
+        chosen = gpus.choose(spec.gpu_type, spec.gpu_count, taken)
         if chosen is None:
             raise DriverError(f"No {spec.gpu_count} × {spec.gpu_type} are free now.", retryable=True)
         port = launch.find_free_port({intent.port for intent in live})

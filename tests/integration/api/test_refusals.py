@@ -123,7 +123,11 @@ def test_other_methods_are_refused_with_those_that_work(api, route, allowed):
 
 
 def test_every_write_is_in_the_table_of_roles():
-    assert {one.id for one in OPERATIONS if one.method != "GET"} == {*WRITES, "revoke_api_key"}
+    assert {one.id for one in OPERATIONS if one.method != "GET"} == {
+        *WRITES,
+        "revoke_api_key",
+        "declare_replica_gone",
+    }
 
 
 def test_options_and_head_say_what_get_would(api, deployed):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.test import Client
 
@@ -45,7 +46,7 @@ class Operation:
 
     @property
     def address(self) -> str:
-        return self.path.replace("{id}", "chat")
+        return self.path.replace("{id}", "chat").replace("{replica}", str(UUID(int=0)))
 
 
 OPERATIONS = [

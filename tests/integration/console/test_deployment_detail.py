@@ -53,6 +53,15 @@ def test_the_page_shows_its_status_in_words_and_the_name_once_as_heading(owner, 
     assert f"<h1>in-{status.lower()}</h1>" in text
 
 
+def test_a_message_waits_for_the_page_that_shows_it(owner, now):
+    client, deployment = signed_in(owner), rows.in_status(owner, DeploymentStatus.FAILED, now)
+    client.post(f"/deployments/{deployment.pk}/retry/")
+    assert client.head(f"/deployments/{deployment.pk}/").status_code == 200
+    message = f"Retrying {deployment.name}."
+    assert message in page(client, deployment)
+    assert message not in page(client, deployment)
+
+
 def test_a_start_shows_its_phases_its_true_progress_and_that_nothing_is_known_to_compare(owner, now):
     text = page(signed_in(owner), rows.in_status(owner, DeploymentStatus.DEPLOYING, now))
     for title in ("Requesting GPU", "Downloading model", "Engine initializing"):

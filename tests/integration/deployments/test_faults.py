@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
+from deployments import services
 from deployments.drivers.base import DriverError
 from deployments.models import Cluster, Deployment, Endpoint, Replica, ReplicaPhase, WorkItem
 from deployments.reconciler import leases, reconcile_pass, snapshot_loader
@@ -178,6 +179,10 @@ def test_a_replica_that_every_pass_sees_ends_at_the_last_of_them(console):
     last = console.now
     del console.cluster.replicas[replica.name]
     console.tick(5)
+    replica.refresh_from_db()
+    assert (replica.state, replica.state_since) == (R.UNKNOWN, last)
+    services.declare_replica_gone(replica, by=console.user, now=console.now)
+    console.tick()
     replica.refresh_from_db()
     assert (replica.state, replica.released_at) == (R.FAILED, last)
 

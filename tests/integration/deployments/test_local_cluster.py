@@ -1,6 +1,9 @@
 """The reconciler over real processes: the local driver, its shims and the simulator, on the real clock."""
 
 import os
+import shutil
+import signal
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,12 +12,13 @@ import pytest
 
 from deployments import services
 from deployments.config.build_spec import parse
-from deployments.drivers.local import installation
+from deployments.drivers.local import installation, processes
 from deployments.drivers.local.driver import LocalDriver
+from deployments.drivers.local.replica_folder import Folder
 from deployments.logs import stored_format
 from deployments.messages import describe_reason
 from deployments.models import Cluster
-from deployments.reconciler import execute, reconcile_pass
+from deployments.reconciler import execute, reconcile_pass, snapshot_loader
 from deployments.reconciler.console_shutdown import stop_local_replicas
 from deployments.states import DeploymentStatus, ReplicaState
 from deployments.work_queue import make_due
@@ -90,7 +94,8 @@ def test_a_deployment_goes_live_and_ends_with_nothing_left(local):
     local.run_until(deployment, S.RUNNING)
     (replica,) = deployment.replicas.all()
     assert local.processes() == [str(replica.pk)]
-    said = stored_format.unpack(execute.read_log(local.driver, local.driver.find(replica.name)))
+    limited = snapshot_loader.limited_driver(replica.cluster, lambda _: local.driver)
+    said = stored_format.unpack(execute.read_log(limited, local.driver.find(replica.name)))
     assert [phase.name for phase in replica.phases.all()][-2:] == [ReplicaState.ENGINE_INITIALIZING, ReplicaState.READY]
     services.terminate(deployment, by=local.user, now=real_now())
     local.run_until(deployment, S.TERMINATED)
@@ -141,6 +146,42 @@ def _is_of(process, replica_id):
         return process.environ().get("CONSOLE_REPLICA_ID") == replica_id
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
+
+
+def test_after_a_reboot_every_replica_is_dead_and_is_replaced(local):
+    deployments = [local.create("chat"), local.create("code")]
+    for deployment in deployments:
+        local.run_until(deployment, S.RUNNING)
+    folders = [Folder(local.folder / "clusters" / "memory" / seen.name) for seen in local.driver.observe().replicas]
+    for folder in folders:
+        folder.state().shim.signal(signal.SIGKILL)
+    eventually(lambda: not local.processes())
+    for folder in folders:  # the process ids are somebody else's now, who started at another time
+        state = folder.state()
+        init = processes.find(1)
+        folder.write("state.json", replace(state, shim=replace(init, started=init.started + 1)))
+    for deployment in deployments:
+        local.run_until(deployment, S.PENDING, S.DEPLOYING, S.SCALING)
+        local.run_until(deployment, S.RUNNING)
+        assert deployment.replicas.filter(state=ReplicaState.FAILED).count() == 1
+        assert not deployment.events.filter(kind="replica_unknown").exists()
+
+
+def test_a_replica_whose_folder_was_deleted_is_unknown_and_its_gpu_is_given_to_nobody(local):
+    deployment = local.create("chat")
+    local.run_until(deployment, S.RUNNING)
+    (replica,) = deployment.replicas.all()
+    shutil.rmtree(local.folder / "clusters" / "memory" / replica.name)
+    local.run_until(deployment, S.SCALING)
+    replica.refresh_from_db()
+    assert replica.state == ReplicaState.UNKNOWN
+    other = local.create("code")
+    local.run_until(other, S.RUNNING)
+    assert set(other.replicas.get().gpu_indices).isdisjoint(replica.gpu_indices)
+    services.declare_replica_gone(replica, by=local.user, now=real_now())
+    local.run_until(deployment, S.RUNNING)
+    replica.refresh_from_db()
+    assert (replica.state, replica.cause["code"]) == (ReplicaState.FAILED, "vanished")
 
 
 def test_switching_off_stamps_what_the_shim_wrote_down(local):

@@ -7,8 +7,8 @@ import pytest
 
 from deployments.codes import Reason, StopReason
 from deployments.reconciler.plan import conclude, plan
-from deployments.reconciler.plan_actions import Confirm, Drain, End, GiveUp, Record, Resume, Start, Stop
-from deployments.reconciler.snapshot import Listing
+from deployments.reconciler.plan_actions import Confirm, Drain, End, GiveUp, MarkUnknown, Record, Resume, Start, Stop
+from deployments.reconciler.snapshot import Listing, PoolView
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 from tests.unit.deployments.snapshots import (
     NOW,
@@ -182,9 +182,63 @@ def test_the_confirmed_end_of_a_failure_begins_its_back_off():
     assert acts(a_snapshot(replica, observed=(gone,))) == [End("a", NOW, gone.exited)]
 
 
-def test_what_vanishes_while_it_is_watched_failed_at_its_last_sighting():
-    replica = a_replica("a", R.READY, last_seen_at=ago(0.9))
-    assert acts(a_snapshot(replica)) == [End("a", ago(0.9), crashed=True)]
+@pytest.mark.parametrize("state", [*STARTING_ORDER, R.READY, R.DRAINING, R.STOPPING])
+@pytest.mark.parametrize("observed_at", [ago(1), ago(15 * 3600)], ids=["watched", "after a night"])
+def test_what_was_seen_and_has_no_record_any_more_is_unknown_and_is_not_replaced(state, observed_at):
+    replica = a_replica("a", state, last_seen_at=ago(0.9), stop_requested_at=ago(5), drain_started_at=ago(5))
+    assert acts(a_snapshot(replica, deployment=a_deployment(observed_at=observed_at))) == [MarkUnknown("a", ago(0.9))]
+    ending = a_deployment(observed_at=observed_at, terminate_requested_at=ago(9))
+    assert acts(a_snapshot(replica, deployment=ending)) == [MarkUnknown("a", ago(0.9))]
+
+
+@pytest.mark.parametrize("changes", [{}, {"terminate_requested_at": ago(9)}, {"failed_at": ago(9)}])
+def test_an_unknown_replica_is_left_as_it_is_and_takes_the_place_of_a_new_one(changes):
+    unknown = a_replica("a", R.UNKNOWN, serving=False)
+    assert acts(a_snapshot(unknown, deployment=a_deployment(**changes))) == []
+
+
+def test_what_is_missing_beside_an_unknown_replica_is_started():
+    unknown, ready = a_replica("a", R.UNKNOWN), a_replica("b", R.READY)
+    observed = (seen("b", R.READY),)
+    assert acts(a_snapshot(unknown, ready, observed=observed, deployment=a_deployment(desired_replicas=2))) == []
+    assert acts(a_snapshot(unknown, ready, observed=observed, deployment=a_deployment(desired_replicas=3))) == [
+        Start(1)
+    ]
+    assert acts(a_snapshot(unknown, ready, observed=observed)) == []
+
+
+def test_an_unknown_replica_that_is_declared_gone_failed_at_its_last_sighting_and_is_replaced():
+    gone = a_replica("a", R.UNKNOWN, state_since=ago(40), gone_declared_at=ago(1))
+    assert acts(a_snapshot(gone)) == [End("a", ago(40), crashed=True), Start(1)]
+
+
+def test_replicas_that_were_declared_gone_do_not_give_a_deployment_up():
+    gone = [a_failure(name, 20, gone_declared_at=ago(1)) for name in "abc"]
+    assert acts(a_snapshot(*gone)) == [Start(1)]
+
+
+def test_an_unknown_replica_that_is_shown_again_takes_its_state_from_the_cluster():
+    unknown = a_replica("a", R.UNKNOWN, serving=False, gone_declared_at=ago(1))
+    (record,) = plan(a_snapshot(unknown, observed=(seen("a", R.READY),)))
+    assert (record.steps, record.serving) == (((R.READY, NOW),), True)
+    asked = a_replica("a", R.UNKNOWN, stop_requested_at=ago(9))
+    record, stop = plan(a_snapshot(asked, observed=(seen("a", R.READY),), deployment=ENDING))
+    assert (record.steps, stop) == (((R.STOPPING, NOW),), Stop("a", None))
+
+
+def test_an_exit_record_ends_an_unknown_replica():
+    ended = seen("a", R.READY, exited=an_exit(None, ago(30)))
+    end = acts(a_snapshot(a_replica("a", R.UNKNOWN), observed=(ended,)))[0]
+    assert (end.at, end.exited) == (ago(30), ended.exited)
+
+
+def test_a_rolling_update_goes_on_beside_an_unknown_replica():
+    unknown, old = a_replica("a", R.UNKNOWN), a_replica("b", R.READY)
+    snapshot = a_snapshot(
+        unknown, old, observed=(seen("b", R.READY),), pool=PoolView(total=8, free=4),
+        deployment=a_deployment(desired_replicas=2, spec_hash="v2"),
+    )  # fmt: skip
+    assert acts(snapshot) == [Start(1)]
 
 
 @pytest.mark.parametrize(
@@ -257,8 +311,8 @@ AWAY = a_deployment(observed_at=ago(15 * 3600))
 
 @pytest.mark.parametrize(
     "observed",
-    [(), (seen("a", R.READY, exited=an_exit(None, ago(50_000))),), (seen("a", R.READY, exited=an_exit(-15, ago(9))),)],
-    ids=["no trace", "heartbeat stopped", "switched off"],
+    [(seen("a", R.READY, exited=an_exit(None, ago(50_000))),), (seen("a", R.READY, exited=an_exit(-15, ago(9))),)],
+    ids=["heartbeat stopped", "switched off"],
 )
 def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed):
     snapshot = a_snapshot(
@@ -266,7 +320,7 @@ def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed
     )
     end, start = acts(snapshot)
     assert (end.crashed, end.reason, start) == (False, StopReason.ENDED_UNOBSERVED, Start(1))
-    assert end.at == (observed[0].exited.at if observed else ago(20))
+    assert end.at == observed[0].exited.at
 
 
 def test_a_crash_while_nobody_looked_is_a_failure_all_the_same():
@@ -307,6 +361,10 @@ TABLE = [
     ("only ended", a_deployment(), [R.FAILED], S.PENDING, ""),
     ("fewer than wanted", a_deployment(desired_replicas=2), [R.READY, R.DOWNLOADING_MODEL], S.SCALING, ""),
     ("more than wanted", a_deployment(), [R.READY, R.READY], S.SCALING, ""),
+    ("only unknown", a_deployment(), [R.UNKNOWN], S.SCALING, ""),
+    ("one of two unknown", a_deployment(desired_replicas=2), [R.READY, R.UNKNOWN], S.SCALING, ""),
+    ("ending, one unknown", ENDING, [R.UNKNOWN], S.TERMINATING, ""),
+    ("asleep, one unknown", a_deployment(asleep_since=ago(9)), [R.UNKNOWN], S.SLEEPING, ""),
     ("as wanted", a_deployment(desired_replicas=2), [R.READY, R.READY], S.RUNNING, ""),
 ]
 
