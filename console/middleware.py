@@ -36,7 +36,7 @@ def request_id(get_response: Handler) -> Handler:
 class FlashMessages(MessageMiddleware):
     """Messages for the next page: the answer to a HEAD has no body that shows them, so they stay."""
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         if request.method == "HEAD" and hasattr(request, "_messages"):
             request._messages.used = False
         return super().process_response(request, response)
