@@ -189,6 +189,7 @@ def test_replicas_are_listed_newest_first_with_their_phases(api, deployed):
         "phases": [{"name": "REQUESTING_GPU", "started_at": "2026-11-21T12:00:00Z", "ended_at": None}],
         "restarts": 0,
         "cause": None,
+        "gone_declared_at": None,
         "simulated": True,
     }
     assert api.get("/deployments/chat").json()["replicas"] == {"desired": 1, "ready": 1, "total": 1}

@@ -67,15 +67,15 @@ def test_open_pages_are_told_which_deployment_changed(console):
 def test_wakeups_are_coalesced_into_one_message(console, store):
     console.create("first")
     console.create("second")
-    assert store.llen("celery") == 1
+    assert store.llen("reconcile") == 1
     work_queue.acknowledge()
     work_queue.make_due(Deployment.objects.values_list("pk", flat=True), console.now)
-    assert store.llen("celery") == 2
+    assert store.llen("reconcile") == 2
 
 
 def test_a_wakeup_for_what_does_not_exist_does_nothing(console, store):
     work_queue.make_due(["00000000-0000-0000-0000-000000000000"], console.now)
-    assert store.llen("celery") == 0
+    assert store.llen("reconcile") == 0
 
 
 def offered(store, deployment):

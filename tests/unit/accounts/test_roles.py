@@ -9,6 +9,7 @@ ROLES_BY_RIGHT = [
     (Right.DEPLOY, "admin owner"),
     (Right.MANAGE_ORGANIZATION_KEYS, "admin owner"),
     (Right.MANAGE_MEMBERS, "owner"),
+    (Right.DECLARE_REPLICAS_GONE, ""),
 ]
 
 
