@@ -127,8 +127,8 @@ class Deployment(models.Model):
     change of desired state and is the ETag. A fixed number of replicas is a range of one number.
     `desired_replicas`: the autoscaler's last decision within the range, 0 while asleep.
     `tried_since`: earlier failures do not count. `woken_at`: when a request last woke it, until a replica is ready.
-    `pending_since`: orders the queue for GPUs; null unless it waits for them. `pending_reason` (why fewer replicas run
-    than desired), `rollout_hold` and `cause`: codes with facts.
+    `pending_since`: orders the queue for GPUs; null unless it waits for them. `pending_reason` (why fewer replicas of
+    the desired configuration run than desired), `rollout_hold` and `cause`: codes with facts.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

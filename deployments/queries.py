@@ -167,18 +167,6 @@ def last_change(deployment: Deployment) -> tuple[str, datetime]:
     return (event.actor, event.at) if event else (events.CONSOLE, deployment.updated_at)
 
 
-def waits_after_failure(deployment: Deployment, now: datetime) -> bool:
-    """Whether a replica failed recently and fewer than desired run again."""
-    assert deployment.revision, "every deployment has its first revision from the start"
-    replicas = deployment.replicas.filter(revision__spec_hash=deployment.revision.spec_hash)
-    recently = now - timedelta(seconds=settings.FAILURE_WINDOW_SECONDS)
-    failed = replicas.filter(state=ReplicaState.FAILED, released_at__gt=recently)
-    if deployment.tried_since:
-        failed = failed.filter(created_at__gte=deployment.tried_since)
-    running = replicas.filter(state__in=[*STARTING, ReplicaState.READY])
-    return failed.exists() and running.count() < deployment.desired_replicas
-
-
 def capacity(cluster: Cluster) -> list[GpuFree]:
     """Every GPU type of the cluster, smallest memory first."""
     live = Replica.objects.filter(cluster=cluster, state__in=LIVE)
@@ -221,8 +209,15 @@ def with_broken_passes(deployments: QuerySet[Deployment]) -> QuerySet[Deployment
     return deployments.filter(work__failures__gt=0)
 
 
+def read_backoff(deployment: Deployment, now: datetime) -> Backoff:
+    """When a replacement may start after the failures of its replicas. One query."""
+    replicas = snapshot_loader.read_replicas([deployment.pk], snapshot_loader.configured_policy(), now)
+    return restart_backoff(deployment, replicas.values(), now)
+
+
 def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: datetime) -> Backoff:
-    """When a replacement may start after the failures among `replicas`."""
+    """When a replacement may start after the failures among `replicas`, which are the live ones and
+    those that failed recently."""
     views = [snapshot_loader.replica_view(replica) for replica in replicas]
     return backoff.compute(snapshot_loader.deployment_view(deployment), views, snapshot_loader.configured_policy(), now)
 

@@ -86,10 +86,9 @@ class CurrentState:
     @property
     def backoff_left(self) -> float | None:
         """Seconds until the next start after a failure; None while no start is delayed."""
-        running = len(self.starting) + self.ready
-        if self.backoff.not_before is None or not self.backoff.is_active or running >= self.wanted:
+        if self.backoff.not_before is None or not self.backoff.delays_start:
             return None
-        return None if self.deployment.failed_at else (self.backoff.not_before - self.now).total_seconds()
+        return (self.backoff.not_before - self.now).total_seconds()
 
     @property
     def has_ended(self) -> bool:
@@ -134,7 +133,7 @@ def read_state(deployment: Deployment, now: datetime) -> CurrentState:
         live=[ReplicaRow(replica, requests(replica.pk), now) for replica in live],
         ended=[ReplicaRow(replica, requests(replica.pk), now) for replica in ended],
         load=current_load,
-        backoff=queries.restart_backoff(deployment, ended, now),
+        backoff=queries.restart_backoff(deployment, [*live, *ended], now),
     )
 
 
@@ -142,7 +141,6 @@ def page_context(actor: Actor, state: CurrentState) -> dict[str, Any]:
     """What the header, the tabs and the dialogs of every page of a deployment are rendered with."""
     deployment = state.deployment
     may_deploy = actor.may(Right.DEPLOY, deployment.organization_id)
-    is_backing_off = state.backoff_left is not None
     return {
         "deployment": deployment,
         "header": state.header,
@@ -150,7 +148,7 @@ def page_context(actor: Actor, state: CurrentState) -> dict[str, Any]:
         "actions": offer_actions(
             deployment.status,
             may_deploy=may_deploy,
-            is_backing_off=is_backing_off,
+            is_backing_off=state.backoff.delays_start,
             cause=(deployment.cause or {}).get("code", ""),
         ),
         "may_deploy": may_deploy,

@@ -7,7 +7,7 @@ starts a new chain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -26,17 +26,20 @@ def pass_delay_seconds(failures: int) -> float:
 @dataclass(frozen=True)
 class Backoff:
     """`failures` in the current chain; no start before `not_before`, which `is_active` compares with the current time;
-    `is_exhausted`: give up."""
+    `delays_start`: a replica that is wanted is missing meanwhile, which a retry starts at once; `is_exhausted`: give
+    up."""
 
     failures: int = 0
     not_before: datetime | None = None
     is_active: bool = False
+    delays_start: bool = False
     is_exhausted: bool = False
 
 
-def compute(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy: Policy, now: datetime) -> Backoff:
+def compute(deployment: DeploymentView, replicas: Collection[ReplicaView], policy: Policy, now: datetime) -> Backoff:
     """Counts the failed replicas of the desired configuration that were created since `tried_since`, without those that
-    an operator declared gone, which say nothing about the configuration."""
+    an operator declared gone, which say nothing about the configuration. `replicas`: the live ones and those that
+    failed recently."""
     since = deployment.tried_since
     failed = [
         (replica.released_at, replica)
@@ -59,4 +62,9 @@ def compute(deployment: DeploymentView, replicas: Iterable[ReplicaView], policy:
         count += 1
     delay = policy.backoff_seconds[min(count, len(policy.backoff_seconds)) - 1]
     not_before = failed[0][0] + timedelta(seconds=delay)
-    return Backoff(count, not_before, now < not_before, count >= policy.failures_before_failed)
+    is_active = now < not_before
+    counted = sum(
+        replica.is_unknown or (replica.is_active and replica.spec_hash == deployment.spec_hash) for replica in replicas
+    )
+    is_wanted = not deployment.is_ending and deployment.failed_at is None and counted < deployment.desired_replicas
+    return Backoff(count, not_before, is_active, is_active and is_wanted, count >= policy.failures_before_failed)

@@ -114,12 +114,12 @@ def conclude(deployment: DeploymentView, replicas: Sequence[ReplicaView], policy
     """From the rows as they are after the actions."""
     restart = backoff.compute(deployment, replicas, policy, now)
     counted = sum(replica.is_counted for replica in replicas)
-    reason = None  # why fewer replicas run than desired
-    if not deployment.is_ending and deployment.failed_at is None and counted < deployment.desired_replicas:
+    reason = None  # why fewer replicas of the desired configuration run than desired
+    if restart.not_before and restart.delays_start:
+        attempts, not_before = policy.failures_before_failed, restart.not_before.isoformat()
+        reason = Reason(ReasonCode.BACK_OFF, failures=restart.failures, attempts=attempts, not_before=not_before)
+    elif not deployment.is_ending and deployment.failed_at is None and counted < deployment.desired_replicas:
         reason = deployment.pending_reason if deployment.pending_since else None
-        if restart.not_before and restart.is_active:
-            attempts, not_before = policy.failures_before_failed, restart.not_before.isoformat()
-            reason = Reason(ReasonCode.BACK_OFF, failures=restart.failures, attempts=attempts, not_before=not_before)
     current = status.derive(deployment, replicas)
     phase = status.derive_phase(current, replicas)
     return Conclusion(current, phase, reason, _next_due(deployment, replicas, policy, restart, now))
@@ -139,9 +139,9 @@ def _next_due(
     is_changing = any(replica.state is not ReplicaState.READY or not replica.serving for replica in known)
     if is_changing or len({replica.spec_hash for replica in known}) > 1:
         return now + timedelta(seconds=policy.pass_seconds)
+    if restart.delays_start:
+        return restart.not_before
     if counted == deployment.desired_replicas or deployment.failed_at is not None:
         is_sampled = deployment.min_replicas < deployment.max_replicas and live
         return now + timedelta(seconds=policy.autoscaler.sample_seconds if is_sampled else policy.steady_seconds)
-    if restart.not_before and restart.is_active:
-        return restart.not_before
     return now + timedelta(seconds=policy.pending_seconds if deployment.pending_since else policy.pass_seconds)

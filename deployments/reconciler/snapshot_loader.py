@@ -103,7 +103,7 @@ def load(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
     clusters = {cluster.pk: list_cluster(cluster, driver, now) for cluster, driver in reached.items()}
     # A listing may be slow, and no stamp may lie after `now`.
     now = max([now, *(cluster.listing.listed_at for cluster in clusters.values())])
-    replicas = _read_replicas(deployments, policy, now)
+    replicas = read_replicas(deployments, policy, now)
     for cluster in clusters.values():
         _find_unlisted(cluster, (row for row in replicas.values() if row.cluster_id == cluster.cluster.pk))
     return _build_batch(lease, now, policy, deployments, replicas, clusters)
@@ -129,7 +129,7 @@ def list_cluster(cluster: Cluster, driver: TimeLimitedDriver, now: datetime) -> 
     return ObservedCluster(cluster, driver, Listing(now, complete=False, reachable=False, problem=problem))
 
 
-def _read_replicas(deployments: Iterable[UUID], policy: Policy, now: datetime) -> dict[UUID, Replica]:
+def read_replicas(deployments: Iterable[UUID], policy: Policy, now: datetime) -> dict[UUID, Replica]:
     """Live replicas, and failed ones as far back as a chain of failures can reach."""
     longest_failure = policy.failure_window_seconds + sum(policy.phase_deadline_seconds.values())
     since = now - timedelta(seconds=longest_failure * policy.failures_before_failed)

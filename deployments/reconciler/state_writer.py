@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db.models import F
 
 from deployments.causes import Cause
+from deployments.codes import Reason, ReasonCode
 from deployments.models import Deployment, DeploymentEvent, Replica, ReplicaPhase, Revision
 from deployments.reconciler import leases
 from deployments.states import AT_REST, ENDED, DeploymentStatus, ReplicaState, may_become
@@ -214,6 +215,9 @@ def reset_failures(row: Deployment, now: datetime) -> None:
     if row.status in AT_REST:
         values |= {"status": DeploymentStatus.PENDING, "status_since": now, "phase": ""}
         values |= {"pending_since": now, "pending_reason": None}
+    reason = Reason.from_json(row.pending_reason)
+    if reason and reason.code == ReasonCode.BACK_OFF:
+        values |= {"pending_reason": None}
     _reset(row, **values)
 
 

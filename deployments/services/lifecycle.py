@@ -40,15 +40,15 @@ class UnknownReplicasLeft(NotEnded):
 def retry(deployment: Deployment, *, expected_version: int | None = None, by: User | None, now: datetime) -> None:
     """Start again at once; earlier failures no longer count.
 
-    Raises `VersionConflict`, and `NotNow` unless it has failed or a failed replica waits to be replaced.
+    Raises `VersionConflict`, and `NotNow` unless it has failed or a start waits after a failure.
     """
     row = desired_state_writer.lock(deployment, expected_version)
     if row.status == DeploymentStatus.TERMINATED and row.terminate_requested_at is not None:
         raise NotNow("The deployment is TERMINATED. Redeploy it to start it again.")
     if row.terminate_requested_at is not None:
         raise NotNow(TERMINATING)
-    if row.failed_at is None and not queries.waits_after_failure(row, now):
-        raise NotNow(f"The deployment is {row.status}: nothing of it has failed, so there is nothing to retry.")
+    if row.failed_at is None and not queries.read_backoff(row, now).delays_start:
+        raise NotNow(f"The deployment is {row.status}: no start waits after a failure, so there is nothing to retry.")
     state_writer.reset_failures(row, now)
     desired_state_writer.change(row, now)
     events.retried(row, by, now).save()

@@ -198,7 +198,8 @@ def test_what_failed_is_retried_and_what_ended_redeployed(api, deployed, action,
         assert (answer.status_code, answer.json()["type"]) == (409, "/api/v1/docs#not-now")
 
 
-def test_who_waits_after_a_failure_is_retried(api, deployed):
+def test_who_waits_after_a_failure_is_retried(api, deployed, settings):
+    settings.RESTART_BACKOFF_SECONDS = (600,)
     row = Deployment.objects.get()
     made = row.created_at
     world.make_replica(row, ReplicaState.FAILED, created_at=made, released_at=made)

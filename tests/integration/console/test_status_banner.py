@@ -209,6 +209,17 @@ def test_a_back_off_says_when_it_starts_again_and_which_attempt_it_is(owner, now
     assert "Retry" in text
 
 
+def test_an_update_that_waits_after_a_failure_says_so_while_the_old_replica_serves(owner, now, visitor):
+    updated = rows.in_status(owner, S.RUNNING, now)
+    rows.revision(updated, now, max_concurrency=512)
+    rows.failure(updated, now, 30)
+    rows.failure(updated, now, 1)
+    text = said(visitor, updated)
+    assert re.search(r"Starts again in [123] s, attempt 3 of 3", text)
+    assert "1 replica serving requests." in text
+    assert "Retry" in text
+
+
 def test_failures_before_people_asked_to_try_again_hold_nothing_back(owner, now, visitor):
     held = changed(rows.in_status(owner, S.PENDING, now), tried_since=now)
     rows.failure(held, now, 1)

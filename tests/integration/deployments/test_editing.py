@@ -20,6 +20,8 @@ from gateway import contract
 pytestmark = pytest.mark.django_db(transaction=True)
 BODY = {"name": "chat", "model": {"source": "catalog", "id": "small"}, "gpu": {"type": "l40s-48gb"}}
 CAUSE = {"code": "engine_exited", "facts": {"exit_code": 1}, "evidence": "e"}
+BACK_OFF = {"code": "back_off", "facts": {"failures": 1, "attempts": 3, "not_before": "2026-11-21T12:00:01+00:00"}}
+SHORTAGE = {"code": "gpu_queue", "facts": {"gpu": "L40S", "gpu_count": 1, "replicas": 1, "free": 0, "total": 8}}
 S = DeploymentStatus
 
 
@@ -282,25 +284,34 @@ def test_only_what_has_failed_can_be_retried(deployment, user, later, status):
 
 @pytest.mark.parametrize("status", [S.PENDING, S.DEPLOYING, S.SCALING, S.RUNNING])
 def test_who_waits_after_a_failure_can_be_retried(deployment, user, now, later, status):
-    put(deployment, status)
+    put(deployment, status, pending_reason=BACK_OFF)
     fail_replica(deployment, now)
-    services.retry(deployment, by=user, now=later)
-    assert (deployment.tried_since, deployment.status) == (later, status)
+    meanwhile = now + timedelta(seconds=0.5)
+    services.retry(deployment, by=user, now=meanwhile)
+    assert (deployment.tried_since, deployment.status) == (meanwhile, status)
+    assert deployment.pending_reason is None
     with pytest.raises(services.NotNow):
-        services.retry(deployment, by=user, now=later)
+        services.retry(deployment, by=user, now=meanwhile)
 
 
-@pytest.mark.parametrize("why", ["long ago", "an earlier try", "another configuration", "replaced"])
+def test_a_retry_leaves_the_shortage_of_gpus_in_place(deployment, user, now):
+    put(deployment, S.PENDING, pending_reason=SHORTAGE)
+    fail_replica(deployment, now)
+    services.retry(deployment, by=user, now=now + timedelta(seconds=0.5))
+    assert deployment.pending_reason == SHORTAGE
+
+
+@pytest.mark.parametrize("why", ["the pause is over", "an earlier try", "another configuration", "replaced"])
 def test_a_failure_that_is_over_needs_no_retry(deployment, patch, user, now, later, why):
-    fail_replica(deployment, now - timedelta(hours=1) if why == "long ago" else now)
+    fail_replica(deployment, now - timedelta(seconds=1) if why == "the pause is over" else now)
     if why == "an earlier try":
         Deployment.objects.update(tried_since=now + timedelta(seconds=1))
     elif why == "another configuration":
         patch(REVISION, at=now)
     elif why == "replaced":
         fail_replica(deployment, now, state=ReplicaState.ENGINE_INITIALIZING, released_at=None)
-    with pytest.raises(services.NotNow, match="nothing of it has failed"):
-        services.retry(deployment, by=user, now=later)
+    with pytest.raises(services.NotNow, match="no start waits after a failure"):
+        services.retry(deployment, by=user, now=now + timedelta(seconds=0.5))
 
 
 @pytest.mark.parametrize("status", list(S))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from deployments.codes import Reason, StopReason
+from deployments.reconciler import backoff
 from deployments.reconciler.plan import conclude, plan
 from deployments.reconciler.plan_actions import Confirm, Drain, End, GiveUp, MarkUnknown, Record, Resume, Start, Stop
 from deployments.reconciler.snapshot import Listing, PoolView
@@ -407,6 +408,43 @@ def test_a_wait_after_a_failure_is_explained():
     reason = conclude(a_deployment(), replicas, POLICY, NOW).reason
     not_before = (NOW + timedelta(seconds=4)).isoformat()
     assert reason == Reason("back_off", failures=2, attempts=3, not_before=not_before)
+
+
+def test_an_update_that_waits_after_a_failure_is_explained_while_the_old_replicas_serve():
+    replicas = [a_replica("old", R.READY, spec_hash="old"), a_failure("a", 0)]
+    concluded = conclude(a_deployment(), replicas, POLICY, NOW)
+    not_before = NOW + timedelta(seconds=1)
+    assert concluded.reason == Reason("back_off", failures=1, attempts=3, not_before=not_before.isoformat())
+    assert concluded.next_due_at == not_before
+
+
+@pytest.mark.parametrize(
+    ("deployment", "replicas", "delays"),
+    [
+        (a_deployment(), [], True),
+        (a_deployment(), [a_replica("b", R.READY, spec_hash="old")], True),
+        (a_deployment(), [a_replica("b", R.STOPPING)], True),
+        (a_deployment(), [a_replica("b", R.REQUESTING_GPU)], False),
+        (a_deployment(), [a_replica("b", R.UNKNOWN, spec_hash="old")], False),
+        (a_deployment(desired_replicas=2), [a_replica("b", R.READY)], True),
+        (a_deployment(desired_replicas=0), [], False),
+        (a_deployment(failed_at=NOW), [], False),
+        (a_deployment(terminate_requested_at=NOW), [], False),
+    ],
+    ids=[
+        "none",
+        "an older one",
+        "an ending one",
+        "replaced",
+        "an unknown one",
+        "one of two",
+        "asleep",
+        "given up",
+        "terminating",
+    ],
+)
+def test_a_failure_delays_a_start_while_a_replica_is_missing(deployment, replicas, delays):
+    assert backoff.compute(deployment, [*replicas, a_failure("a", 0)], POLICY, NOW).delays_start == delays
 
 
 def test_a_deadline_leaves_time_for_the_weights():
