@@ -34,7 +34,7 @@ test: $(VENV)/dev.installed
 	$(PYTEST) -q -m "processes and not kills" tests/e2e
 
 e2e: $(VENV)/dev.installed
-	$(PYTEST) -q -m browser tests/e2e/browser
+	$(PYTEST) -q -n 2 --dist loadscope -m browser tests/e2e/browser
 
 kills: $(VENV)/dev.installed
 	$(PYTEST) -q -m kills tests/e2e

@@ -37,7 +37,13 @@ def secret(transactional_db: None, redis_url: str) -> str:
 # What may be chosen now, and whether it goes with what is in force, is nothing that a schema says.
 REFUSED_BY_WHAT_EXISTS = {
     "include-method": ["POST", "PATCH"],
-    "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "409", "422"]}},
+    "checks": {
+        "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "409", "422"]},
+        # 412 among them: an ETag out of the air is refused before the values of the body are looked at.
+        "negative_data_rejection": {
+            "expected-statuses": ["400", "401", "403", "404", "405", "406", "409", "412", "415", "422", "428", "429"]
+        },
+    },
 }
 
 
