@@ -30,7 +30,7 @@ check: $(VENV)/dev.installed
 	$(PYTEST) -q -n 2 tests/unit tests/architecture
 
 test: $(VENV)/dev.installed
-	$(PYTEST) -q -n 2 --dist loadscope -m "not processes and not browser and not kills and not survive"
+	$(PYTEST) -q -n 3 --dist loadscope -m "not processes and not browser and not kills and not survive"
 	$(PYTEST) -q -m "processes and not kills" tests/e2e
 
 e2e: $(VENV)/dev.installed
