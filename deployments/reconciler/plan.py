@@ -139,9 +139,10 @@ def _next_due(
     is_changing = any(replica.state is not ReplicaState.READY or not replica.serving for replica in known)
     if is_changing or len({replica.spec_hash for replica in known}) > 1:
         return now + timedelta(seconds=policy.pass_seconds)
-    if restart.delays_start:
-        return restart.not_before
     if counted == deployment.desired_replicas or deployment.failed_at is not None:
         is_sampled = deployment.min_replicas < deployment.max_replicas and live
-        return now + timedelta(seconds=policy.autoscaler.sample_seconds if is_sampled else policy.steady_seconds)
+        due = now + timedelta(seconds=policy.autoscaler.sample_seconds if is_sampled else policy.steady_seconds)
+        return min(due, restart.not_before) if restart.not_before and restart.delays_start else due
+    if restart.delays_start:
+        return restart.not_before
     return now + timedelta(seconds=policy.pending_seconds if deployment.pending_since else policy.pass_seconds)

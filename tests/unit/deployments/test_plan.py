@@ -410,6 +410,12 @@ def test_a_wait_after_a_failure_is_explained():
     assert reason == Reason("back_off", failures=2, attempts=3, not_before=not_before)
 
 
+def test_the_load_of_old_replicas_is_sampled_while_an_update_waits_after_a_failure():
+    replicas = [a_replica("old", R.READY, spec_hash="old"), a_failure("a", 0), a_failure("b", 9)]
+    concluded = conclude(a_deployment(max_replicas=2), replicas, POLICY, NOW)
+    assert concluded.next_due_at == NOW + timedelta(seconds=POLICY.autoscaler.sample_seconds)
+
+
 def test_an_update_that_waits_after_a_failure_is_explained_while_the_old_replicas_serve():
     replicas = [a_replica("old", R.READY, spec_hash="old"), a_failure("a", 0)]
     concluded = conclude(a_deployment(), replicas, POLICY, NOW)
