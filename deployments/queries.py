@@ -265,15 +265,10 @@ def _durations(seconds: Sequence[float]) -> Durations:
     return Durations(statistics.median(seconds), high, min(seconds), len(seconds))
 
 
-def start_limits(replica: Replica, spec: Mapping[str, Any], measured: MeasuredStarts) -> StartLimits:
-    """Of a replica in a starting phase; `spec` is the configuration of its revision."""
-    policy = snapshot_loader.configured_policy()
-    deadline = deadlines.deadline_seconds(
-        replica.state,
-        policy.phase_deadline_seconds[replica.state],
-        spec["model"]["weight_bytes"],
-        policy.floor_mib_per_second,
-    )
+def start_limits(replica: Replica, measured: MeasuredStarts) -> StartLimits:
+    """Of a replica in a starting phase, with its revision; it fails when the reconciler gives it up."""
+    policy, weight_bytes = snapshot_loader.configured_policy(), snapshot_loader.weight_bytes(replica)
+    deadline = deadlines.find_limit(ReplicaState(replica.state), policy, weight_bytes).seconds
     expected = deadline * LATE_SHARE
     if usual := measured.phases.get(replica.state):
         expected = min(deadline, max(usual.high_seconds * LATE_FACTOR, usual.high_seconds + LATE_SECONDS))
@@ -291,7 +286,7 @@ def late_starts(deployments: QuerySet[Deployment], now: datetime) -> dict[UUID, 
     late: dict[UUID, StartLimits] = {}
     for replica in starting:
         usual = measured.get(keys[replica.pk], MeasuredStarts({}, None))
-        limits = start_limits(replica, replica.revision.spec, usual)
+        limits = start_limits(replica, usual)
         if limits.is_late(now):
             late.setdefault(replica.deployment_id, limits)
     return late

@@ -151,7 +151,7 @@ def read_startups(state: CurrentState, coming: int) -> list[Startup]:
 def _make_startup(row: ReplicaRow, chart: Waterfall, number: int, measured: queries.MeasuredStarts) -> Startup:
     if row.replica.state not in STARTING:
         return Startup(row, chart, is_over=True, number=number)
-    limits = queries.start_limits(row.replica, row.replica.revision.spec, measured)
+    limits = queries.start_limits(row.replica, measured)
     return Startup(row, chart, is_over=False, number=number, limits=limits)
 
 

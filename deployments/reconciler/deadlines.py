@@ -35,11 +35,10 @@ def deadline_seconds(
 
 def find_missed(policy: Policy, state: ReplicaState, since: datetime, weight_bytes: int, now: datetime) -> str:
     """The key for `explain` when a replica has been in a starting state for too long; else empty."""
-    base = policy.phase_deadline_seconds.get(state.value)
-    if base is None:
+    if state.value not in policy.phase_deadline_seconds:
         return ""
-    limit = deadline_seconds(state.value, base, weight_bytes, policy.floor_mib_per_second)
-    return f"deadline:{state.value}" if (now - since).total_seconds() > limit else ""
+    limit = find_limit(state, policy, weight_bytes)
+    return f"deadline:{state.value}" if (now - since).total_seconds() > limit.seconds else ""
 
 
 def explain(problem: str, policy: Policy, log_tail: str, weight_bytes: int = 0) -> Cause:
