@@ -25,14 +25,13 @@ from console.streaming import log_stream, sse
 from console.streaming.log_stream import Subject, Tail
 from deployments.events import short_id
 from deployments.logs.line_query import DEFAULT_TAIL, MAX_LINES, Line, LogQuery, split_matches
-from deployments.states import ENDED, DeploymentStatus
+from deployments.states import AT_REST, ENDED
 
 FRAGMENTS = ("header",)
 PERIODS = {"all": "All", "5m": "Last 5 min", "1h": "Last hour", "custom": "Custom"}
 SPANS = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
 TIME_ERRORS = {"invalid": "Enter a date and time in UTC, such as 2026-01-31 14:00."}
 MAX_STREAMED = 3000
-OVER = (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
 
 
 class LogSearchForm(forms.Form):
@@ -102,7 +101,7 @@ def show_logs(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     if subject.replica:
         is_over = subject.replica.state in ENDED
     else:
-        is_over = not state.live and subject.deployment.status in OVER
+        is_over = not state.live and subject.deployment.status in AT_REST
     context = {
         **page_context(request.actor, state),
         "rows": rows,

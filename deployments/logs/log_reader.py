@@ -24,7 +24,7 @@ from deployments.drivers.base import LogLine
 from deployments.logs import stored_format
 from deployments.logs.line_query import Line, LinePosition, LogQuery
 from deployments.models import Deployment, Replica
-from deployments.states import ENDED, LIVE, DeploymentStatus
+from deployments.states import AT_REST, ENDED, LIVE
 
 MAX_SCANNED_LINES = 200_000
 EXTRA_LINES = 100  # read beyond the tail, for lines that `since` excludes
@@ -97,7 +97,7 @@ class Follower:
         if self._replica_id:
             return True
         status = Deployment.objects.values_list("status", flat=True).get(pk=self._deployment.pk)
-        return status in (DeploymentStatus.TERMINATED, DeploymentStatus.FAILED)
+        return status in AT_REST
 
 
 def _add_ended(live: list[list[Line]], deployment: Deployment, query: LogQuery, drivers: DriverLookup) -> list[Line]:
