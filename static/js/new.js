@@ -39,19 +39,33 @@ if (chosen) {
 }
 
 // The panels beside the form are the server's: while it cannot be asked they say that they are old, and it is asked again.
+// Each time it waits twice as long as before, and it does not repeat what was refused.
 const RETRY_MILLISECONDS = 3000;
+const MAX_RETRY_MILLISECONDS = 60_000;
 const page = document.querySelector(".form-page");
 const note = page.querySelector("[data-stale]");
+let retryTimer;
+let retryMilliseconds = RETRY_MILLISECONDS;
+
+const mayPass = (status) => status === 0 || status === 429 || status >= 500; // 0: no answer
 
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
   if (!detail.elt.matches(".side *")) return;
   const isOld = !detail.successful;
   page.toggleAttribute("data-old", isOld);
   note.hidden = !isOld;
-  if (!isOld) return;
+  clearTimeout(retryTimer);
+  if (!isOld) {
+    retryMilliseconds = RETRY_MILLISECONDS;
+    return;
+  }
   const summary = document.querySelector("#edit-summary a");
   if (summary) summary.textContent = "Not up to date";
-  setTimeout(() => htmx.trigger(detail.elt, "retry"), RETRY_MILLISECONDS);
+  if (!mayPass(detail.xhr.status)) return;
+  retryTimer = setTimeout(() => {
+    retryMilliseconds = Math.min(2 * retryMilliseconds, MAX_RETRY_MILLISECONDS);
+    htmx.trigger(detail.elt, "retry");
+  }, retryMilliseconds);
 });
 
 // What is said about the name now replaces what was wrong with it when the form was sent.
