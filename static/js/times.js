@@ -1,5 +1,6 @@
 // Times in the viewer's zone, with UTC at hand as their title. The server writes UTC: as <time datetime>, and in sentences
-// as "14:01:21 UTC" or "12 Nov 08:11 UTC". A label with data-zone names the zone. Logs, code and [data-utc] stay in UTC.
+// as "14:01:21 UTC" or "12 Nov 08:11 UTC". A label with data-zone names the zone. Logs, code and [data-utc],
+// such as what users wrote, stay as they are.
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const IN_WORDS = new RegExp(`(?<!\\d-\\d\\d |[\\d:])(?:(\\d{1,2}) (${MONTHS.join("|")})(?: (\\d{4}))? )?(\\d\\d):(\\d\\d)(?::(\\d\\d))?\\s+UTC`);
 const UNTOUCHED = "pre, code, textarea, script, template, .log, [data-utc]";

@@ -67,6 +67,7 @@ def test_an_operator_is_asked_and_declares_it_gone(owner: Organization, replica:
     assert declare(replica) in client.get(address(replica)).content.decode()
     question = squeeze(client.get(declare(replica)))
     assert "no record of it since" in question
+    assert "2026-11-21 12:00:00 UTC</time>" in question
     assert str(replica.pk) in question
     answer = client.post(declare(replica), follow=True)
     replica.refresh_from_db()
