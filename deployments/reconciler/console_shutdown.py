@@ -5,8 +5,9 @@ Call it when no worker runs any more: a worker would begin to restore them at on
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,6 +21,7 @@ from deployments.reconciler.reconcile_pass import no_failpoint
 from deployments.reconciler.snapshot_loader import Batch
 from deployments.states import LIVE, ReplicaState
 
+log = logging.getLogger(__name__)
 TIMEOUT_SECONDS, GRACE_SECONDS, POLL_SECONDS = 6.0, 2.0, 0.1
 LEASE_SECONDS = 15.0
 
@@ -34,20 +36,30 @@ def stop_local_replicas(
     if not batch.replicas:
         return []
     batch.policy = replace(batch.policy, stop_grace_seconds=GRACE_SECONDS)
-    execute.apply(batch, _plan(batch, lambda replica: _decide_stop(batch, replica)), no_failpoint)
+    stops = _plan(batch, lambda replica: _decide_stop(batch, replica))
+    try:
+        execute.apply(batch, stops, no_failpoint)
+    except Exception:
+        log.exception("The stops cannot be recorded; the replicas are stopped, and the next start finds them ended")
+        _stop_unrecorded(batch, stops)
     while _list_running(batch) and time.monotonic() - began < timeout_seconds:
         time.sleep(POLL_SECONDS)
         for cluster in batch.clusters.values():
             cluster.observed = snapshot_loader.list_cluster(cluster.cluster, cluster.driver, now).observed
     last = _load_local(now + timedelta(seconds=time.monotonic() - began), drivers)
-    execute.apply(last, _plan(last, lambda replica: _decide_end(last, replica)), no_failpoint)
+    try:
+        execute.apply(last, _plan(last, lambda replica: _decide_end(last, replica)), no_failpoint)
+    except Exception:
+        log.exception("The ends of replicas cannot be recorded; the next start records them")
     return sorted(_list_running(last) + _list_unreachable(last))
 
 
 def _load_local(now: datetime, drivers: DriverLookup) -> Batch:
     live = Replica.objects.filter(state__in=LIVE, cluster__driver=Cluster.Driver.LOCAL)
     ids = set(live.values_list("deployment_id", flat=True))
-    return snapshot_loader.load(leases.seize(ids, now, seconds=LEASE_SECONDS), drivers, now)
+    batch = snapshot_loader.load(leases.seize(ids, now, seconds=LEASE_SECONDS), drivers, now)
+    batch.broken.clear()  # what cannot be planned can be stopped: that needs no configuration
+    return batch
 
 
 def _plan(batch: Batch, decide: Callable[[Replica], Action | None]) -> dict[UUID, list[Action]]:
@@ -56,6 +68,16 @@ def _plan(batch: Batch, decide: Callable[[Replica], Action | None]) -> dict[UUID
         if replica.state in LIVE and (action := decide(replica)):
             plans[replica.deployment_id].append(action)
     return plans
+
+
+def _stop_unrecorded(batch: Batch, stops: Mapping[UUID, Sequence[Action]]) -> None:
+    """What this console has written or called before is not known; stopping twice is stopping once."""
+    for action in (action for plan in stops.values() for action in plan if isinstance(action, Stop)):
+        replica = batch.replicas[UUID(action.replica_id)]
+        try:
+            batch.clusters[replica.cluster_id].driver.stop(replica.name, GRACE_SECONDS)
+        except Exception:
+            log.exception("Replica %s was not stopped", replica.name)
 
 
 def _decide_stop(batch: Batch, replica: Replica) -> Stop | None:

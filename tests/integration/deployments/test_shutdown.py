@@ -4,7 +4,8 @@ import pytest
 
 from deployments.models import Cluster, DeploymentEvent
 from deployments.reconciler.console_shutdown import stop_local_replicas
-from deployments.states import DeploymentStatus, ReplicaState
+from deployments.states import ENDED, DeploymentStatus, ReplicaState
+from tests.integration.deployments.readings import states
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +48,28 @@ def test_what_does_not_end_in_time_is_named_and_found_by_the_next_start(console,
     console.tick()
     replica.refresh_from_db()
     assert replica.state == ReplicaState.STOPPED
+
+
+def test_a_deployment_whose_configuration_cannot_be_read_stops_like_the_others(console, local):
+    broken, sound = console.create("broken"), console.create("sound")
+    console.run_all(broken)
+    broken.revision.spec = {}
+    broken.revision.save(update_fields=["spec"])
+    assert stop_local_replicas(console.cluster.pass_time(1), lambda _: console.cluster) == []
+    assert console.cluster.running() == []
+    assert states(broken) == states(sound) == [ReplicaState.STOPPED]
+
+
+def test_replicas_stop_even_if_that_cannot_be_recorded_and_the_next_start_records_it(console, local):
+    deployment = console.create(replicas=2)
+    console.run_all(deployment)
+    logs = console.cluster.logs
+    console.cluster.logs = lambda *_, **__: {}["no such entry"]
+    assert stop_local_replicas(console.cluster.pass_time(1), lambda _: console.cluster) == []
+    assert console.cluster.running() == []
+    console.cluster.logs = logs
+    console.tick(15 * 3600)
+    assert deployment.replicas.filter(state__in=ENDED).count() == 2
 
 
 def test_a_pass_that_is_under_way_writes_nothing_more(console, local):
