@@ -49,14 +49,14 @@ def claim(now: datetime, *, limit: int, seconds: float) -> Lease:
     is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
     due = WorkItem.objects.filter(is_free, next_due_at__lte=now).order_by("next_due_at")
     rows = list(due.select_for_update(skip_locked=True).values_list("pk", "lease_token", "failures")[:limit])
-    rows = rows[:1] if rows and rows[0][2] else [row for row in rows if not row[2]]
-    tokens = {pk: token for pk, token, _ in rows}
-    if expired := [pk for pk, token in tokens.items() if token is not None]:
+    if expired := [pk for pk, token, _ in rows if token is not None]:
         # A transaction of the pass that holds the expired lease may be under way: those rows are left to it.
         free = Deployment.objects.filter(pk__in=expired).select_for_update(skip_locked=True)
         locked = set(free.values_list("pk", flat=True))
-        tokens = {pk: token for pk, token in tokens.items() if token is None or pk in locked}
-    return _grant(tokens, now + timedelta(seconds=seconds), due_again=now + timedelta(seconds=seconds))
+        rows = [(pk, token, failures) for pk, token, failures in rows if token is None or pk in locked]
+    failing_first = bool(rows and rows[0][2])
+    ids = [rows[0][0]] if failing_first else [pk for pk, _, failures in rows if not failures]
+    return _grant(ids, now + timedelta(seconds=seconds), due_again=now + timedelta(seconds=seconds))
 
 
 @transaction.atomic

@@ -3,6 +3,7 @@
 import threading
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -268,6 +269,20 @@ def test_two_workers_never_hold_the_same_deployment(console):
     now = console.cluster.pass_time(1)
     first, second = (leases.claim(now, limit=10, seconds=30) for _ in range(2))
     assert (len(first.deployment_ids), second.deployment_ids) == (2, ())
+
+
+def test_a_failing_deployment_that_cannot_be_taken_over_does_not_keep_the_others_waiting(console):
+    failing, sound = console.create("failing"), console.create("sound")
+    corrupt(failing)
+    console.tick()
+    WorkItem.objects.filter(pk=failing.pk).update(next_due_at=NOW)
+    assert leases.claim(console.now, limit=10, seconds=1).deployment_ids == (failing.pk,)
+    now = console.cluster.pass_time(2)
+    WorkItem.objects.filter(pk=failing.pk).update(next_due_at=now - timedelta(seconds=2))
+    WorkItem.objects.filter(pk=sound.pk).update(next_due_at=now)
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}) as other:
+        other.execute("SELECT 1 FROM deployments_deployment WHERE id = %s FOR UPDATE", [failing.pk])
+        assert leases.claim(now, limit=10, seconds=30).deployment_ids == (sound.pk,)
 
 
 def test_a_wakeup_that_comes_during_a_pass_is_not_lost(console):
