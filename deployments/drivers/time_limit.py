@@ -97,7 +97,7 @@ class TimeLimitedDriver:
             return call.result(seconds)
         except CallTimeout:
             if call.done():
-                raise  # the driver's own
+                return call.result()  # it ended just now, or the driver's own time ran out
             if all(other is not call for _, other in self._cluster.overdue):
                 self._cluster.overdue.append((name, call))
             raise DriverError(f"No answer to {name} within {self._seconds:g} s.", retryable=True) from None

@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from concurrent.futures import Future
 
 import pytest
 
@@ -102,6 +103,20 @@ def test_clusters_that_hang_cost_one_limit_together(cluster):
         with pytest.raises(DriverError):
             driver.observe()
     assert time.monotonic() - began < 0.9
+
+
+class EndsAtItsLimit(Future):
+    """A call that ends just after the wait for it gave up."""
+
+    def result(self, timeout=None):
+        if timeout is None:
+            return super().result()
+        self.set_result("in time after all")
+        raise TimeoutError
+
+
+def test_a_call_that_ends_at_the_very_limit_has_succeeded(driver):
+    assert driver._wait("find", EndsAtItsLimit(), 0.1) == "in time after all"
 
 
 @pytest.mark.parametrize(
