@@ -84,6 +84,17 @@ class ReasonCode(StrEnum):
     UPDATE_POOL_TOO_SMALL = "update_pool_too_small"
 
 
+class ClusterProblem(StrEnum):
+    """Why a cluster cannot be used."""
+
+    DATA_FOLDER_MISSING = "data_folder_missing"
+    DATA_FOLDER_UNREADABLE = "data_folder_unreadable"
+    DATA_FOLDER_UNMARKED = "data_folder_unmarked"
+    DATA_FOLDER_FOREIGN = "data_folder_foreign"
+    NO_ANSWER = "no_answer"
+    DRIVER_BROKEN = "driver_broken"
+
+
 class StopReason(StrEnum):
     """Why a replica was stopped, or ended without being stopped."""
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from deployments.codes import CauseCode, Kind, ReasonCode, StopReason
+from deployments.codes import CauseCode, ClusterProblem, Kind, ReasonCode, StopReason
 from deployments.config.diff import Change
 from deployments.config.diff import sentence as describe_changes
 
@@ -200,7 +200,8 @@ REASONS: Mapping[str, Message] = {
     ),
     ReasonCode.CLUSTER_UNREACHABLE: Message(
         title="Cluster unavailable",
-        sentence="The cluster[ {cluster}] cannot be used now; it is asked again every few seconds[: {problem}].",
+        sentence="The cluster[ {cluster}] cannot be used now; it is asked again every few seconds"
+        "[: {problem:problem}].",
     ),
     ReasonCode.LOAD_ROSE: Message(
         title="More load",
@@ -232,6 +233,16 @@ REASONS: Mapping[str, Message] = {
         sentence="Needs {gpu_count} × {gpu} for the new revision; even without the old replicas only {freed} would be "
         "free.",
     ),
+}
+
+# As parts of a sentence. Tenants read them: names of machines, folders and installations stay in the log.
+CLUSTER_PROBLEMS: Mapping[str, str] = {
+    ClusterProblem.DATA_FOLDER_MISSING: "its data folder is missing",
+    ClusterProblem.DATA_FOLDER_UNREADABLE: "its data folder cannot be read",
+    ClusterProblem.DATA_FOLDER_UNMARKED: "its data folder belongs to no installation yet",
+    ClusterProblem.DATA_FOLDER_FOREIGN: "its data folder belongs to another installation",
+    ClusterProblem.NO_ANSWER: "it does not answer",
+    ClusterProblem.DRIVER_BROKEN: "its driver broke, and the log of the console says how",
 }
 
 STOP_REASONS: Mapping[str, Message] = {
@@ -315,7 +326,8 @@ def _fill(template: str, facts: Facts) -> str:
 def _format(value: Any, spec: str) -> str:
     """`spec`: `#noun` counts, `number` has one decimal at most, `elapsed` is m:ss, `ordinal` 2nd, `gb` bytes in GB,
     `changes` the differences of an edit, `exit` an exit code. Of a reason or cause: `title`, `sentence`, and `clause`,
-    the sentence as a part of another. `if` renders nothing: it makes what is within brackets depend on a fact."""
+    the sentence as a part of another. `problem`: what is wrong with a cluster. `if` renders nothing: it makes what is
+    within brackets depend on a fact."""
     if spec == "exit":
         return describe_exit(value)
     if value is None:
@@ -345,6 +357,8 @@ def _format(value: Any, spec: str) -> str:
         case "clause":
             phrase = describe_reason(value).phrase
             return phrase[:1].lower() + phrase[1:]
+        case "problem":
+            return CLUSTER_PROBLEMS.get(value, str(value))
         case "if":
             return ""
     raise ValueError(f"unknown format {spec!r}")

@@ -32,8 +32,8 @@ def check_installation(servers: Servers, data_dir: Path) -> None:
             )
     elif problem := installation.find_problem(folder, installation_id):
         raise StartupError(
-            f"The database belongs to an installation with another data folder: in {data_dir} its {problem}. Start it "
-            f"with CONSOLE_DATA_DIR set to the folder that it had. {ADOPT}"
+            f"The database belongs to an installation with another data folder: in {data_dir} its data folder "
+            f"{problem.clause}. Start it with CONSOLE_DATA_DIR set to the folder that it had. {ADOPT}"
         )
 
 

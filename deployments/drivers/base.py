@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from deployments.codes import ClusterProblem
 from deployments.states import ReplicaState
 
 
 class DriverError(Exception):
-    """The cluster failed to carry out a call. `retryable`: the same call may succeed later."""
+    """The cluster failed to carry out a call. `retryable`: the same call may succeed later. `problem`: why the cluster
+    as a whole cannot be used, where that is known; users read it, and the message is for the log."""
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, problem: ClusterProblem | None = None) -> None:
         super().__init__(message)
-        self.retryable = retryable
+        self.retryable, self.problem = retryable, problem
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from deployments.codes import ClusterProblem
 from deployments.drivers.base import (
     Capacity,
     DriverError,
@@ -187,7 +188,7 @@ class MemoryDriver:
 
     def _check_reachable(self) -> None:
         if self.faults.unreachable:
-            raise DriverError("The cluster cannot be reached.", retryable=True)
+            raise DriverError("The cluster cannot be reached.", retryable=True, problem=ClusterProblem.NO_ANSWER)
 
     def _create(self, spec: ReplicaSpec) -> None:
         chosen = self._free_gpus(spec)

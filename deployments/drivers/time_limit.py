@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
+from deployments.codes import ClusterProblem
 from deployments.drivers.base import Driver, DriverError, LogLine, Observation, ObservedReplica, ReplicaSpec
 
 LATE_LISTING_SECONDS = 60.0
@@ -90,7 +91,7 @@ class TimeLimitedDriver:
 
     def _overdue_error(self, name: str) -> DriverError:
         overdue = self._cluster.find_overdue()
-        return DriverError(f"Not called ({name}): an earlier call ({overdue}) has not returned.", retryable=True)
+        return _no_answer(f"Not called ({name}): an earlier call ({overdue}) has not returned.")
 
     def _wait(self, name: str, call: Future[Result], seconds: float) -> Result:
         try:
@@ -100,7 +101,11 @@ class TimeLimitedDriver:
                 return call.result()  # it ended just now, or the driver's own time ran out
             if all(other is not call for _, other in self._cluster.overdue):
                 self._cluster.overdue.append((name, call))
-            raise DriverError(f"No answer to {name} within {self._seconds:g} s.", retryable=True) from None
+            raise _no_answer(f"No answer to {name} within {self._seconds:g} s.") from None
+
+
+def _no_answer(message: str) -> DriverError:
+    return DriverError(message, retryable=True, problem=ClusterProblem.NO_ANSWER)
 
 
 def _run(name: str, call: Callable[[], Result]) -> Future[Result]:

@@ -50,7 +50,6 @@ LEASE_SHARE = 0.5  # of the remaining lease may be spent on starts
 MAX_WAKEUPS = 20
 GPU_SHORTAGES = (ReasonCode.GPU_QUEUE, ReasonCode.GPU_POOL_TOO_SMALL)
 LOG_LINES, LOG_BYTES = 8000, 256 * 1024
-MAX_PROBLEM = 200
 
 
 def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
@@ -441,7 +440,7 @@ def _conclude(batch: Batch, row: Deployment, replicas: Sequence[ReplicaView], ch
             changes.set_deployment(row, terminated_at=batch.now)
     listing, reason = batch.clusters[row.endpoint.cluster_id].listing, conclusion.reason
     if not listing.reachable:
-        facts = {"cluster": row.endpoint.cluster.name, "problem": listing.problem[:MAX_PROBLEM]}
+        facts = {"cluster": row.endpoint.cluster.name, "problem": listing.problem}
         reason = Reason(ReasonCode.CLUSTER_UNREACHABLE, **facts)
     changes.set_deployment(row, phase=conclusion.phase, pending_reason=reason.to_json() if reason else None)
     counted = sum(replica.is_counted for replica in replicas)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from deployments.codes import Reason
+from deployments.codes import ClusterProblem, Reason
 from deployments.drivers.base import ObservedReplica
 from deployments.reconciler.autoscaler import Rules
 from deployments.states import LIVE, STARTING, DeploymentStatus, ReplicaState
@@ -141,7 +141,7 @@ class Listing:
     listed_at: datetime
     complete: bool = True
     reachable: bool = True
-    problem: str = ""
+    problem: ClusterProblem | None = None
     staleness_seconds: float = 0.0
 
     def shows_absence_since(self, moment: datetime) -> bool:

@@ -19,7 +19,7 @@ from django.db.models import F, Q
 
 from deployments import worker_heartbeat
 from deployments.cluster_drivers import DriverLookup
-from deployments.codes import Reason
+from deployments.codes import ClusterProblem, Reason
 from deployments.drivers.base import DriverError, ObservedReplica
 from deployments.drivers.time_limit import TimeLimitedDriver
 from deployments.models import Cluster, Deployment, Replica, Revision, WorkItem
@@ -119,10 +119,10 @@ def list_cluster(cluster: Cluster, driver: TimeLimitedDriver, now: datetime) -> 
         seen = driver.observe()
     except DriverError as error:
         log.warning("Cluster %s cannot be observed: %s", cluster.name, error)
-        problem = str(error)
-    except Exception as error:
+        problem = error.problem
+    except Exception:
         log.exception("The driver of cluster %s is broken: its cluster counts as unreachable", cluster.name)
-        problem = f"its driver broke ({type(error).__name__})"
+        problem = ClusterProblem.DRIVER_BROKEN
     else:
         listing = Listing(seen.listed_at, seen.complete, staleness_seconds=driver.staleness_seconds)
         return ObservedCluster(cluster, driver, listing, {replica.name: replica for replica in seen.replicas})

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from deployments.codes import ClusterProblem
 from deployments.drivers.base import (
     Capacity,
     DriverError,
@@ -161,14 +162,16 @@ class LocalDriver:
     def _check_installation(self) -> None:
         """Raises `DriverError` unless the folder is that of this installation: then its absence proves nothing."""
         if problem := installation.find_problem(self._root, self._installation_id):
-            raise DriverError(f"The cluster's {problem}.", retryable=True)
+            raise DriverError(f"The cluster's data folder {problem.clause}.", retryable=True, problem=problem.code)
 
     def _list_folders(self) -> list[Folder]:
         try:
             names = sorted(entry.name for entry in os.scandir(self._root) if not entry.name.startswith("."))
         except OSError as error:
             raise DriverError(
-                f"The cluster's data folder cannot be listed: {error.strerror}.", retryable=True
+                f"The cluster's data folder cannot be listed: {error.strerror}.",
+                retryable=True,
+                problem=ClusterProblem.DATA_FOLDER_UNREADABLE,
             ) from error
         return [self._folder(name) for name in names]
 

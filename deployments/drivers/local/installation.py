@@ -7,8 +7,10 @@ what it contains or lacks.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.codes import ClusterProblem
 from deployments.drivers.local.replica_folder import sync_folder
 
 NAME = ".installation"
@@ -35,17 +37,27 @@ def write(folder: Path, installation_id: str) -> None:
     sync_folder(folder)
 
 
-def find_problem(folder: Path, installation_id: str) -> str:
-    """Why the folder cannot be used by this installation, as a clause about "data folder"; empty if it can."""
+@dataclass(frozen=True)
+class Problem:
+    """Why a folder cannot be used; `clause` goes on after "data folder"."""
+
+    code: ClusterProblem
+    clause: str
+
+
+def find_problem(folder: Path, installation_id: str) -> Problem | None:
+    """Why the folder cannot be used by this installation; None if it can."""
     try:
         found = read(folder)
     except FileNotFoundError:
-        return "data folder is missing"
+        return Problem(ClusterProblem.DATA_FOLDER_MISSING, "is missing")
     except OSError as error:
-        return f"data folder cannot be read ({error.strerror})"
+        return Problem(ClusterProblem.DATA_FOLDER_UNREADABLE, f"cannot be read ({error.strerror})")
     if not found:
-        return "data folder belongs to no installation yet"
-    return "" if found == installation_id else f"data folder belongs to another installation, {found}"
+        return Problem(ClusterProblem.DATA_FOLDER_UNMARKED, "belongs to no installation yet")
+    if found != installation_id:
+        return Problem(ClusterProblem.DATA_FOLDER_FOREIGN, f"belongs to another installation, {found}")
+    return None
 
 
 def has_replicas(folder: Path) -> bool:

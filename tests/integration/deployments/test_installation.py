@@ -8,6 +8,7 @@ from console.machine.installation_check import check_installation
 from console.machine.lock_and_secrets import StartupError
 from console.machine.server_selection import Servers
 from deployments.cluster_drivers import configured_drivers
+from deployments.codes import ClusterProblem
 from deployments.drivers.local import installation
 from deployments.installation import install_local_clusters
 from deployments.models import Cluster, Replica
@@ -76,9 +77,12 @@ def test_a_first_start_that_was_interrupted_is_made_good(folder):
     assert observe() == ()
 
 
-@pytest.mark.parametrize("id_of_the_other", ["", "another"], ids=["missing", "foreign"])
+@pytest.mark.parametrize(
+    ("id_of_the_other", "problem"),
+    [("", ClusterProblem.DATA_FOLDER_MISSING), ("another", ClusterProblem.DATA_FOLDER_FOREIGN)],
+)
 def test_two_consoles_on_one_database_keep_off_each_others_replicas(
-    console, folder, settings, tmp_path, id_of_the_other
+    console, folder, settings, tmp_path, id_of_the_other, problem
 ):
     deployment = console.create_range(1, 1, **QUICK)
     replica = run(console, deployment)
@@ -90,7 +94,7 @@ def test_two_consoles_on_one_database_keep_off_each_others_replicas(
     make_pass(deployment)
     assert stop_local_replicas(datetime.now(UTC)) == [replica.name]
     assert (deployment.status, deployment.replicas.values().get()) == (DeploymentStatus.RUNNING, before)
-    assert "data folder" in deployment.pending_reason["facts"]["problem"]
+    assert deployment.pending_reason["facts"] == {"cluster": "local", "problem": problem}
     assert not (tmp_path / "other" / "clusters" / "local" / replica.name).exists()
     with pytest.raises(StartupError, match="--adopt"):
         check_installation(servers(database_url()), tmp_path / "other")

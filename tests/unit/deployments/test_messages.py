@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from deployments import causes, messages
-from deployments.codes import CauseCode, Kind, Reason, ReasonCode, StopReason
+from deployments.codes import CauseCode, ClusterProblem, Kind, Reason, ReasonCode, StopReason
 from deployments.drivers.base import ExitRecord
 from deployments.engines.registry import ENGINES
-from deployments.messages import CAUSES, EVENTS, REASONS, STOP_REASONS, Message
+from deployments.messages import CAUSES, CLUSTER_PROBLEMS, EVENTS, REASONS, STOP_REASONS, Message
 from deployments.reconciler import deadlines
 from deployments.reconciler.snapshot import Policy
 from tests.tools.reword_messages import CATALOGUE, reword
@@ -36,7 +36,7 @@ REASON_FACTS: dict[str, dict[str, Any]] = {
     ReasonCode.GPU_QUEUE: {"gpu": "H100", "gpu_count": 4, "free": 2, "total": 8},
     ReasonCode.GPU_POOL_TOO_SMALL: {"gpu": "H100", "gpu_count": 4, "free": 0, "total": 8},
     ReasonCode.BACK_OFF: {"failures": 2, "attempts": 3, "not_before": NOW.isoformat()},
-    ReasonCode.CLUSTER_UNREACHABLE: {"cluster": "local"},
+    ReasonCode.CLUSTER_UNREACHABLE: {"cluster": "local", "problem": "data_folder_missing"},
     ReasonCode.REQUEST_ARRIVED: {},
     ReasonCode.MINIMUM_RAISED: {"min_replicas": 2},
     ReasonCode.UPDATE_BEHIND_OTHERS: {"gpu": "H100", "gpu_count": 1, "ahead": 2},
@@ -54,12 +54,17 @@ def test_every_code_has_a_message_and_every_message_a_code() -> None:
     assert CAUSES.keys() == set(CauseCode)
     assert REASONS.keys() == set(ReasonCode)
     assert STOP_REASONS.keys() == set(StopReason)
+    assert CLUSTER_PROBLEMS.keys() == set(ClusterProblem)
     assert not CAUSES.keys() & REASONS.keys()
 
 
 def test_every_code_is_produced_somewhere() -> None:
     produced = {name for path in _sources() for name in _members(ast.parse(path.read_text()))}
-    declared = {(kind.__name__, code.name) for kind in (Kind, CauseCode, ReasonCode, StopReason) for code in kind}
+    declared = {
+        (kind.__name__, code.name)
+        for kind in (Kind, CauseCode, ReasonCode, ClusterProblem, StopReason)
+        for code in kind
+    }
     assert declared - produced == set()
 
 
@@ -107,6 +112,19 @@ def test_every_cause_says_what_to_do_and_shows_evidence() -> None:
         assert all((text.title, text.sentence, text.evidence))
         assert any(word in text.action for word in ("Retry", "Edit", "Clone", "by itself"))
         assert_complete(text.title, text.sentence, text.action)
+
+
+@pytest.mark.parametrize(
+    ("problem", "end"),
+    [
+        *((code, f"seconds: {clause}.") for code, clause in CLUSTER_PROBLEMS.items()),
+        ("of_a_later_release", "seconds: of_a_later_release."),
+        (None, "seconds."),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_says_why_where_that_is_known(problem: str | None, end: str) -> None:
+    reason = Reason(ReasonCode.CLUSTER_UNREACHABLE, cluster="local", problem=problem)
+    assert messages.describe_reason(reason.to_json()).sentence.endswith(end)
 
 
 @pytest.mark.parametrize("code", list(ReasonCode))
