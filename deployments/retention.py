@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from deployments import events
 from deployments.models import DeploymentEvent, Replica
 from deployments.reconciler import state_writer
 from deployments.states import ENDED
@@ -37,10 +38,15 @@ def delete_kept_logs(now: datetime) -> int:
 
 
 def delete_events(now: datetime) -> int:
-    """Delete events that are EVENT_DAYS old; returns how many. Ids rise with time, so the oldest have the lowest."""
+    """Delete events that are EVENT_DAYS old; returns how many. Ids rise with time, so the oldest have the lowest. The
+    last change of each deployment that is not deleted stays: it says who made it."""
     before, deleted = now - timedelta(days=settings.EVENT_DAYS), 0
+    is_change = Q(kind__in=[kind.value for kind in events.CHANGES])
+    later = DeploymentEvent.objects.filter(is_change, deployment=OuterRef("deployment"), id__gt=OuterRef("id"))
+    is_deletable = ~is_change | Q(deployment__deleted_at__isnull=False) | Exists(later)
+    deletable = DeploymentEvent.objects.filter(is_deletable).order_by("id")
     while deleted < MAX_ROWS:
-        oldest = DeploymentEvent.objects.order_by("id").values_list("id", "at")[:BATCH_SIZE]
+        oldest = deletable.values_list("id", "at")[:BATCH_SIZE]
         ids = [event_id for event_id, at in oldest if at < before]
         DeploymentEvent.objects.filter(pk__in=ids).delete()
         deleted += len(ids)

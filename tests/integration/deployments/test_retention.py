@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from billing.models import UsageHour
 from billing.queries import sum_usage
-from deployments import retention
+from deployments import queries, retention
 from deployments.events import Kind
 from deployments.models import Deployment, DeploymentEvent, Replica, ReplicaPhase
 from deployments.states import ReplicaState as R
@@ -28,10 +28,10 @@ def ended(deployment: Deployment, days: int, state: R = R.STOPPED) -> Replica:
     return rows.replica(deployment, state, at, released_at=at, log_tail="last words")
 
 
-def event(deployment: Deployment, days: int) -> DeploymentEvent:
+def event(deployment: Deployment, days: int, kind: Kind = Kind.SCALED, actor: str = "console") -> DeploymentEvent:
     return DeploymentEvent.objects.create(
         organization=deployment.organization, deployment=deployment, at=NOW - timedelta(days=days),
-        kind=Kind.CREATED, actor="console",
+        kind=kind, actor=actor,
     )  # fmt: skip
 
 
@@ -60,6 +60,17 @@ def test_events_are_deleted_oldest_first(deployment, monkeypatch):
     kept = [event(deployment, 399), event(deployment, 0)]
     assert retention.delete_events(NOW) == 3
     assert list(DeploymentEvent.objects.order_by("id")) == kept
+
+
+def test_who_changed_a_deployment_last_is_known_as_long_as_it_exists(deployment):
+    event(deployment, 500, Kind.CREATED, "ada@example.com")
+    last = event(deployment, 450, Kind.EDITED, "bob@example.com")
+    event(deployment, 440)
+    gone = rows.deployment(deployment.organization, NOW, name="gone", deleted_at=NOW)
+    event(gone, 430, Kind.DELETED)
+    event(gone, 430, Kind.TERMINATE_REQUESTED)
+    assert retention.delete_events(NOW) == 4
+    assert queries.last_change(deployment) == ("bob@example.com", last.at)
 
 
 def test_one_run_is_bounded_and_the_next_takes_the_rest(deployment, monkeypatch):
