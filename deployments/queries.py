@@ -13,7 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum, Window
+from django.db.models.functions import RowNumber
 
 from deployments import events, messages
 from deployments.codes import Reason, ReasonCode
@@ -95,6 +96,18 @@ class StartLimits:
 
     def is_late(self, now: datetime) -> bool:
         return now > self.expected_at
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How many deployments somebody must look at: in which a start is late, those whose passes break, and those with a
+    replica that the cluster has no record of, unless they failed. In `total`, which counts the failed ones too, each
+    is counted once."""
+
+    late: int
+    broken: int
+    unknown: int
+    total: int
 
 
 def spec_options() -> Options:
@@ -205,8 +218,17 @@ def broken_pass(deployment: Deployment) -> WorkItem | None:
     return WorkItem.objects.filter(pk=deployment.pk, failures__gt=0).first()
 
 
-def with_broken_passes(deployments: QuerySet[Deployment]) -> QuerySet[Deployment]:
-    return deployments.filter(work__failures__gt=0)
+def count_attention(deployments: QuerySet[Deployment], late: Collection[UUID]) -> Attention:
+    """`late`: the deployments in which a start is late. One query."""
+    has_failed = Q(status=DeploymentStatus.FAILED)
+    is_broken = Q(pk__in=WorkItem.objects.filter(failures__gt=0).values("pk"))
+    is_unknown = Q(pk__in=Replica.objects.filter(state=ReplicaState.UNKNOWN).order_by().values("deployment"))
+    counts = deployments.order_by().aggregate(
+        broken=Count("pk", filter=is_broken),
+        unknown=Count("pk", filter=is_unknown & ~has_failed),
+        total=Count("pk", filter=has_failed | is_broken | is_unknown | Q(pk__in=list(late))),
+    )
+    return Attention(late=len(late), **counts)
 
 
 def read_backoff(deployment: Deployment, now: datetime) -> Backoff:
@@ -238,16 +260,19 @@ def measure_starts(deployment: Deployment, besides: Collection[UUID] = ()) -> Me
 
 
 def _measure_starts(keys: Collection[StartKey], besides: Collection[UUID] = ()) -> dict[StartKey, MeasuredStarts]:
-    """By key; keys without an earlier start are absent."""
+    """By key, the latest STARTS_MEASURED of each; keys without an earlier start are absent. Replicas that ended long
+    ago are deleted, which bounds what is read."""
     names = ("cluster_id", "gpu_type_id", "gpu_count", "revision__spec__model__id", "revision__spec__engine__name")
-    same = reduce(or_, (Q(**{f"replica__{name}": part for name, part in zip(names, key, strict=True)}) for key in keys))
+    same = reduce(or_, (Q(**dict(zip(names, key, strict=True))) for key in keys))
+    latest = Window(RowNumber(), partition_by=[F(name) for name in names], order_by=["-ready_at", "-id"])
+    replicas = Replica.objects.filter(same, ready_at__isnull=False).exclude(pk__in=besides)
+    replicas = replicas.alias(place=latest).filter(place__lte=STARTS_MEASURED).order_by()
     phases = ReplicaPhase.objects.filter(
-        same, replica__ready_at__isnull=False, name__in=STARTING_ORDER, ended_at__isnull=False
-    ).exclude(replica_id__in=besides)
+        replica__in=replicas.values("pk"), name__in=STARTING_ORDER, ended_at__isnull=False
+    )
     columns = ("name", "started_at", "ended_at", "replica_id", *(f"replica__{name}" for name in names))
-    rows = phases.order_by("-replica__ready_at", "-replica_id").values_list(*columns)
     measured: dict[StartKey, dict[UUID, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for name, started_at, ended_at, replica_id, *key in rows[: STARTS_MEASURED * len(STARTING_ORDER) * len(keys)]:
+    for name, started_at, ended_at, replica_id, *key in phases.order_by().values_list(*columns):
         measured[tuple(key)][replica_id][name] = (ended_at - started_at).total_seconds()
     return {key: _summarize(list(starts.values())) for key, starts in measured.items()}
 

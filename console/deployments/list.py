@@ -34,7 +34,7 @@ from console.deployments.replica_rows import format_replica_range, make_cells
 from deployments import queries
 from deployments.messages import describe_reason
 from deployments.models import CatalogModel, Deployment, Endpoint, Replica
-from deployments.queries import StartLimits, late_starts, with_broken_passes
+from deployments.queries import Attention, StartLimits, late_starts
 from deployments.states import LIVE, STARTING, STARTING_ORDER, DeploymentStatus, ReplicaState
 
 S, R = DeploymentStatus, ReplicaState
@@ -129,8 +129,7 @@ class DeploymentRow:
 @dataclass(frozen=True)
 class DeploymentListPage:
     """`counts` are deployments by status, as narrowed by everything but the tab; `totals` are of the last 60 minutes.
-    Of all that the actor may see, `late` counts the deployments in which a start is late, `broken` those whose passes
-    fail, and `unknown` those with a replica that the cluster has no record of."""
+    `attention` is of all that the actor may see."""
 
     actor: Actor
     filters: DeploymentFilters
@@ -139,9 +138,7 @@ class DeploymentListPage:
     rows: list[DeploymentRow]
     totals: Totals
     endpoints: list[str]
-    late: int
-    broken: int
-    unknown: int
+    attention: Attention
 
     @property
     def matches(self) -> int:
@@ -203,19 +200,15 @@ class DeploymentListPage:
         return self.layout.status_counts[S.FAILED]
 
     @property
-    def attention(self) -> str:
+    def attention_text(self) -> str:
         """1 failed, 2 starts late, 1 with unknown replicas; or that nothing needs it."""
         counts = (
             (self.failed, f"{self.failed:,} failed"),
-            (self.late, f"{format_count(self.late, 'start')} late"),
-            (self.broken, f"{self.broken:,} with internal errors"),
-            (self.unknown, f"{self.unknown:,} with unknown replicas"),
+            (self.attention.late, f"{format_count(self.attention.late, 'start')} late"),
+            (self.attention.broken, f"{self.attention.broken:,} with internal errors"),
+            (self.attention.unknown, f"{self.attention.unknown:,} with unknown replicas"),
         )
         return ", ".join(text for count, text in counts if count) or "nothing failed or late"
-
-    @property
-    def needing_attention(self) -> int:
-        return self.failed + self.late + self.broken + self.unknown
 
     @property
     def movement(self) -> str:
@@ -240,7 +233,8 @@ def read_list(
 ) -> DeploymentListPage:
     """At most ten queries, those of the layout included."""
     layout = layout or Layout(actor, "")
-    matching = access.deployments(actor).alias(label_text=LABEL_TEXT).filter(filters.condition)
+    visible = access.deployments(actor)
+    matching = visible.alias(label_text=LABEL_TEXT).filter(filters.condition)
     condition = access.visible(actor, "owner_organization_id")
     usage_rows = sum_usage(condition=condition, since=now - RECENT, until=now, group_by="deployment")
     totals = sum((Totals(*(getattr(row, name) for name in SUMS)) for row in usage_rows), Totals())
@@ -256,7 +250,7 @@ def read_list(
     model_ids = {deployment.revision.spec["model"]["id"] for deployment in deployments if deployment.revision}
     titles = dict(CatalogModel.objects.filter(pk__in=model_ids).order_by().values_list("pk", "title"))
     usage_by_id = {row.group: row for row in usage_rows}
-    late = late_starts(access.deployments(actor), now)
+    late = late_starts(visible, now)
     rows = [
         make_row(actor, deployment, titles, usage_by_id.get(deployment.pk, Totals()), late.get(deployment.pk), now)
         for deployment in deployments
@@ -268,10 +262,8 @@ def read_list(
         counts=queries.status_counts(matching) if filters.is_narrow else layout.status_counts,
         rows=rows,
         totals=totals,
-        unknown=access.deployments(actor).exclude(status=S.FAILED).filter(replicas__state=R.UNKNOWN).distinct().count(),
         endpoints=[endpoint.name for endpoint in endpoints],
-        late=len(late),
-        broken=with_broken_passes(access.deployments(actor)).count(),
+        attention=queries.count_attention(visible, late),
     )
 
 

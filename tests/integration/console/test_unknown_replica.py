@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts.models import Organization
 from accounts.roles import Role
 from deployments.events import short
-from deployments.models import Deployment, Replica
+from deployments.models import Deployment, Replica, WorkItem
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
 from tests.integration.console.markup import squeeze
@@ -52,6 +52,14 @@ def test_the_page_and_the_list_say_that_it_is_unknown(owner: Organization, repli
     listed = squeeze(client.get("/deployments/"))
     assert "1 with unknown replicas" in listed
     assert "1 replica unknown: an operator must look" in listed
+
+
+def test_a_deployment_that_needs_attention_for_two_reasons_is_one(owner: Organization, replica: Replica) -> None:
+    WorkItem.objects.create(deployment=replica.deployment, failures=3)
+    rows.in_status(owner, DeploymentStatus.FAILED, timezone.now())
+    listed = squeeze(signed_in(owner).get("/deployments/"))
+    assert "<dd>1 failed, 1 with internal errors, 1 with unknown replicas</dd>" in listed
+    assert 'Needs attention</dt><dd class="tone-bad">2</dd>' in listed
 
 
 def test_only_an_operator_has_the_button(owner: Organization, replica: Replica) -> None:

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from deployments import queries
+from deployments.models import Deployment
 from deployments.reconciler import deadlines, snapshot_loader
 from deployments.states import STARTING_ORDER
 from deployments.states import ReplicaState as R
@@ -25,3 +28,21 @@ def test_a_start_fails_when_the_page_says_so(state: R, engine: str):
     second = timedelta(seconds=1)
     assert deadlines.find_missed(policy, state, NOW, weight_bytes, fails_at - second) == ""
     assert deadlines.find_missed(policy, state, NOW, weight_bytes, fails_at + second) == f"deadline:{state}"
+
+
+def test_the_many_starts_of_one_model_leave_those_of_another_comparable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(queries, "STARTS_MEASURED", 2)
+    owner = rows.organization()
+    rare, busy = rows.deployment(owner, NOW, "rare"), rows.deployment(owner, NOW, "busy")
+    rare.revision.spec["model"]["id"] = "another"
+    rare.revision.save()
+    rows.replica(rare, R.READY, NOW, seconds=10, ready_at=NOW - timedelta(hours=1))
+    for minutes in range(8):
+        rows.replica(busy, R.READY, NOW, seconds=10, ready_at=NOW - timedelta(minutes=minutes))
+    for deployment in (rare, busy):
+        rows.replica(deployment, R.ENGINE_INITIALIZING, NOW - timedelta(seconds=40))
+    with CaptureQueriesContext(connection) as captured:
+        late = queries.late_starts(Deployment.objects.all(), NOW)
+    assert late.keys() == {rare.pk, busy.pk}
+    assert len(captured) == 2
+    assert queries.measure_starts(busy).total.count == 2
