@@ -108,7 +108,7 @@ class Watch:
             self._follow(f"cluster {cluster.name}", _follow_cluster(drivers(cluster), self._changes))
 
     def _follow(self, name: str, step: Callable[[], None]) -> None:
-        """Repeat `step` in its own thread, unless that thread exists, and retry when its source is unavailable."""
+        """Repeat `step` in its own thread, unless that thread exists, and retry when it fails."""
         if name in self._followed:
             return
         self._followed.add(name)
@@ -120,6 +120,9 @@ class Watch:
                     step()
                 except (DriverError, redis.RedisError, OSError) as error:
                     log.warning("Changes of %s are not followed, tried again soon: %s", name, error)
+                    self._stop.wait(RETRY_SECONDS)
+                except Exception:
+                    log.exception("Following the changes of %s broke, tried again soon", name)
                     self._stop.wait(RETRY_SECONDS)
 
         threading.Thread(target=run, name=name, daemon=True).start()
