@@ -14,7 +14,7 @@ from deployments.reconciler import state_writer
 from deployments.routing.publish import publish
 from deployments.services import desired_state_writer
 from deployments.services.desired_state_writer import NotNow
-from deployments.states import AT_REST, DeploymentStatus, ReplicaState
+from deployments.states import AT_REST, LIVE, DeploymentStatus, ReplicaState
 from deployments.work_queue import make_due
 
 TERMINATING = "The deployment is terminating. Wait until it is TERMINATED, then redeploy it."
@@ -28,12 +28,14 @@ class NotEnded(Exception):
         self.status = status
 
 
-class UnknownReplicasLeft(NotEnded):
-    """What may still run is not deleted."""
+class ReplicasLeft(NotEnded):
+    """What may still run is not deleted: nobody would find it any more, and it would keep its GPUs."""
 
-    def __init__(self, status: str) -> None:
+    def __init__(self, status: str, *, is_unknown: bool) -> None:
         super().__init__(status)
-        self.args = ("The deployment has a replica that is UNKNOWN and may still run. An operator declares it gone.",)
+        unknown = "The deployment has a replica that is UNKNOWN and may still run. An operator declares it gone."
+        stopping = "The deployment has replicas that are still stopping. Wait until they have stopped, then delete it."
+        self.args = (unknown if is_unknown else stopping,)
 
 
 @transaction.atomic
@@ -87,14 +89,15 @@ def terminate(deployment: Deployment, *, by: User | None, now: datetime) -> None
 
 @transaction.atomic
 def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
-    """Remove it from every list; its rows stay. Raises `NotEnded` unless it is TERMINATED or FAILED. Idempotent."""
+    """Remove it from every list; its rows stay. Raises `NotEnded` unless it is TERMINATED, or FAILED and
+    without live replicas. Idempotent."""
     row = Deployment.objects.select_for_update().get(pk=deployment.pk)
     if row.deleted_at is not None:
         return
     if row.status not in AT_REST:
         raise NotEnded(row.status)
-    if row.replicas.filter(state=ReplicaState.UNKNOWN).exists():
-        raise UnknownReplicasLeft(row.status)
+    if left := set(row.replicas.filter(state__in=LIVE).values_list("state", flat=True)):
+        raise ReplicasLeft(row.status, is_unknown=ReplicaState.UNKNOWN in left)
     make_due([row.pk], now)
     Deployment.objects.filter(pk=row.pk).update(deleted_at=now, updated_at=now)
     events.deleted(row, by, now).save()
