@@ -7,7 +7,7 @@ starts a new chain.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -36,10 +36,10 @@ class Backoff:
     is_exhausted: bool = False
 
 
-def compute(deployment: DeploymentView, replicas: Collection[ReplicaView], policy: Policy, now: datetime) -> Backoff:
-    """Counts the failed replicas of the desired configuration that were created since `tried_since`, without those that
-    an operator declared gone, which say nothing about the configuration. `replicas`: the live ones and those that
-    failed recently."""
+def list_failures(deployment: DeploymentView, replicas: Iterable[ReplicaView]) -> list[tuple[datetime, ReplicaView]]:
+    """The failed replicas of the desired configuration that were created since `tried_since`, each with the time at
+    which it ended, the latest first; without those that an operator declared gone, which say nothing about the
+    configuration."""
     since = deployment.tried_since
     failed = [
         (replica.released_at, replica)
@@ -50,7 +50,12 @@ def compute(deployment: DeploymentView, replicas: Collection[ReplicaView], polic
         and replica.spec_hash == deployment.spec_hash
         and (since is None or replica.created_at >= since)
     ]
-    failed.sort(key=lambda pair: pair[0], reverse=True)
+    return sorted(failed, key=lambda pair: pair[0], reverse=True)
+
+
+def compute(deployment: DeploymentView, replicas: Collection[ReplicaView], policy: Policy, now: datetime) -> Backoff:
+    """From the `list_failures`. `replicas`: the live ones and those that failed recently."""
+    failed = list_failures(deployment, replicas)
     window = timedelta(seconds=policy.failure_window_seconds)
     if not failed or now - failed[0][0] > window:
         return Backoff()

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +32,7 @@ from deployments.engines.registry import ENGINES
 from deployments.logs import stored_format
 from deployments.models import Deployment, DeploymentEvent, Replica, Revision
 from deployments.notifications import notify_pages
-from deployments.reconciler import deadlines, gpu_allocation, leases
+from deployments.reconciler import backoff, deadlines, gpu_allocation, leases
 from deployments.reconciler import plan_actions as act
 from deployments.reconciler.plan import conclude
 from deployments.reconciler.plan_actions import Action
@@ -182,12 +183,7 @@ class Intent:
             case act.Confirm():
                 self.to_start.append(replica)
             case act.MarkUnknown():
-                log.error(
-                    "Replica %s of deployment %s is unknown: its cluster has no record of it. It keeps its GPUs until "
-                    "an operator declares it gone",
-                    replica.name,
-                    deployment.name,
-                )
+                transaction.on_commit(partial(_report_unknown, replica.name, deployment.name))
                 stamp = changes.enter(replica, R.UNKNOWN, action.at)
                 changes.set_replica(replica, serving=False, unhealthy_since=None)
                 changes.events.append(events.replica_unknown(deployment, replica, stamp, now))
@@ -299,16 +295,9 @@ class Intent:
 
     def _latest_cause(self, row: Deployment) -> dict[str, Any]:
         """The cause of the latest failure of the desired configuration."""
-        failed = [
-            replica
-            for replica in self._batch.replicas.values()
-            if replica.deployment_id == row.pk
-            and replica.state == R.FAILED
-            and replica.released_at is not None
-            and row.revision is not None
-            and replica.revision.spec_hash == row.revision.spec_hash
-        ]
-        return dict(max(failed, key=lambda replica: replica.released_at or replica.created_at).cause or {})
+        rows = [replica for replica in self._batch.replicas.values() if replica.deployment_id == row.pk]
+        (_, latest), *_ = backoff.list_failures(deployment_view(row), [replica_view(replica) for replica in rows])
+        return dict(self._batch.replicas[UUID(latest.id)].cause or {})
 
     def _start(self, starts: Mapping[Deployment, act.Start]) -> None:
         """Add the replicas that get GPUs; a deployment that gets fewer keeps its position in the queue."""
@@ -328,6 +317,15 @@ class Intent:
                 changes.events.append(events.pending(deployment, grant.reason, now))
             since = deployment.pending_since or now
             changes.set_deployment(deployment, pending_since=since, pending_reason=grant.reason.to_json())
+
+
+def _report_unknown(replica: str, deployment: str) -> None:
+    log.error(
+        "Replica %s of deployment %s is unknown: its cluster has no record of it. It keeps its GPUs until an operator "
+        "declares it gone",
+        replica,
+        deployment,
+    )
 
 
 def _explain_crash(replica: Replica, action: act.End, log_text: str) -> Cause:
@@ -417,10 +415,13 @@ def _write_outcome(
             changes.changed.add(pk)  # its page says no longer that passes fail
         with batch.attribute_errors(pk):
             next_due_at = _conclude(batch, row, replicas[pk], changes)
-            is_reachable = batch.clusters[row.endpoint.cluster_id].listing.reachable
+            listing = batch.clusters[row.endpoint.cluster_id].listing
             due[pk] = leases.Due(
                 next_due_at,
-                batch.now if is_reachable else row.work.observed_at,
+                # A listing that came late shows what was then, perhaps before what another process has observed.
+                max(listing.listed_at, row.work.observed_at or listing.listed_at)
+                if listing.reachable
+                else row.work.observed_at,
                 remembered[pk].load_known_at if pk in remembered else row.work.load_known_at,
             )
     changes.save()

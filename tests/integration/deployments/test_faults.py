@@ -75,6 +75,16 @@ def test_a_stale_listing_neither_kills_nor_duplicates(console):
     assert len(deployment.replicas.all()) == len(console.cluster.running()) == 2
 
 
+def test_a_deployment_counts_as_observed_when_the_listing_was_made_not_when_it_came(console):
+    deployment = console.create()
+    console.tick()
+    console.cluster.listing = console.cluster.observe()
+    listed_at = console.cluster.listing.listed_at
+    console.tick(6)
+    deployment.work.refresh_from_db()
+    assert deployment.work.observed_at == listed_at
+
+
 def test_a_cluster_out_of_reach_changes_nothing(console):
     deployment = console.create()
     console.run(deployment)

@@ -1,11 +1,13 @@
 """A replica of which the cluster has no record: nothing is concluded from that, until an operator declares it gone."""
 
 import logging
+from datetime import timedelta
 
 import pytest
 
 from deployments import services
-from deployments.models import DeploymentEvent, Replica
+from deployments.models import Deployment, DeploymentEvent, Replica
+from deployments.reconciler import execute, leases, snapshot_loader
 from deployments.reconciler.console_shutdown import stop_local_replicas
 from deployments.services import NotEnded, NotNow
 from deployments.states import DeploymentStatus, ReplicaState
@@ -44,6 +46,22 @@ def test_it_leaves_the_routes_and_keeps_its_gpus_and_nothing_takes_its_place(con
     assert replica.name in alarm.getMessage()
 
 
+def test_it_is_reported_only_once_it_is_recorded(console, caplog):
+    replica = console.run(console.create())
+    console.cluster.forget(replica.name)
+
+    def change_its_row(name):
+        if name == "before_intent":
+            Replica.objects.update(state=R.DRAINING)
+
+    console.tick(6, failpoint=change_its_row)  # the intent is rolled back
+    assert "is unknown" not in caplog.text
+    console.tick(6)
+    replica.refresh_from_db()
+    assert replica.state == R.UNKNOWN
+    assert "is unknown" in caplog.text
+
+
 def test_no_other_replica_is_given_its_gpus(console, deployment):
     other = console.create("other")
     console.tick()
@@ -61,6 +79,18 @@ def test_one_that_is_declared_gone_has_failed_as_vanished_and_is_replaced(consol
     assert sorted(states(deployment)) == [R.FAILED, R.READY, R.REQUESTING_GPU]
     event = DeploymentEvent.objects.get(deployment=deployment, kind="replica_declared_gone")
     assert (event.actor, event.facts["replica_id"]) == (console.user.email, str(replica.pk))
+
+
+def test_its_cause_is_not_why_the_deployment_fails(console, deployment):
+    gone, failed = unknown(deployment), deployment.replicas.get(state=R.READY)
+    before = console.now - timedelta(seconds=1)
+    services.declare_replica_gone(gone, by=console.user, now=console.now)
+    for replica, code, at in ((failed, "out_of_memory", before), (gone, "vanished", console.now)):
+        deployment.replicas.filter(pk=replica.pk).update(state=R.FAILED, cause={"code": code}, released_at=at)
+    lease = leases.seize([deployment.pk], console.now, seconds=30)
+    batch = snapshot_loader.load(lease, console.driver, console.now)
+    cause = execute.Intent(batch, {}, set())._latest_cause(batch.deployments[deployment.pk])
+    assert cause == {"code": "out_of_memory"}
 
 
 def test_a_record_that_appears_again_takes_it_back_into_service(console, deployment, store):
@@ -97,6 +127,20 @@ def test_what_has_failed_is_not_deleted_while_one_is_left(console, deployment):
     deployment.save(update_fields=["status"])
     with pytest.raises(NotEnded, match="UNKNOWN"):
         services.delete(deployment, by=console.user, now=console.now)
+
+
+def test_what_has_failed_is_not_deleted_while_replicas_stop(console):
+    """One whose record disappears meanwhile would be UNKNOWN on a deployment that nobody finds any more."""
+    deployment = console.create(replicas=2)
+    console.run_all(deployment)
+    deployment.replicas.update(state=R.STOPPING)
+    Deployment.objects.update(status=S.FAILED, failed_at=console.now)
+    with pytest.raises(NotEnded, match="still stopping"):
+        services.delete(deployment, by=console.user, now=console.now)
+    console.cluster.stop_works = True
+    console.tick(6, times=3)
+    services.delete(deployment, by=console.user, now=console.now)
+    assert Deployment.objects.get().deleted_at == console.now
 
 
 def test_switching_off_does_not_stop_it(console, deployment, cluster):
