@@ -9,6 +9,7 @@ from django.conf import settings
 
 from deployments.drivers.base import Driver
 from deployments.drivers.registry import driver_for
+from deployments.drivers.time_limit import TimeLimitedDriver
 from deployments.models import Cluster, ClusterGpu
 
 DriverLookup = Callable[[Cluster], Driver]
@@ -27,3 +28,8 @@ def configured_drivers() -> DriverLookup:
         inventory=inventory.get(cluster.pk, {}),
         installation_id=str(cluster.installation_id or ""),
     )
+
+
+def limited_driver(cluster: Cluster, drivers: DriverLookup) -> TimeLimitedDriver:
+    """Every call has CLUSTER_CALL_SECONDS."""
+    return TimeLimitedDriver(drivers(cluster), cluster.pk, settings.CLUSTER_CALL_SECONDS)

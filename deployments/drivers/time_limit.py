@@ -1,8 +1,9 @@
 """Calls to a cluster with a time limit, so that a cluster that hangs holds up nothing else.
 
 A call runs in a thread of its own. One that exceeds its limit raises a retryable `DriverError`, and until it returns
-every further call to the same cluster fails at once: a hung cluster costs one limit and one thread per process, and no
-more. A listing that returns late is not lost: the next `observe` takes it, with the time at which it was made.
+every further call to the same cluster fails at once: a hung cluster costs one limit, and a thread for each caller that
+waited when it began to hang. A listing that returns late is not lost: the next `observe` takes it, with the time at
+which it was made.
 """
 
 from __future__ import annotations
@@ -31,21 +32,30 @@ class _Cluster:
     listing: Future[Observation] | None = None
     listing_began: float = 0.0
     overdue: list[tuple[str, Future[Any]]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)  # logs are read by several threads
 
     def find_overdue(self) -> str:
-        self.overdue = [(name, call) for name, call in self.overdue if not call.done()]
-        return self.overdue[0][0] if self.overdue else ""
+        with self.lock:
+            self.overdue = [(name, call) for name, call in self.overdue if not call.done()]
+            return self.overdue[0][0] if self.overdue else ""
+
+    def add_overdue(self, name: str, call: Future[Any]) -> None:
+        with self.lock:
+            if all(other is not call for _, other in self.overdue):
+                self.overdue.append((name, call))
 
 
 _clusters: dict[Hashable, _Cluster] = defaultdict(_Cluster)
+_clusters_lock = threading.Lock()
 
 
 class TimeLimitedDriver:
-    """The calls of a pass. `cluster`: the same for all drivers of one cluster."""
+    """The calls of a pass, and the reading of logs. `cluster`: the same for all drivers of one cluster."""
 
     def __init__(self, driver: Driver, cluster: Hashable, seconds: float) -> None:
         self._driver, self._seconds = driver, seconds
-        self._cluster = _clusters[cluster]
+        with _clusters_lock:
+            self._cluster = _clusters[cluster]
         self.staleness_seconds = driver.staleness_seconds
 
     def begin_listing(self) -> None:
@@ -81,7 +91,7 @@ class TimeLimitedDriver:
         self._call("forget", lambda: self._driver.forget(name))
 
     def logs(self, name: str, *, tail: int, since: datetime | None = None) -> Iterator[LogLine]:
-        """The last lines; following has no time limit and goes to the driver itself."""
+        """The last lines."""
         return iter(self._call("logs", lambda: list(self._driver.logs(name, follow=False, tail=tail, since=since))))
 
     def _call(self, name: str, call: Callable[[], Result]) -> Result:
@@ -99,8 +109,7 @@ class TimeLimitedDriver:
         except CallTimeout:
             if call.done():
                 return call.result()  # it ended just now, or the driver's own time ran out
-            if all(other is not call for _, other in self._cluster.overdue):
-                self._cluster.overdue.append((name, call))
+            self._cluster.add_overdue(name, call)
             raise _no_answer(f"No answer to {name} within {self._seconds:g} s.") from None
 
 

@@ -5,7 +5,7 @@
     Follower(deployment, replica_id, LogQuery(…)).poll()                         lines added since the last poll
 
 Lines are ordered oldest first. A line without a time is ordered after the line before it. Every function may raise
-`DriverError` when the cluster cannot answer.
+`DriverError` when the cluster cannot answer, or not in time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.db.models import Max, Q, QuerySet
 
-from deployments.cluster_drivers import DriverLookup, configured_drivers
+from deployments.cluster_drivers import DriverLookup, configured_drivers, limited_driver
 from deployments.drivers.base import LogLine
 from deployments.logs import stored_format
 from deployments.logs.line_query import Line, LinePosition, LogQuery
@@ -125,7 +125,7 @@ def _select_ended(deployment: Deployment, query: LogQuery) -> QuerySet[Replica]:
 def _read_raw(replica: Replica, drivers: DriverLookup, count: int, since: datetime | None) -> Iterable[LogLine]:
     """The last `count` lines that the cluster or the row has; the cluster may leave out those before `since`."""
     if replica.state not in ENDED:
-        lines = list(drivers(replica.cluster).logs(replica.name, follow=False, tail=count, since=since))
+        lines = list(limited_driver(replica.cluster, drivers).logs(replica.name, tail=count, since=since))
         if lines:
             return lines
         replica.refresh_from_db(fields=["log_tail"])  # it may have ended and been forgotten by its cluster just now

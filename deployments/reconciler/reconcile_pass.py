@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import OperationalError
 
 from deployments import worker_heartbeat
-from deployments.cluster_drivers import DriverLookup
+from deployments.cluster_drivers import DriverLookup, limited_driver
 from deployments.drivers.base import DriverError
 from deployments.models import Cluster, Replica
 from deployments.notifications import notify_pages
@@ -95,7 +95,7 @@ def sweep_clusters(now: datetime, drivers: DriverLookup) -> None:
 
 def sweep_cluster(cluster: Cluster, drivers: DriverLookup, now: datetime) -> None:
     """Stop replicas without a live row, and delete the provider's records of those that have ended."""
-    listed = snapshot_loader.list_cluster(cluster, snapshot_loader.limited_driver(cluster, drivers), now)
+    listed = snapshot_loader.list_cluster(cluster, limited_driver(cluster, drivers), now)
     rows = Replica.objects.filter(name__in=list(listed.observed)).values_list("name", "state")
     orphans = find_orphans(listed.observed.values(), {name: ReplicaState(state) for name, state in rows})
     for name in orphans.running:

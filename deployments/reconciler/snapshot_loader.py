@@ -18,7 +18,7 @@ from django.db import DatabaseError
 from django.db.models import F, Q
 
 from deployments import worker_heartbeat
-from deployments.cluster_drivers import DriverLookup
+from deployments.cluster_drivers import DriverLookup, limited_driver
 from deployments.codes import ClusterProblem, Reason
 from deployments.drivers.base import DriverError, ObservedReplica
 from deployments.drivers.time_limit import TimeLimitedDriver
@@ -107,10 +107,6 @@ def load(lease: Lease, drivers: DriverLookup, now: datetime) -> Batch:
     for cluster in clusters.values():
         _find_unlisted(cluster, (row for row in replicas.values() if row.cluster_id == cluster.cluster.pk))
     return _build_batch(lease, now, policy, deployments, replicas, clusters)
-
-
-def limited_driver(cluster: Cluster, drivers: DriverLookup) -> TimeLimitedDriver:
-    return TimeLimitedDriver(drivers(cluster), cluster.pk, settings.CLUSTER_CALL_SECONDS)
 
 
 def list_cluster(cluster: Cluster, driver: TimeLimitedDriver, now: datetime) -> ObservedCluster:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from deployments import services
+from deployments.cluster_drivers import limited_driver
 from deployments.config.build_spec import parse
 from deployments.drivers.local import installation, processes
 from deployments.drivers.local.driver import LocalDriver
@@ -18,7 +19,7 @@ from deployments.drivers.local.replica_folder import Folder
 from deployments.logs import stored_format
 from deployments.messages import describe_reason
 from deployments.models import Cluster
-from deployments.reconciler import execute, reconcile_pass, snapshot_loader
+from deployments.reconciler import execute, reconcile_pass
 from deployments.reconciler.console_shutdown import stop_local_replicas
 from deployments.states import DeploymentStatus, ReplicaState
 from deployments.work_queue import make_due
@@ -94,7 +95,7 @@ def test_a_deployment_goes_live_and_ends_with_nothing_left(local):
     local.run_until(deployment, S.RUNNING)
     (replica,) = deployment.replicas.all()
     assert local.processes() == [str(replica.pk)]
-    limited = snapshot_loader.limited_driver(replica.cluster, lambda _: local.driver)
+    limited = limited_driver(replica.cluster, lambda _: local.driver)
     said = stored_format.unpack(execute.read_log(limited, local.driver.find(replica.name)))
     assert [phase.name for phase in replica.phases.all()][-2:] == [ReplicaState.ENGINE_INITIALIZING, ReplicaState.READY]
     services.terminate(deployment, by=local.user, now=real_now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from deployments.models import Cluster, Deployment, Replica
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.api import world
 from tests.integration.api.world import NOW
+from tests.integration.deployments.scripted_cluster import ScriptedCluster
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +127,25 @@ def test_a_cluster_that_cannot_say_is_an_error_of_the_driver(deployment):
     Cluster.objects.update(driver="nowhere")
     with pytest.raises(DriverError):
         read_deployment(deployment)
+
+
+def test_a_cluster_that_hangs_is_an_error_after_its_time_limit_and_at_once_from_then_on(deployment, settings):
+    settings.CLUSTER_CALL_SECONDS = 0.1
+    replica = world.make_replica(deployment, ReplicaState.READY)
+    released, calls = threading.Event(), []
+
+    def hang(name, **_):
+        calls.append(name)
+        released.wait(5)
+        return iter(())
+
+    driver = ScriptedCluster(NOW)
+    driver.logs = hang
+    for _ in range(5):
+        with pytest.raises(DriverError):
+            read_replica(replica, drivers=lambda _: driver)
+    assert calls == [replica.name]
+    released.set()
 
 
 class TestFollowing:
