@@ -337,8 +337,7 @@ def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -
 
 
 def _explain_late(late: StartLimits, now: datetime) -> str:
-    expected, fails = (format_moment(at, now) for at in (late.expected_at, late.fails_at))
-    return f"late: ready expected by {expected} UTC, fails at {fails} UTC"
+    return f"late, fails at {format_moment(late.fails_at, now)} UTC"
 
 
 def _explain_rollout(deployment: Deployment, live: list[Replica]) -> str:
