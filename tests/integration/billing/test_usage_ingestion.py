@@ -184,5 +184,6 @@ def test_a_second_ingestion_returns_at_once_while_another_holds_the_stream(store
         other.execute("SELECT * FROM billing_streamposition FOR UPDATE")
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '100ms'")
-        assert usage_ingestion.ingest_batch() == 0
+            assert usage_ingestion.ingest_batch() == 0
+            cursor.execute("RESET lock_timeout")  # the connection goes back to the pool that other tests use
     assert usage_ingestion.ingest_batch() == 1
