@@ -231,7 +231,7 @@ class DeploymentListPage:
 def read_list(
     actor: Actor, filters: DeploymentFilters, now: datetime, layout: Layout | None = None
 ) -> DeploymentListPage:
-    """At most ten queries, those of the layout included."""
+    """The number of queries is the same for any number of deployments; at most 15 with those of the layout."""
     layout = layout or Layout(actor, "")
     visible = access.deployments(actor)
     matching = visible.alias(label_text=LABEL_TEXT).filter(filters.condition)
