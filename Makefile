@@ -5,15 +5,16 @@
 # make kills   SIGKILL at seeded moments      make survive       rolls, waking, nights: in real time
 # make reword  words every message of the catalogue anew in a copy, and runs the tests on it
 # make docs    docs/openapi.json and the table of settings in docs/engines.md anew, from the code
-# make bench   the figures of benchmarks/     make lock          pin requirements/*.txt anew
-# make clean   remove .venv (never var/)
+# make bench   idle_pass, list_page and bench-gateway: the figures of benchmarks/
+# make bench-gateway   the gateway beside nginx and vllm-router; BENCH="--quick" or BENCH="--profile"
+# make lock    pin requirements/*.txt anew    make clean         remove .venv and build/ (never var/)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
-.PHONY: help run check test e2e kills survive reword bench docs screenshots lock clean
+.PHONY: help run check test e2e kills survive reword bench bench-gateway docs screenshots lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -52,7 +53,10 @@ reword: $(VENV)/dev.installed
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.idle_pass
 	$(BIN)/python -m benchmarks.list_page
-	$(BIN)/python -m benchmarks.gateway
+	$(MAKE) bench-gateway
+
+bench-gateway: $(VENV)/dev.installed
+	$(BIN)/python -m benchmarks.gateway $(BENCH)
 
 docs: $(VENV)/dev.installed
 	$(BIN)/python manage.py write_openapi
@@ -66,7 +70,7 @@ lock:
 	$(BIN)/pip-compile -q --strip-extras --no-annotate --no-header --no-emit-find-links --no-emit-index-url --extra dev -c requirements/base.txt -o requirements/dev.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Models Console needs Python 3.11 or newer: $(PYTHON) was not found (set PYTHON=…)."; exit 1; }
