@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.usersessions.admin import UserSession
 from django.contrib import admin
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
@@ -17,6 +18,9 @@ from django.utils import timezone
 from accounts import services
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.roles import Role
+
+# Deleting a row of it would not end the session, and its search fields do not exist here.
+admin.site.unregister(UserSession)
 
 
 class MembershipInline(admin.TabularInline[Membership, Organization]):

@@ -1,7 +1,7 @@
-"""Changes to organizations, memberships and API keys.
+"""Changes to organizations, memberships, API keys and sessions.
 
-Each change is published to the gateways on commit. If Redis is unavailable the change is kept, the error is logged,
-and the next periodic publication (`accounts.tasks.publish_keys`) delivers it.
+Each change of who may call what is published to the gateways on commit. If Redis is unavailable the change is kept,
+the error is logged, and the next periodic publication (`accounts.tasks.publish_keys`) delivers it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 
 from accounts import key_generation, key_publication
 from accounts.models import ApiKey, Membership, Organization, User
@@ -132,3 +135,10 @@ def delete_expired_playground_keys(now: datetime) -> int:
     """Delete playground keys one day after they expired; returns how many. Usage keeps their ids."""
     expired = ApiKey.objects.filter(kind=ApiKey.Kind.PLAYGROUND, expires_at__lt=now - timedelta(days=1))
     return expired.delete()[0]
+
+
+def delete_ended_sessions(now: datetime) -> None:
+    """Delete expired sessions, and the browsers and addresses recorded for sessions that are no more."""
+    Session.objects.filter(expire_date__lt=now).delete()
+    is_kept = Exists(Session.objects.filter(session_key=OuterRef("session_key")))
+    UserSession.objects.filter(~is_kept).delete()

@@ -14,3 +14,8 @@ def publish_keys() -> None:
 @shared_task(name="accounts.tasks.delete_expired_playground_keys")
 def delete_expired_playground_keys() -> None:
     services.delete_expired_playground_keys(timezone.now())  # noqa: TID251
+
+
+@shared_task(name="accounts.tasks.delete_ended_sessions")
+def delete_ended_sessions() -> None:
+    services.delete_ended_sessions(timezone.now())  # noqa: TID251

@@ -38,6 +38,7 @@ app.conf.beat_schedule = {
         "task": "accounts.tasks.delete_expired_playground_keys",
         "schedule": crontab(minute="30"),
     },
+    "delete ended sessions": {"task": "accounts.tasks.delete_ended_sessions", "schedule": crontab(minute="20")},
     "apply retention": {"task": "deployments.tasks.apply_retention", "schedule": crontab(minute="45")},
     "delete idempotency records": {
         "task": "console.tasks.delete_idempotency_records",

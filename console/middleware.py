@@ -1,11 +1,14 @@
-"""What every response of the console carries: a request id and a strict content security policy."""
+"""What every request of the console passes through. Each response has a request id and a strict content security
+policy; a session records when it was used."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from allauth.usersessions.models import UserSession
 from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
@@ -16,6 +19,7 @@ from whitenoise.responders import StaticFile
 from deployments.models import Deployment
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
+ACTIVITY_SECONDS = 60.0
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -73,6 +77,26 @@ def actor(get_response: Handler) -> Handler:
         return get_response(request)
 
     return handle
+
+
+class SessionActivity:
+    """Records when and from where each session was last used, for the list on the profile: at most once in
+    ACTIVITY_SECONDS and process, since each record is a write."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+        self._recorded_at: dict[str, float] = {}  # by session key
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        key = request.session.session_key
+        if key and request.session.accessed and request.user.is_authenticated:
+            now = time.monotonic()
+            if now - self._recorded_at.get(key, -ACTIVITY_SECONDS) >= ACTIVITY_SECONDS:
+                recent = {key: at for key, at in self._recorded_at.items() if now - at < ACTIVITY_SECONDS}
+                self._recorded_at = {**recent, key: now}
+                UserSession.objects.create_from_request(request)
+        return response
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise is untyped

@@ -13,6 +13,7 @@ QUEUE_BY_TASK = {
     "deployments.tasks.publish_routes": PUBLISH,
     "accounts.tasks.publish_keys": PUBLISH,
     "accounts.tasks.delete_expired_playground_keys": MAINTENANCE,
+    "accounts.tasks.delete_ended_sessions": MAINTENANCE,
     "billing.tasks.roll_partitions": MAINTENANCE,
     "deployments.tasks.apply_retention": MAINTENANCE,
     "console.tasks.delete_idempotency_records": MAINTENANCE,

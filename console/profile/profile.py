@@ -1,4 +1,4 @@
-"""The profile: a person's own name, e-mail address, organizations and password."""
+"""The profile: a person's own name, e-mail address, organizations, password and sessions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import services
 from console.components.page_request import PageRequest
 from console.profile.forms import ProfileForm
+from console.profile.sessions import list_sessions
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -23,5 +24,5 @@ def show_profile(request: PageRequest) -> HttpResponse:
         messages.success(request, "Profile saved.")
         return redirect("profile")
     memberships = request.user.memberships.select_related("organization").order_by("organization__name")
-    context = {"form": form, "memberships": memberships}
+    context = {"form": form, "memberships": memberships, "sessions": list_sessions(request)}
     return render(request, "profile/profile.html", context, status=422 if form.errors else 200)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
@@ -51,6 +52,7 @@ OBJECTS = {
         "replica_id": ["replica"],
     },
     "settings/api-keys/<uuid:key_id>/revoke/": {"key_id": ["key"]},
+    "settings/profile/sessions/<int:session_id>/end/": {"session_id": ["session"]},
     "api/v1/deployments/<str:id>": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/terminate": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/redeploy": {"id": ["deployment", "name"]},
@@ -94,6 +96,7 @@ SOCKETS = {"ws/deployments/", "ws/deployments/<uuid:deployment_id>/"}
 # Addresses by prefix that know no object of an organization, and why.
 LEFT_OUT = {
     "admin/": "Django admin: staff only, who see everything",
+    "settings/profile/sessions/end-others/": "one's own sessions",
     "accounts/": "signing in and out, one's own password",
     "theme/": "a cookie",
     "favicon.ico": "an icon",
@@ -129,6 +132,11 @@ def theirs(transactional_db, redis_url):
     row = Deployment.objects.get(pk=found["id"])
     replica = world.make_replica(row, ReplicaState.READY, node="node-hush", ready_at=world.NOW)
     key = ApiKey.objects.get(pk=northwind.key_ids["member"])
+    client = Client()
+    client.force_login(northwind.people["owner"])
+    session = UserSession.objects.create(
+        user=northwind.people["owner"], ip="192.0.2.7", session_key=client.session.session_key
+    )
     return {
         "organization": northwind,
         "deployment": str(row.pk),
@@ -136,6 +144,7 @@ def theirs(transactional_db, redis_url):
         "number": "1",
         "replica": str(replica.pk),
         "key": str(key.pk),
+        "session": str(session.pk),
         "words": ["hush", "northwind", str(row.pk), str(replica.pk), str(key.pk), key.prefix],
     }
 
@@ -167,7 +176,10 @@ def unchanged(theirs):
     row = Deployment.objects.get(pk=theirs["deployment"])
     key = ApiKey.objects.get(pk=theirs["key"])
     events = DeploymentEvent.objects.filter(deployment=row).count()
-    return (row.terminate_requested_at, row.deleted_at, key.revoked_at, events) == (None, None, None, 1)
+    has_session = UserSession.objects.get(pk=theirs["session"]).exists()
+    return (row.terminate_requested_at, row.deleted_at, key.revoked_at, events, has_session) == (
+        None, None, None, 1, True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("route", OBJECTS)

@@ -190,9 +190,8 @@ def test_a_thousand_deployments_come_in_pages_with_few_queries(owner, now):
         for number in range(1, 1000)
     )  # fmt: skip
     client = signed_in(owner)
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    listed(client)  # the first page of a session also records it
+    with CaptureQueriesContext(connection) as queries:
         shown = listed(client, "?sort=name&page=2")
     assert shown == [f"d-{number:04}" for number in range(50, 100)]
     assert len(queries) <= 15, "\n".join(one["sql"][:160] for one in queries)
@@ -200,6 +199,7 @@ def test_a_thousand_deployments_come_in_pages_with_few_queries(owner, now):
 
 def test_rows_of_every_status_cause_no_query_of_their_own(owner, now):
     client = signed_in(owner)
+    listed(client)  # the first page of a session also records it
     counts = []
     for round_ in ("first", "second"):
         for status in S:
