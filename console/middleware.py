@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from allauth.usersessions.models import UserSession
+from django.contrib import messages
 from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.functional import SimpleLazyObject
 from django.views.defaults import page_not_found
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
+from deployments.config.deployment_spec import UnreadableSpec
 from deployments.models import Deployment
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -57,6 +60,28 @@ class DeletedMeanwhile:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return page_not_found(request, exception) if isinstance(exception, Deployment.DoesNotExist) else None
+
+
+class UnreadableConfiguration:
+    """A page that needs a configuration that this release cannot read, such as the form that edits it, says so on the
+    page of the deployment, which can do without."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        deployment_id = request.resolver_match.kwargs.get("deployment_id") if request.resolver_match else None
+        if not isinstance(exception, UnreadableSpec) or deployment_id is None:
+            return None
+        messages.error(
+            request,
+            "A configuration that this needs cannot be read by this release of the console. Nothing was changed. Ask "
+            "an operator to install the release that wrote it, or terminate the deployment and create it anew.",
+        )
+        return redirect("deployment", deployment_id)
 
 
 def content_security_policy(get_response: Handler) -> Handler:

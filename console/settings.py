@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "console.middleware.DeletedMeanwhile",
+    "console.middleware.UnreadableConfiguration",
 ]
 
 ROOT_URLCONF = "console.urls"

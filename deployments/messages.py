@@ -114,20 +114,20 @@ CAUSES: Mapping[str, Message] = {
         sentence="The model could not be downloaded: the download {exit_code:exit}.",
         action="Check that the model's source can be reached from the cluster and that the disk has room, then press "
         "Retry.",
-        no_evidence="The download said nothing.",
+        no_evidence="The download wrote no output.",
     ),
     CauseCode.OUT_OF_MEMORY: Message(
         title="Out of GPU memory",
         sentence="The engine ran out of GPU memory: model, KV cache and working memory do not fit.",
         action="Edit: more GPUs per replica, a shorter context or a lower max concurrency. Clone it for another GPU "
         "type.",
-        no_evidence="The engine was stopped for its memory and said nothing.",
+        no_evidence="The engine was stopped for its memory and wrote no output.",
     ),
     CauseCode.ENGINE_EXITED: Message(
         title="The engine exited",
         sentence="The engine {exit_code:exit}.",
         action="Read the end of the replica's log. If it names a setting, correct it with Edit; otherwise press Retry.",
-        no_evidence="The engine said nothing.",
+        no_evidence="The engine wrote no output.",
     ),
     CauseCode.ADAPTER_FAILED: Message(
         title="Adapter not loaded",
@@ -159,7 +159,7 @@ CAUSES: Mapping[str, Message] = {
         sentence=f"The model was not downloaded within {LIMIT}.",
         action="Check the network between the cluster and the model's source, then press Retry. Operators set the "
         "limit: PHASE_DEADLINE_DOWNLOADING_MODEL_SECONDS and DOWNLOAD_FLOOR_MIB_PER_SECOND.",
-        no_evidence="The download made no end.",
+        no_evidence="The download did not finish.",
     ),
     CauseCode.NEVER_HEALTHY: Message(
         title="Never healthy",
@@ -200,8 +200,8 @@ REASONS: Mapping[str, Message] = {
     ),
     ReasonCode.CLUSTER_UNREACHABLE: Message(
         title="Cluster unavailable",
-        sentence="The cluster[ {cluster}] cannot be used now; it is asked again every few seconds"
-        "[: {problem:problem}].",
+        sentence="The cluster[ {cluster}] cannot be used now[: {problem:problem}].",
+        action="It is asked again every few seconds.",
     ),
     ReasonCode.LOAD_ROSE: Message(
         title="More load",
@@ -242,7 +242,7 @@ CLUSTER_PROBLEMS: Mapping[str, str] = {
     ClusterProblem.DATA_FOLDER_UNMARKED: "its data folder belongs to no installation yet",
     ClusterProblem.DATA_FOLDER_FOREIGN: "its data folder belongs to another installation",
     ClusterProblem.NO_ANSWER: "it does not answer",
-    ClusterProblem.DRIVER_BROKEN: "its driver broke, and the log of the console says how",
+    ClusterProblem.DRIVER_BROKEN: "its driver failed, and the log of the console has the error",
 }
 
 STOP_REASONS: Mapping[str, Message] = {
@@ -299,7 +299,7 @@ def describe_stop(code: str) -> str:
 def describe_exit(code: int | None) -> str:
     """An exit code in words: `exited with code 1`, `was killed by SIGKILL`; None: the exit was not observed."""
     if code is None:
-        return "ended without anybody seeing how"
+        return "ended, and its exit code is not known"
     if code >= 0:
         return f"exited with code {code}"
     try:

@@ -244,10 +244,13 @@ def restart_backoff(deployment: Deployment, replicas: Iterable[Replica], now: da
     return backoff.compute(snapshot_loader.deployment_view(deployment), views, snapshot_loader.configured_policy(), now)
 
 
-def start_key(deployment: Deployment, spec: Mapping[str, Any]) -> StartKey:
-    """`spec`: the configuration of a revision."""
-    cluster_id = deployment.endpoint.cluster_id
-    return cluster_id, deployment.gpu_type_id, spec["gpu_count"], spec["model"]["id"], spec["engine"]["name"]
+def start_key(deployment: Deployment, spec: Mapping[str, Any]) -> StartKey | None:
+    """`spec`: the configuration of a revision; None if it cannot be read."""
+    try:
+        what = spec["gpu_count"], spec["model"]["id"], spec["engine"]["name"]
+    except (KeyError, TypeError):
+        return None
+    return deployment.endpoint.cluster_id, deployment.gpu_type_id, *what
 
 
 def measure_starts(deployment: Deployment, besides: Collection[UUID] = ()) -> MeasuredStarts:
@@ -256,7 +259,7 @@ def measure_starts(deployment: Deployment, besides: Collection[UUID] = ()) -> Me
     if deployment.revision is None:
         return MeasuredStarts({}, None)
     key = start_key(deployment, deployment.revision.spec)
-    return _measure_starts([key], besides).get(key, MeasuredStarts({}, None))
+    return _measure_starts([key], besides).get(key, MeasuredStarts({}, None)) if key else MeasuredStarts({}, None)
 
 
 def _measure_starts(keys: Collection[StartKey], besides: Collection[UUID] = ()) -> dict[StartKey, MeasuredStarts]:
@@ -290,9 +293,14 @@ def _durations(seconds: Sequence[float]) -> Durations:
     return Durations(statistics.median(seconds), high, min(seconds), len(seconds))
 
 
-def start_limits(replica: Replica, measured: MeasuredStarts) -> StartLimits:
-    """Of a replica in a starting phase, with its revision; it fails when the reconciler gives it up."""
-    policy, weight_bytes = snapshot_loader.configured_policy(), snapshot_loader.weight_bytes(replica)
+def start_limits(replica: Replica, measured: MeasuredStarts) -> StartLimits | None:
+    """Of a replica in a starting phase, with its revision; it fails when the reconciler gives it up. None if that
+    revision cannot be read."""
+    try:
+        weight_bytes = snapshot_loader.weight_bytes(replica)
+    except (KeyError, TypeError):
+        return None
+    policy = snapshot_loader.configured_policy()
     deadline = deadlines.find_limit(ReplicaState(replica.state), policy, weight_bytes).seconds
     expected = deadline * LATE_SHARE
     if usual := measured.phases.get(replica.state):
@@ -307,12 +315,13 @@ def late_starts(deployments: QuerySet[Deployment], now: datetime) -> dict[UUID, 
     replicas = Replica.objects.filter(deployment__in=deployments, state__in=STARTING, state_since__lt=long_since)
     starting = list(replicas.select_related("deployment__endpoint", "revision").order_by("state_since", "id"))
     keys = {replica.pk: start_key(replica.deployment, replica.revision.spec) for replica in starting}
-    measured = _measure_starts(set(keys.values()), list(keys)) if keys else {}
+    known_keys = {key for key in keys.values() if key}
+    measured = _measure_starts(known_keys, list(keys)) if known_keys else {}
     late: dict[UUID, StartLimits] = {}
     for replica in starting:
-        usual = measured.get(keys[replica.pk], MeasuredStarts({}, None))
-        limits = start_limits(replica, usual)
-        if limits.is_late(now):
+        key = keys[replica.pk]
+        limits = start_limits(replica, measured.get(key, MeasuredStarts({}, None)) if key else MeasuredStarts({}, None))
+        if limits and limits.is_late(now):
             late.setdefault(replica.deployment_id, limits)
     return late
 

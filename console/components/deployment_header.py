@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployments.config.deployment_spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec, UnreadableSpec
 from deployments.engines.registry import ENGINES
 from deployments.models import Deployment
 
 
 @dataclass(frozen=True)
 class DeploymentHeader:
-    """`spec` is the configuration of the revision in force. Reads no rows but those of `deployment`."""
+    """`spec` is the configuration of the revision in force, None if this release cannot read it. Reads no rows but
+    those of `deployment`."""
 
     deployment: Deployment
-    spec: RevisionSpec
+    spec: RevisionSpec | None
 
     @property
     def simulated(self) -> bool:
-        return self.deployment.endpoint.cluster.simulated or self.spec.engine.name == "simulator"
+        is_simulator = self.spec is not None and self.spec.engine.name == "simulator"
+        return self.deployment.endpoint.cluster.simulated or is_simulator
 
     @property
     def gpus(self) -> str:
-        return f"{self.spec.gpu_count} × {self.deployment.gpu_type.title}"
+        gpu = self.deployment.gpu_type.title
+        return f"{self.spec.gpu_count} × {gpu}" if self.spec else gpu
+
+    @property
+    def repository(self) -> str:
+        return self.spec.model.repository if self.spec else "Configuration cannot be read"
 
     @property
     def engine_title(self) -> str:
-        return ENGINES[self.spec.engine.name].title
+        return ENGINES[self.spec.engine.name].title if self.spec else "unknown engine"
 
     @property
     def base_url(self) -> str:
@@ -35,4 +42,8 @@ class DeploymentHeader:
 
 def make_header(deployment: Deployment) -> DeploymentHeader:
     assert deployment.revision, "every deployment has its first revision from the start"
-    return DeploymentHeader(deployment, RevisionSpec.from_json(deployment.revision.spec))
+    try:
+        spec = RevisionSpec.from_json(deployment.revision.spec)
+    except UnreadableSpec:
+        return DeploymentHeader(deployment, None)
+    return DeploymentHeader(deployment, spec)

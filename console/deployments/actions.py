@@ -15,6 +15,7 @@ from console import access
 from console.components.deployment_header import make_header
 from console.components.page_request import PageRequest
 from console.deployments.page_context import page_context, read_state
+from console.deployments.replica_rows import ReplicaRow
 from deployments import services
 from deployments.events import short
 from deployments.models import Deployment
@@ -84,8 +85,10 @@ def declare_gone(request: PageRequest, deployment_id: UUID, replica_id: UUID) ->
     deployment = access.deployment(request.actor, str(deployment_id))
     replica = access.replica_to_declare_gone(request.actor, deployment, str(replica_id))
     if request.method != "POST":
+        now = timezone.now()  # noqa: TID251 - the edge: a page as of now
         context = {"deployment": deployment, "header": make_header(deployment), "replica": replica}
-        return render(request, "deployments/declare_gone.html", context | {"name": short(replica)})
+        context |= {"row": ReplicaRow(replica, None, now), "name": short(replica)}
+        return render(request, "deployments/declare_gone.html", context)
     try:
         services.declare_replica_gone(replica, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
     except services.NotNow as error:

@@ -49,7 +49,10 @@ def read_configuration(header: DeploymentHeader) -> Configuration:
 
 
 def list_engine_settings(header: DeploymentHeader) -> list[ConfigurationLine]:
-    """What the engine runs with; a setting that is not set has the engine's own default."""
+    """What the engine runs with; a setting that is not set has the engine's own default. Empty if this release cannot
+    read the configuration."""
+    if header.spec is None:
+        return []
     engine = header.spec.engine
     values = {"engine": engine.model_dump(mode="json")}
     lines = [("Engine", header.engine_title)]
@@ -62,7 +65,11 @@ def list_engine_settings(header: DeploymentHeader) -> list[ConfigurationLine]:
 
 
 def _read_model(header: DeploymentHeader) -> Iterator[ConfigurationLine]:
-    spec, model = header.spec, CatalogModel.objects.filter(pk=header.spec.model.id).first()
+    spec = header.spec
+    if spec is None:
+        yield "Configuration", "Cannot be read by this release of the console"
+        return
+    model = CatalogModel.objects.filter(pk=spec.model.id).first()
     yield "Model", model.title if model else spec.model.repository
     yield "Repository", spec.model.repository
     yield "Weights", f"{format_gb(spec.model.weight_bytes)} GB" + (f", {model.dtype}" if model else "")

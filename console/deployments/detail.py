@@ -94,7 +94,7 @@ def read_detail(state: CurrentState) -> DetailPage:
     coming = count_coming(state)
     startups = read_startups(state, coming)
     first_start = next((startup for startup in startups if startup.row and not startup.is_over), None)
-    model = CatalogModel.objects.filter(pk=header.spec.model.id).first()
+    model = CatalogModel.objects.filter(pk=header.spec.model.id).first() if header.spec else None
     replica_range = format_replica_range(deployment)
     return DetailPage(
         banner=read_banner(state, *((first_start.chart, first_start.limits) if first_start else (None, None))),
@@ -106,7 +106,7 @@ def read_detail(state: CurrentState) -> DetailPage:
         startups=startups,
         coming=range(1, coming + 1),
         more_starting=max(0, len(state.starting) - MAX_STARTS),
-        model_title=model.title if model else header.spec.model.repository,
+        model_title=model.title if model else header.repository,
         ended=state.ended[:MAX_ENDED],
         ended_count=deployment.replicas.filter(state__in=ENDED).count(),
         no_replicas=explain_no_replicas(state),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Prefetch
@@ -247,7 +246,7 @@ def read_list(
     deployments = list(in_tab.prefetch_related(live, "terminated_by")[start : start + PER_PAGE])
     endpoints = list(Endpoint.objects.select_related("cluster").order_by("name"))
     _set_parents(deployments, layout.organizations, endpoints)
-    model_ids = {deployment.revision.spec["model"]["id"] for deployment in deployments if deployment.revision}
+    model_ids = {_model_id(deployment) for deployment in deployments}
     titles = dict(CatalogModel.objects.filter(pk__in=model_ids).order_by().values_list("pk", "title"))
     usage_by_id = {row.group: row for row in usage_rows}
     late = late_starts(visible, now)
@@ -288,24 +287,29 @@ def make_row(
 ) -> DeploymentRow:
     """Reads nothing: `deployment` has its live replicas prefetched; `titles` are those of catalog models by id; `late`:
     the limits of a start that is late."""
-    spec: dict[str, Any] = deployment.revision.spec if deployment.revision else {"model": {"id": ""}, "gpu_count": 0}
+    model_id = _model_id(deployment)
     live: list[Replica] = deployment.live_replicas  # type: ignore[attr-defined]
     wanted = 0 if deployment.terminate_requested_at else deployment.desired_replicas
     may_deploy = actor.may(Right.DEPLOY, deployment.organization_id)
     return DeploymentRow(
         deployment=deployment,
-        model=titles.get(spec["model"]["id"], spec["model"]["id"]),
+        model=titles.get(model_id, model_id) or "configuration cannot be read",
         detail=explain_status(deployment, live, now) if late is None else _explain_late(late, now),
         ready=sum(replica.state == R.READY for replica in live),
         wanted=wanted,
         cells=make_cells(deployment, live, wanted),
         replica_range=format_replica_range(deployment) or "fixed",
-        gpu_count=spec["gpu_count"],
+        gpu_count=deployment.revision.spec.get("gpu_count", 0) if deployment.revision else 0,
         gpu=shorten_gpu_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
         usage=usage,
         actions=offer_actions(deployment.status, may_deploy=may_deploy),
         is_late=late is not None,
     )
+
+
+def _model_id(deployment: Deployment) -> str:
+    """Empty if this release cannot read the configuration."""
+    return str(deployment.revision.spec.get("model", {}).get("id", "")) if deployment.revision else ""
 
 
 def explain_status(deployment: Deployment, live: list[Replica], now: datetime) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from asgiref.sync import sync_to_async
 from django import forms
@@ -30,18 +31,32 @@ from deployments.states import AT_REST, ENDED
 FRAGMENTS = ("header",)
 PERIODS = {"all": "All", "5m": "Last 5 min", "1h": "Last hour", "custom": "Custom"}
 SPANS = {"5m": timedelta(minutes=5), "1h": timedelta(hours=1)}
-TIME_ERRORS = {"invalid": "Enter a date and time in UTC, such as 2026-01-31 14:00."}
+TIME_ERRORS = {"invalid": "Enter a date and time, such as 2026-01-31 14:00."}
 MAX_STREAMED = 3000
 
 
 class LogSearchForm(forms.Form):
-    """Read from the address; without parameters the last lines of all replicas."""
+    """Read from the address; without parameters the last lines of all replicas. `since` and `until` are times of
+    `zone`, a name such as Europe/Berlin, which the page's script fills in; UTC without it."""
 
     replica = forms.CharField(required=False, max_length=36)
     q = forms.CharField(required=False, max_length=200, strip=False)
     period = forms.ChoiceField(choices=list(PERIODS.items()), required=False)
     since = forms.DateTimeField(required=False, error_messages=TIME_ERRORS)
     until = forms.DateTimeField(required=False, error_messages=TIME_ERRORS)
+    zone = forms.CharField(required=False)
+
+    def full_clean(self) -> None:
+        with timezone.override(self.time_zone):
+            super().full_clean()
+
+    @property
+    def time_zone(self) -> ZoneInfo:
+        """UTC for a zone that does not exist; the page says which one it reads."""
+        try:
+            return ZoneInfo(self.data.get("zone") or "UTC")
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # not only names of zones, but those of folders too
+            return ZoneInfo("UTC")
 
     def clean_period(self) -> str:
         if self.cleaned_data["period"]:

@@ -81,7 +81,8 @@ class ReplicaRow:
 
     @property
     def max_concurrency(self) -> int:
-        return int(self.replica.revision.spec["engine"]["max_concurrency"])
+        """0 if the configuration of its revision cannot be read."""
+        return int(self.replica.revision.spec.get("engine", {}).get("max_concurrency", 0))
 
     @property
     def is_unknown(self) -> bool:

@@ -23,6 +23,7 @@ from console.deployments.configuration_lines import read_configuration
 from console.deployments.page_context import page_context, read_state
 from console.deployments.timeline import CHANGE_LOG, EventFilterForm, EventFilters, read_event_page
 from deployments import queries
+from deployments.config.deployment_spec import UnreadableSpec
 from deployments.messages import Text, describe_reason
 from deployments.models import Deployment, Revision
 from deployments.states import DeploymentStatus
@@ -54,7 +55,8 @@ def read_context(actor: Actor, deployment: Deployment, now: datetime, filters: E
 
 @dataclass(frozen=True)
 class RevisionRow:
-    """`diff` is against the revision before; `is_same`: it has the configuration in force."""
+    """`diff` is against the revision before, empty if one of the two cannot be read; `is_same`: it has the
+    configuration in force."""
 
     revision: Revision
     diff: tuple[DiffLine, ...]
@@ -96,10 +98,17 @@ def read_revisions(deployment: Deployment, now: datetime) -> list[RevisionRow]:
     return [
         RevisionRow(
             revision,
-            diff_revisions(previous.spec, revision.spec, deployment.gpu_type_id) if previous else (),
+            _diff_if_readable(previous, revision, deployment.gpu_type_id) if previous else (),
             is_current=revision.pk == deployment.revision_id,
             is_same=current is not None and revision.spec_hash == current.spec_hash,
             now=now,
         )
         for revision, previous in list(zip_longest(revisions, revisions[1:]))[:MAX_REVISIONS]
     ]
+
+
+def _diff_if_readable(before: Revision, after: Revision, gpu_type: str) -> tuple[DiffLine, ...]:
+    try:
+        return diff_revisions(before.spec, after.spec, gpu_type)
+    except UnreadableSpec:
+        return ()

@@ -8,12 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from deployments.config import upgrades
 from deployments.config.available_options import ModelRef
 from deployments.config.configuration import AnyEngineSettings, Configuration
 from deployments.engines.base import LaunchContext
 from deployments.schema.adapter import Adapter
 from deployments.schema.types import Section
+
+
+class UnreadableSpec(ValueError):
+    """A stored configuration that this release cannot read, such as one of a later release."""
 
 
 class RevisionSpec(Section):
@@ -30,8 +36,11 @@ class RevisionSpec(Section):
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> RevisionSpec:
-        """Reads every schema version that was ever stored."""
-        return RevisionSpec.model_validate(upgrades.upgrade(stored))
+        """Reads every schema version that was ever stored; raises `UnreadableSpec` for anything else."""
+        try:
+            return RevisionSpec.model_validate(upgrades.upgrade(stored))
+        except (KeyError, TypeError, ValidationError) as error:
+            raise UnreadableSpec(f"The stored configuration cannot be read by this release: {error}") from error
 
     @property
     def spec_hash(self) -> str:

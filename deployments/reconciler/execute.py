@@ -20,12 +20,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from pydantic import ValidationError
 
 from deployments import causes, events, work_queue
 from deployments.causes import Cause
 from deployments.codes import Reason, ReasonCode, StopReason
-from deployments.config.deployment_spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec, UnreadableSpec
 from deployments.drivers.base import DriverError, LogLine, ObservedReplica, ReplicaSpec
 from deployments.drivers.time_limit import TimeLimitedDriver
 from deployments.engines.registry import ENGINES
@@ -376,9 +375,8 @@ def _replica_spec(deployment: Deployment, replica: Replica, held_gpu_indices: fr
     """Raises `DriverError` for a revision that this release cannot read."""
     try:
         spec = RevisionSpec.from_json(replica.revision.spec)
-        engine = ENGINES[spec.engine.name]
-    except (KeyError, ValidationError) as error:
-        raise DriverError(f"Its revision cannot be read by this release: {error}", retryable=False) from error
+    except UnreadableSpec as error:
+        raise DriverError(str(error), retryable=False) from error
     served_names = (deployment.name, f"{deployment.organization.slug}/{deployment.name}")
     return ReplicaSpec(
         name=replica.name,
@@ -387,7 +385,7 @@ def _replica_spec(deployment: Deployment, replica: Replica, held_gpu_indices: fr
         organization_id=str(deployment.organization_id),
         gpu_type=replica.gpu_type_id,
         gpu_count=replica.gpu_count,
-        launch=engine.launch(spec.engine, spec.launch_context(served_names)),
+        launch=ENGINES[spec.engine.name].launch(spec.engine, spec.launch_context(served_names)),
         held_gpu_indices=held_gpu_indices,
     )
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import redis
 
 from accounts.redis_client import redis_client
-from deployments.config.deployment_spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec, UnreadableSpec
 from deployments.messages import describe_reason
 from deployments.models import Deployment, Replica, Revision
 from deployments.states import DeploymentStatus, ReplicaState
@@ -137,8 +137,8 @@ def _read_spec(revision: Revision | None) -> RevisionSpec | None:
     """None if this release cannot read it: the route then offers what the serving replicas support."""
     try:
         return RevisionSpec.from_json(revision.spec) if revision else None
-    except (KeyError, TypeError, ValueError) as error:
-        log.warning("Revision %s cannot be read: %s", revision and revision.pk, type(error).__name__)
+    except UnreadableSpec as error:
+        log.warning("Revision %s cannot be read: %s", revision and revision.pk, type(error.__cause__).__name__)
         return None
 
 

@@ -1,5 +1,6 @@
 // Follows a log. The stream's address is data, not a link: it never ends. Lines are text, never markup.
 import { reload } from "./leaving.js";
+import { localizeTime } from "./times.js";
 
 const log = document.querySelector("[data-log-stream]");
 const state = document.querySelector("[data-log-state]");
@@ -29,7 +30,9 @@ function element(name, text) {
 function row({ at, time, replica, parts }) {
   const made = document.createElement("div");
   const when = element("time", time);
+  when.toggleAttribute("data-seconds", Boolean(at));
   if (at) when.dateTime = at;
+  localizeTime(when);
   const text = document.createElement("span");
   text.append(...parts.map(([piece, isMatch]) => (isMatch ? element("mark", piece) : piece)));
   made.append(when, element("b", replica), text);
@@ -89,7 +92,7 @@ async function keepFollowing() {
     } catch {
       // the line was cut: said below, tried again
     }
-    say(`Reconnecting, as of ${new Date().toISOString().slice(11, 19)}`, true);
+    say(`Reconnecting, as of ${new Date().toTimeString().slice(0, 8)}`, true);
     await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
   }
   if (held) turn();

@@ -1,9 +1,10 @@
 // What every page has: times of the viewer's zone, the theme without a reload, selects that apply themselves, forms that
 // say that they are sent.
 import "./theme.js";
-import { localize } from "./times.js";
+import { localize, nameZones } from "./times.js";
 
 localize(document.body);
+nameZones();
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();

@@ -1,9 +1,9 @@
 // Times in the viewer's zone, with UTC at hand as their title. The server writes UTC: as <time datetime>, and in sentences
-// as "14:01:21 UTC" or "12 Nov 08:11 UTC". A label with data-zone names the zone. Logs, code and [data-utc],
-// such as what users wrote, stay as they are.
+// as "14:01:21 UTC" or "12 Nov 08:11 UTC". A label with data-zone names the zone. The text of
+// logs, code and [data-utc], such as what users wrote, stay as they are.
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const IN_WORDS = new RegExp(`(?<!\\d-\\d\\d |[\\d:])(?:(\\d{1,2}) (${MONTHS.join("|")})(?: (\\d{4}))? )?(\\d\\d):(\\d\\d)(?::(\\d\\d))?\\s+UTC`);
-const UNTOUCHED = "pre, code, textarea, script, template, .log, [data-utc]";
+const UNTOUCHED = "pre, code, textarea, script, template, .log span, .log b, [data-utc]";
 const pad = (number) => String(number).padStart(2, "0");
 
 // How each part is read from a moment: of the viewer's zone, or of UTC.
@@ -20,8 +20,10 @@ const date = (at, zone) => `${zone.day(at)} ${MONTHS[zone.month(at)]}`;
 const full = (at, zone) => `${date(at, zone)} ${zone.year(at)}, ${zone.clock(at).join(":")}`;
 const isSameDay = (one, other) => one.toDateString() === other.toDateString();
 
-// In the form of the text that the server wrote: a time of day, a date, both with the year, or a moment.
-function shorten(at, text) {
+// In the form of the text that the server wrote: a time of day, a date, both with the year, or a moment; the lines of a
+// log keep their seconds.
+function shorten(at, text, hasSeconds) {
+  if (hasSeconds) return `${isSameDay(at, new Date()) ? "" : `${date(at, LOCAL)} `}${LOCAL.clock(at).join(":")}`;
   const minutes = LOCAL.clock(at).slice(0, 2).join(":");
   const year = at.getFullYear() === new Date().getFullYear() ? "" : ` ${at.getFullYear()}`;
   if (/^\d\d:\d\d$/.test(text)) return minutes;
@@ -32,7 +34,7 @@ function shorten(at, text) {
 }
 
 function write(time, at, text) {
-  time.textContent = shorten(at, text);
+  time.textContent = shorten(at, text, time.hasAttribute("data-seconds"));
   time.title = `${full(at, UTC)} UTC`;
 }
 
@@ -42,6 +44,11 @@ function momentOf([, day, month, year, hours, minutes, seconds]) {
   const clock = [Number(hours), Number(minutes), Number(seconds ?? 0)];
   if (day) return new Date(Date.UTC(Number(year ?? now.getUTCFullYear()), MONTHS.indexOf(month), Number(day), ...clock));
   return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate(), ...clock));
+}
+
+export function localizeTime(time) {
+  if (!new Date().getTimezoneOffset() || time.title || time.closest(UNTOUCHED) || !time.textContent.trim()) return;
+  write(time, new Date(time.dateTime), time.textContent.trim());
 }
 
 function localizeWords(text) {
@@ -59,10 +66,7 @@ function localizeWords(text) {
 // Every time below `root`. What has been localized is left as it is.
 export function localize(root) {
   if (!new Date().getTimezoneOffset()) return;
-  for (const time of root.querySelectorAll("time[datetime*=T]")) {
-    if (time.title || time.closest(UNTOUCHED) || !time.textContent.trim()) continue;
-    write(time, new Date(time.dateTime), time.textContent.trim());
-  }
+  for (const time of root.querySelectorAll("time[datetime*=T]")) localizeTime(time);
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   const texts = [];
   while (walker.nextNode()) texts.push(walker.currentNode);
@@ -70,4 +74,12 @@ export function localize(root) {
   const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts();
   const zone = parts.find((part) => part.type === "timeZoneName").value;
   for (const label of root.querySelectorAll("[data-zone]")) label.textContent = zone;
+}
+
+// Fields for a time are read in the zone that their hidden field names: the viewer's, unless the address came with one.
+export function nameZones() {
+  for (const field of document.querySelectorAll("[data-viewer-zone]")) {
+    field.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
+    document.getElementById(field.dataset.viewerZone).textContent = field.value;
+  }
 }

@@ -1,4 +1,6 @@
-"""A console with something to see: deployments in several statuses, and some usage."""
+"""A console with something to see: deployments in several statuses, some usage, and a lost replica."""
+
+import shutil
 
 from tests.e2e.stack import Stack, until
 
@@ -16,3 +18,17 @@ def prepare(stack: Stack) -> str:
     stack.reaches("nightly-evaluation", "FAILED", seconds=90)
     until("usage is counted", lambda: stack.usage().get(shown["id"], (0,))[0] == 3)
     return str(shown["id"])
+
+
+def lose_replica(stack: Stack) -> dict[str, str]:
+    """Deploy and delete the record of the replica: the ids of the deployment (`lost`) and of the `replica`, UNKNOWN."""
+    lost = stack.deploy("lost-replica")
+    stack.reaches("lost-replica", "RUNNING")
+    (replica,) = stack.ask("GET", "/deployments/lost-replica/replicas")["data"]
+    (folder,) = (folder for folder in stack.replica_folders() if replica["id"].replace("-", "") in folder.name)
+    shutil.rmtree(folder)
+    until(
+        "the replica is unknown",
+        lambda: stack.ask("GET", "/deployments/lost-replica/replicas")["data"][0]["state"] == "UNKNOWN",
+    )
+    return {"lost": lost["id"], "replica": replica["id"]}

@@ -1,7 +1,7 @@
 """What every page does in Chromium: messages, filters after Back, forms on their way, panels without an answer."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -184,4 +184,46 @@ def test_times_are_in_the_zone_of_the_viewer_with_utc_at_hand(visit, chat):
     page.goto("/deployments/")
     expect(page.locator("[data-live-state]")).to_have_text("Live")
     expect(page.locator("tr:has-text('behaving') td.across time")).to_have_attribute("title", re.compile(" UTC$"))
+    page.goto("/usage/")
+    expect(page.locator(".toolbar time").first).to_have_text(re.compile(r"1 \w{3} \d{4}, 05:30"))
+    expect(page.locator(".toolbar [data-zone]")).to_have_text("GMT+5:30")
     context.close()
+
+
+def test_log_lines_and_their_search_are_in_the_zone_of_the_viewer(visit, chat):
+    visitor = visit()
+    visitor.sign_in()
+    context = visitor.context.browser.new_context(
+        base_url=visitor.stack.run["console_url"],
+        storage_state=visitor.context.storage_state(),
+        timezone_id="Asia/Kolkata",
+    )
+    page = context.new_page()
+    page.goto(f"/deployments/{chat}/logs/")
+    time = page.locator("#log time").last
+    expect(time).to_have_attribute("title", re.compile(r" UTC$"))
+    at = datetime.fromisoformat(time.get_attribute("datetime")).astimezone(ZoneInfo("Asia/Kolkata"))
+    expect(time).to_have_text(re.compile(f"{at:%H:%M:%S}$"))
+    count = page.locator("#log > div").count()
+
+    page.locator("label:has([name=period][value=custom])").click()
+    expect(page.locator("#zone-name")).to_have_text("Asia/Kolkata")
+    page.fill("#until", f"{at - timedelta(hours=1):%Y-%m-%dT%H:%M:%S}")
+    page.get_by_role("button", name="Search").click()
+    expect(page).to_have_url(re.compile("zone=Asia%2FKolkata"))
+    expect(page.locator("#log > div")).to_have_count(0)
+    page.fill("#until", f"{at + timedelta(minutes=1):%Y-%m-%dT%H:%M:%S}")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#log > div")).to_have_count(count)
+    context.close()
+
+
+def test_signing_out_of_another_browser_ends_its_open_pages(visit):
+    here, other = visit(), visit()
+    page, open_elsewhere = here.sign_in(), other.sign_in()
+    expect(open_elsewhere.locator("[data-live-state]")).to_have_text("Live")
+    page.goto("/settings/profile/")
+    assert here.inaccessible() == []
+    page.get_by_role("button", name="Sign out of all other browsers").click()
+    expect(page.get_by_text("You are not signed in anywhere else.")).to_be_visible()
+    expect(open_elsewhere).to_have_url(re.compile("/accounts/login/"))

@@ -260,7 +260,7 @@ def test_positions_are_ordinals(number: int, text: str) -> None:
         pytest.param(3, "exited with code 3", id="exit code"),
         pytest.param(-9, "was killed by SIGKILL", id="signal"),
         pytest.param(-63, "was killed by signal 63", id="signal without a name"),
-        pytest.param(None, "ended without anybody seeing how", id="unknown"),
+        pytest.param(None, "ended, and its exit code is not known", id="unknown"),
     ],
 )
 def test_exit_codes_are_put_in_words(code: int | None, words: str) -> None:
