@@ -117,9 +117,9 @@ def test_every_cause_says_what_to_do_and_shows_evidence() -> None:
 @pytest.mark.parametrize(
     ("problem", "end"),
     [
-        *((code, f"seconds: {clause}.") for code, clause in CLUSTER_PROBLEMS.items()),
-        ("of_a_later_release", "seconds: of_a_later_release."),
-        (None, "seconds."),
+        *((code, f"now: {clause}.") for code, clause in CLUSTER_PROBLEMS.items()),
+        ("of_a_later_release", "now: of_a_later_release."),
+        (None, "now."),
     ],
 )
 def test_a_cluster_that_cannot_be_used_says_why_where_that_is_known(problem: str | None, end: str) -> None:
