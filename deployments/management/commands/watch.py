@@ -30,6 +30,7 @@ from gateway import contract
 log = logging.getLogger(__name__)
 LOCK = 0x6D63_7761_7463_68  # "mcwatch"
 STANDBY_SECONDS, FLUSH_SECONDS, NEW_CLUSTERS_SECONDS, RETRY_SECONDS = 1.0, 0.1, 30.0, 2.0
+PING_SECONDS = 1.0  # another copy may be active for so long before this one notices that it has lost the lock
 MAX_STANDBY_SECONDS = 16.0
 
 
@@ -97,6 +98,8 @@ class Watch:
         while not self._stop.is_set():
             if iteration % round(NEW_CLUSTERS_SECONDS / FLUSH_SECONDS) == 0:
                 self._follow_clusters()
+            if iteration % round(PING_SECONDS / FLUSH_SECONDS) == 0:
+                _ping()
             if ids := self._changes.take():
                 make_due((value for value in ids if _is_id(value)), timezone.now())  # noqa: TID251
             iteration += 1
@@ -133,6 +136,12 @@ def _take_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
         return bool(cursor.fetchone()[0])
+
+
+def _ping() -> None:
+    """Raise OperationalError or InterfaceError when the connection, and the lock with it, is gone."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 def _follow_cluster(driver: Driver, changes: Changes) -> Callable[[], None]:

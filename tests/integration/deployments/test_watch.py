@@ -65,7 +65,7 @@ def test_wakeups_become_work_one_copy_is_active_and_its_end_is_immediate(console
 
     eventually(is_due)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(5) == 0
+    assert first.wait(20) == 0
     eventually(lambda: locks() == 1)
     assert second.poll() is None
 
