@@ -4,6 +4,7 @@ to be dead takes all others of the pool along. Django's own health check tries t
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 import psycopg
@@ -23,8 +24,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def _lives(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server still has the connection. An idle one has nothing to read unless the server closed it or sent
+    a notice; so most are known to live without a round trip."""
+    poll = select.poll()
     try:
-        ConnectionPool.check_connection(connection)
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            ConnectionPool.check_connection(connection)
     except psycopg.OperationalError:
         return False
     return True
