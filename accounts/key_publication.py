@@ -12,19 +12,19 @@ import redis
 from django.utils import timezone
 
 from accounts.models import ApiKey
-from accounts.queries import get_usable_scopes, list_usable_keys
+from accounts.queries import get_role, get_usable_scopes, list_usable_keys
 from accounts.redis_client import redis_client
 from gateway import contract
 
 
-def build_key_record(key: ApiKey) -> contract.KeyRecord:
-    """Build the record that gateways authenticate with; its scopes are limited by the user's current role."""
+def build_key_record(key: ApiKey, role: str | None) -> contract.KeyRecord:
+    """Build the record that gateways authenticate with; its scopes are limited by `role`, the user's current one."""
     return contract.KeyRecord(
         key_id=str(key.id),
         organization_id=str(key.organization_id),
         organization_slug=key.organization.slug,
         user_id=str(key.user_id),
-        scopes=get_usable_scopes(key),
+        scopes=get_usable_scopes(key, role),
         deployments=None if key.deployments is None else [str(deployment_id) for deployment_id in key.deployments],
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
     )
@@ -40,7 +40,9 @@ def publish_keys(now: datetime) -> None:
     while True:
         with client.pipeline(transaction=True) as pipeline:
             pipeline.watch(contract.GENERATION)  # type: ignore[no-untyped-call]
-            records: dict[Any, Any] = {key.key_hash: build_key_record(key).to_json() for key in list_usable_keys(now)}
+            records: dict[Any, Any] = {
+                key.key_hash: build_key_record(key, key.role).to_json() for key in list_usable_keys(now)
+            }
             pipeline.multi()
             pipeline.delete(contract.KEYS)
             if records:
@@ -60,7 +62,7 @@ def republish_all_keys() -> None:
 
 def publish_key(key: ApiKey) -> None:
     pipeline = redis_client().pipeline(transaction=True)
-    pipeline.hset(contract.KEYS, key.key_hash, build_key_record(key).to_json())
+    pipeline.hset(contract.KEYS, key.key_hash, build_key_record(key, get_role(key)).to_json())
     pipeline.incr(contract.GENERATION)
     pipeline.execute()
 

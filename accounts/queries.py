@@ -5,43 +5,59 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import F, FilteredRelation, Q, QuerySet
+from django_stubs_ext import WithAnnotations
 
 from accounts.models import ApiKey, Membership
 from accounts.roles import Right, Role, Scope, get_rights
 from gateway.contract import is_well_formed_key, key_hash
 
 
-def list_usable_keys(now: datetime) -> QuerySet[ApiKey]:
-    """List keys that are neither revoked nor expired and whose user is active and an operator or still a member."""
-    membership = Membership.objects.filter(organization=OuterRef("organization"), user=OuterRef("user"))
+class WithRole(TypedDict):
+    """`role`: that of the key's user in the key's organization; None without a membership."""
+
+    role: str | None
+
+
+if TYPE_CHECKING:
+    UsableKey: TypeAlias = WithAnnotations[ApiKey, WithRole]
+else:
+    UsableKey = ApiKey
+
+
+def list_usable_keys(now: datetime) -> QuerySet[UsableKey]:
+    """List keys that are neither revoked nor expired and whose user is active and an operator or still a member, with
+    the user and the organization."""
+    of_user = Q(organization__memberships__user=F("user"))
+    keys = ApiKey.objects.annotate(
+        membership=FilteredRelation("organization__memberships", condition=of_user), role=F("membership__role")
+    )
+    return keys.filter(
+        Q(expires_at=None) | Q(expires_at__gt=now),
+        Q(user__is_operator=True) | Q(role__isnull=False),
+        revoked_at=None,
+        user__is_active=True,
+    ).select_related("user", "organization")
+
+
+def get_role(key: ApiKey) -> str | None:
+    """Return the current role of the key's user in the key's organization; None without a membership."""
     return (
-        ApiKey.objects.filter(
-            Q(expires_at=None) | Q(expires_at__gt=now),
-            Q(user__is_operator=True) | Exists(membership),
-            revoked_at=None,
-            user__is_active=True,
-        )
-        .select_related("user", "organization")
-        .prefetch_related("user__memberships")
+        Membership.objects.filter(organization=key.organization_id, user=key.user_id)
+        .values_list("role", flat=True)
+        .first()
     )
 
 
-def get_role(key: ApiKey) -> Role | None:
-    """Return the current role of the key's user in the key's organization; None without a membership."""
-    roles = {membership.organization_id: membership.role for membership in key.user.memberships.all()}
-    role = roles.get(key.organization_id)
-    return Role(role) if role else None
-
-
-def get_usable_scopes(key: ApiKey) -> list[str]:
-    """Return the key's scopes without `inference` if the current role of its user does not include calling."""
-    rights = get_rights(get_role(key), is_operator=key.user.is_operator)
+def get_usable_scopes(key: ApiKey, role: str | None) -> list[str]:
+    """Return the key's scopes without `inference` if `role`, that of its user, does not include calling."""
+    rights = get_rights(Role(role) if role else None, is_operator=key.user.is_operator)
     return [scope for scope in key.scopes if scope != Scope.INFERENCE or Right.CALL in rights]
 
 
-def find_usable_key(secret: str, now: datetime) -> ApiKey | None:
+def find_usable_key(secret: str, now: datetime) -> UsableKey | None:
     """Find the usable key with this secret. A secret with a wrong format or checksum causes no query."""
     if not is_well_formed_key(secret):
         return None

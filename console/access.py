@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TypeVar
 
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -13,9 +14,11 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 
 from accounts.models import ApiKey, Organization, User
-from accounts.queries import list_api_keys
+from accounts.queries import UsableKey, list_api_keys
 from accounts.roles import Right, Role, get_rights
 from deployments.models import Deployment, Replica
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,14 @@ class Actor:
 
 
 def actor_of(user: User, scoped_to: Organization | None = None) -> Actor:
-    """The actor for a signed-in user, or for an API key of `user` in `scoped_to`."""
+    """The actor for a signed-in user, or for the API key of an operator in `scoped_to`. One query."""
     roles = {membership.organization_id: Role(membership.role) for membership in user.memberships.all()}
-    if scoped_to and not user.is_operator:
-        roles = {scoped_to.pk: roles[scoped_to.pk]} if scoped_to.pk in roles else {}
     return Actor(user, roles, scoped_to)
+
+
+def actor_of_key(key: UsableKey) -> Actor:
+    """The actor for the API key of a member, in the organization of the key. No query."""
+    return Actor(key.user, {key.organization_id: Role(key.role)} if key.role else {}, key.organization)
 
 
 def actor_of_session(session_key: str | None) -> Actor | None:
@@ -101,16 +107,26 @@ def deployments(actor: Actor) -> QuerySet[Deployment]:
     )
 
 
-def deployment(actor: Actor, reference: str) -> Deployment:
-    """By id, or by name where that names exactly one; raises Http404."""
+def referenced_deployments(actor: Actor, reference: str) -> QuerySet[Deployment]:
+    """The deployment with this id, or those with this name: as many as the actor's organizations."""
     try:
         condition = Q(id=uuid.UUID(reference))
     except ValueError:
         condition = Q(name=reference)
-    found = list(deployments(actor).filter(condition)[:2])
+    return deployments(actor).filter(condition)
+
+
+def find_only(rows: QuerySet[Deployment, Row]) -> Row:
+    """The only one of `rows`; raises Http404 if there are none or several."""
+    found = list(rows[:2])
     if len(found) != 1:
         raise Http404("No such deployment.")
     return found[0]
+
+
+def deployment(actor: Actor, reference: str) -> Deployment:
+    """By id, or by name where that names exactly one; raises Http404."""
+    return find_only(referenced_deployments(actor, reference))
 
 
 def deployment_to_change(actor: Actor, reference: str) -> Deployment:

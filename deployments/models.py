@@ -89,7 +89,11 @@ class Endpoint(models.Model):
     @property
     def api_url(self) -> str:
         """What a client of the gateway uses as its base URL."""
-        return f"{self.base_url.rstrip('/').removesuffix('/v1')}/v1"
+        return make_api_url(self.base_url)
+
+
+def make_api_url(base_url: str) -> str:
+    return f"{base_url.rstrip('/').removesuffix('/v1')}/v1"
 
 
 class CatalogModel(models.Model):

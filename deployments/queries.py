@@ -142,22 +142,29 @@ def model_ref(model: CatalogModel) -> ModelRef:
 def spec_of(deployment: Deployment) -> DeploymentSpec:
     """The configuration in force, as a request for it."""
     assert deployment.revision, "every deployment has its first revision from the start"
-    revision = RevisionSpec.from_json(deployment.revision.spec)
+    return make_spec(deployment, deployment.endpoint.name, deployment.revision.spec)
+
+
+def make_spec(row: Deployment | Any, endpoint: str, stored: Mapping[str, Any]) -> DeploymentSpec:
+    """As `spec_of`. `row`: a deployment, or a row of values with the names of its columns; `stored`: the spec of its
+    revision."""
+    revision = RevisionSpec.from_json(stored)
     configuration = Configuration(
-        name=deployment.name,
-        description=deployment.description,
-        endpoint=deployment.endpoint.name,
+        name=row.name,
+        description=row.description,
+        endpoint=endpoint,
         model=CatalogSource(source="catalog", id=revision.model.id),
         adapters=revision.adapters,
         engine=revision.engine,
-        gpu=Gpu(type=deployment.gpu_type_id, count=revision.gpu_count),
-        autoscaling=autoscaling_of(deployment),
-        labels=deployment.labels,
+        gpu=Gpu(type=row.gpu_type_id, count=revision.gpu_count),
+        autoscaling=autoscaling_of(row),
+        labels=row.labels,
     )
     return DeploymentSpec(configuration, revision.model)
 
 
-def autoscaling_of(deployment: Deployment) -> Range | Fixed:
+def autoscaling_of(deployment: Deployment | Any) -> Range | Fixed:
+    """`deployment`: as `row` of `make_spec`."""
     if not deployment.autoscaling_enabled:
         return Fixed(replicas=deployment.max_replicas)
     return Range(
@@ -345,7 +352,8 @@ def live_counts(deployment_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
     """By deployment, how many replicas are READY, and how many are neither stopped nor failed; deployments without
     one are absent."""
     rows = Replica.objects.filter(deployment_id__in=deployment_ids, state__in=LIVE).order_by()
-    counted = rows.values_list("deployment_id").annotate(
-        ready=Count("id", filter=Q(state=ReplicaState.READY)), live=Count("id")
-    )
-    return {pk: (ready, live) for pk, ready, live in counted}
+    counts: dict[UUID, tuple[int, int]] = {}
+    for deployment_id, state, count in rows.values_list("deployment_id", "state").annotate(count=Count("id")):
+        ready, live = counts.get(deployment_id, (0, 0))
+        counts[deployment_id] = ready + count * (state == ReplicaState.READY), live + count
+    return counts

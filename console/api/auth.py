@@ -14,9 +14,9 @@ from ninja.security import HttpBearer
 
 from accounts import services
 from accounts.models import ApiKey, Organization, User
-from accounts.queries import find_usable_key, list_usable_keys
+from accounts.queries import UsableKey, find_usable_key, list_usable_keys
 from accounts.roles import Right, Scope, is_scope_granted
-from console.access import Actor, actor_of
+from console.access import Actor, actor_of, actor_of_key
 from console.api.problems import Problem, missing
 
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
@@ -74,16 +74,18 @@ DEPLOY = KeyAuth(Scope.MANAGE, Right.DEPLOY)
 MANAGE_OWN_KEYS = KeyAuth(Scope.MANAGE, Right.MANAGE_OWN_KEYS)
 
 
-def caller_of(key: ApiKey, slug: str | None) -> Caller:
+def caller_of(key: UsableKey, slug: str | None) -> Caller:
     """The caller in the organization `slug` (None: the key's own). 404 for one that the key may not see."""
+    if not key.user.is_operator:
+        if slug not in (None, key.organization.slug):
+            raise missing("organization")
+        return Caller(key, actor_of_key(key), key.organization)
     if slug is None:
-        return Caller(key, actor_of(key.user, None if key.user.is_operator else key.organization), key.organization)
-    if slug == key.organization.slug:
-        return Caller(key, actor_of(key.user, key.organization), key.organization)
-    found = Organization.objects.filter(slug=slug).first() if key.user.is_operator else None
-    if found is None:
+        return Caller(key, actor_of(key.user), key.organization)
+    organization = key.organization if slug == key.organization.slug else Organization.objects.filter(slug=slug).first()
+    if organization is None:
         raise missing("organization")
-    return Caller(key, actor_of(key.user, found), found)
+    return Caller(key, actor_of(key.user, organization), organization)
 
 
 def recheck(caller: Caller, needed: Scope, now: datetime) -> Caller | None:

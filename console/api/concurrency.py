@@ -23,8 +23,8 @@ IfMatch = HeaderEx[
 ]
 
 
-def set_etag(response: HttpResponse, deployment: Deployment) -> None:
-    response["ETag"] = f'"{deployment.version}"'
+def set_etag(response: HttpResponse, version: int) -> None:
+    response["ETag"] = f'"{version}"'
 
 
 def expected_version(deployment: Deployment, if_match: str | None) -> int | None:

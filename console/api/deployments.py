@@ -1,9 +1,9 @@
 """Deployments: create, list, edit, and the actions on them."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpResponse
 from ninja import Body, P, PathEx, Query, Status
 from pydantic import Field
@@ -30,10 +30,10 @@ from deployments.services import VersionConflict
 from deployments.states import DeploymentStatus, ReplicaState
 
 router = Router(tags=["Deployments"])
-# What `_render` reads.
-PARENTS = ("organization", "endpoint__cluster", "revision")
+Row = TypeVar("Row")
+# What `_render` reads. An instance for each deployment and for its parents would take longer than all the rest.
 COLUMNS = (
-    "name", "description", "labels", "gpu_type", "created_at", "updated_at", "ready_at", "version",
+    "pk", "name", "description", "labels", "gpu_type_id", "created_at", "updated_at", "ready_at", "version",
     "status", "phase", "cause", "desired_replicas", "terminate_requested_at",
     "autoscaling_enabled", "min_replicas", "max_replicas", "scale_down_delay_seconds", "sleep_after_seconds",
     "organization__slug", "endpoint__name", "endpoint__base_url", "endpoint__cluster__simulated",
@@ -96,13 +96,13 @@ class Rollback(RequestBody):
 
 @router.get("/deployments", response=DeploymentPage, summary="List deployments")
 def list_deployments(request: ApiRequest, filters: Query[DeploymentFilters]) -> DeploymentPage:
-    rows = access.deployments(request.auth.actor).select_related(None).select_related(*PARENTS).only(*COLUMNS)
+    rows = access.deployments(request.auth.actor)
     if filters.status:
         rows = rows.filter(status=filters.status)
     if text := filters.q:
         in_model = Q(revision__spec__model__id__icontains=text) | Q(revision__spec__model__repository__icontains=text)
         rows = rows.filter(Q(name__icontains=text) | Q(description__icontains=text) | in_model)
-    page, next_cursor = filters.read(rows)
+    page, next_cursor = filters.read(_read_columns(rows))
     return DeploymentPage(data=render_deployments(page), next_cursor=next_cursor)
 
 
@@ -243,25 +243,37 @@ def roll_back_deployment(
 
 def find_deployment(caller: Caller, reference: str) -> tables.Deployment:
     """By id or name. Raises a 404, also for what the key may not see."""
+    return _find_only(_find_referenced(caller, reference))
+
+
+def _find_referenced(caller: Caller, reference: str) -> QuerySet[tables.Deployment]:
+    if "\0" in reference:
+        raise missing("deployment")
+    return access.referenced_deployments(caller.actor, reference)
+
+
+def _find_only(rows: QuerySet[tables.Deployment, Row]) -> Row:
     try:
-        if "\0" in reference:
-            raise Http404
-        return access.deployment(caller.actor, reference)
+        return access.find_only(rows)
     except Http404:
         raise missing("deployment") from None
 
 
+def _read_columns(rows: QuerySet[tables.Deployment]) -> QuerySet[tables.Deployment, Any]:
+    return rows.values_list(*COLUMNS, named=True)
+
+
 def render_current(request: ApiRequest, response: HttpResponse, reference: str) -> Deployment:
     """The deployment as it is now, with its ETag in `response`."""
-    row = find_deployment(request.auth, reference)
-    set_etag(response, row)
+    row = _find_only(_read_columns(_find_referenced(request.auth, reference)))
+    set_etag(response, row.version)
     return render_deployments([row])[0]
 
 
-def render_deployments(rows: Iterable[tables.Deployment]) -> list[Deployment]:
-    deployments = list(rows)
-    counts = queries.live_counts([row.pk for row in deployments])
-    return [_render(row, *counts.get(row.pk, (0, 0))) for row in deployments]
+def render_deployments(rows: Sequence[Any]) -> list[Deployment]:
+    """`rows` have the attributes COLUMNS."""
+    counts = queries.live_counts([row.pk for row in rows])
+    return [_render(row, *counts.get(row.pk, (0, 0))) for row in rows]
 
 
 def render_cause(stored: Mapping[str, Any] | None) -> Cause | None:
@@ -271,22 +283,21 @@ def render_cause(stored: Mapping[str, Any] | None) -> Cause | None:
     return Cause(code=text.code, message=text.sentence, evidence=text.evidence, action=text.action)
 
 
-def _render(row: tables.Deployment, ready: int, live: int) -> Deployment:
-    assert row.revision, "every deployment has its first revision from the start"
-    spec, status = queries.spec_of(row), DeploymentStatus(row.status)
+def _render(row: Any, ready: int, live: int) -> Deployment:
+    spec, status = queries.make_spec(row, row.endpoint__name, row.revision__spec), DeploymentStatus(row.status)
     return Deployment(
         id=str(row.pk),
-        organization=row.organization.slug,
+        organization=row.organization__slug,
         **dict(spec.configuration),
         status=status,
         phase=ReplicaState(row.phase) if row.phase and status is DeploymentStatus.DEPLOYING else None,
         cause=render_cause(row.cause) if status is DeploymentStatus.FAILED else None,
-        revision=row.revision.number,
+        revision=row.revision__number,
         replicas=ReplicaCounts(
             desired=0 if row.terminate_requested_at else row.desired_replicas, ready=ready, total=live
         ),
-        call=Call(base_url=row.endpoint.api_url, model=row.name),
-        simulated=row.endpoint.cluster.simulated or spec.configuration.engine.name == "simulator",
+        call=Call(base_url=tables.make_api_url(row.endpoint__base_url), model=row.name),
+        simulated=row.endpoint__cluster__simulated or spec.configuration.engine.name == "simulator",
         created_at=row.created_at,
         updated_at=row.updated_at,
         ready_at=row.ready_at,

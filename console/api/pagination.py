@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field
 
 from console.api.field_types import DIGITS, Matching, Resource
 
-Row = TypeVar("Row", bound=Model)
+Table = TypeVar("Table", bound=Model)
+Row = TypeVar("Row")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 ABOUT_CURSOR = "The next_cursor of the previous page."
@@ -43,7 +44,7 @@ class PageParameters(BaseModel):
     def rows_after(self, cursor: str) -> Q:
         raise NotImplementedError
 
-    def read(self, rows: QuerySet[Row]) -> tuple[Sequence[Row], str | None]:
+    def read(self, rows: QuerySet[Table, Row]) -> tuple[Sequence[Row], str | None]:
         """The rows of the page and `next_cursor`."""
         if self.cursor is not None:
             rows = rows.filter(self.rows_after(self.cursor))
