@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from html import escape
 from typing import Any
 
 from django import template
@@ -114,26 +116,46 @@ def compile_url(parser: Parser, token: Token) -> Node:
 
 
 class RepeatedNode(Node):
-    def __init__(self, key: FilterExpression, id_: FilterExpression, nodes: NodeList) -> None:
-        self.key, self.id, self.nodelist = key, id_, nodes
+    """While the pattern of a kind is rendered, a marker stands for each value: a UUID, of whose 12 last digits no
+    page has another."""
+
+    MARKER = re.compile("00000000-0000-0000-0000-([0-9]{12})")
+
+    def __init__(self, kind: FilterExpression, values: FilterExpression, nodes: NodeList) -> None:
+        self.kind, self.values, self.nodelist = kind, values, nodes
 
     def render(self, context: Context) -> SafeString:
-        rendered: dict[Any, str] = context.render_context.dicts[0].setdefault(self, {})  # type: ignore[arg-type, assignment]
-        key = self.key.resolve(context)
-        if key not in rendered:
-            with context.push(id=NO_ID):
-                rendered[key] = self.nodelist.render(context)
-        return SafeString(rendered[key].replace(str(NO_ID), str(self.id.resolve(context))))
+        patterns: dict[Any, list[str]] = context.render_context.dicts[0].setdefault(self, {})  # type: ignore[arg-type, assignment]
+        kind, values = self.kind.resolve(context), self.values.resolve(context)
+        if kind not in patterns:
+            patterns[kind] = self._render_pattern(context, values)
+        # As Django's `conditional_escape`, which asks each text first whether it is a lazy translation.
+        texts = [value if isinstance(value, SafeString) else escape(str(value)) for value in values.values()]
+        parts = [texts[int(part)] if place % 2 else part for place, part in enumerate(patterns[kind])]
+        return SafeString("".join(parts))
+
+    def _render_pattern(self, context: Context, values: Mapping[str, Any]) -> list[str]:
+        """Alternately a text and the place of a value."""
+        markers = {name: uuid.UUID(f"{place:032}") for place, name in enumerate(values)}
+        with context.push(**markers):
+            return self.MARKER.split(self.nodelist.render(context))
 
 
 @register.tag("repeated")
 def compile_repeated(parser: Parser, token: Token) -> Node:
-    """`{% repeated row.actions.menu id=deployment.id %}…{% endrepeated %}` for what differs between the rows of a table
-    by `id` alone, where the first argument is the same: it is rendered once a page."""
-    _, key, id_ = token.split_contents()
+    """`{% repeated row.kind row.values %}…{{ name }}…{% endrepeated %}` for rows of a table that differ by the mapping
+    `values` alone where `kind` is the same: the content is rendered once a page for each kind. In it, a value can only
+    be written or, where it is a UUID, be the argument of `{% url %}`: no other tag and no filter sees it."""
+    _, kind, values = token.split_contents()
     nodes = parser.parse(("endrepeated",))
     parser.delete_first_token()
-    return RepeatedNode(parser.compile_filter(key), parser.compile_filter(id_.removeprefix("id=")), nodes)
+    return RepeatedNode(parser.compile_filter(kind), parser.compile_filter(values), nodes)
+
+
+@register.filter
+def quiet_zero(count: int) -> SafeString:
+    """A count with commas, and a quiet 0."""
+    return SafeString(f"{count:,}" if count else '<span class="quiet">0</span>')
 
 
 @register.simple_tag

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Prefetch
@@ -27,6 +28,7 @@ from console.components.formats import (
 )
 from console.components.layout import Layout
 from console.components.page_request import PageRequest
+from console.components.template_tags import day_and_time, quiet_zero
 from console.deployments.action_menu import Actions, offer_actions
 from console.deployments.list_filters import GROUPS, LABEL_TEXT, DeploymentFilterForm, DeploymentFilters
 from console.deployments.replica_rows import format_replica_range, make_cells
@@ -54,7 +56,7 @@ COLUMNS = (
 # What the rows show of a deployment and of its live replicas.
 DEPLOYMENT_COLUMNS = (
     "name", "created_at", "status", "status_since", "cause", "failed_at", "asleep_since", "terminated_at",
-    "terminated_by", "terminate_requested_at", "pending_reason", "rollout_hold",
+    "terminated_by__email", "terminate_requested_at", "pending_reason", "rollout_hold",
     "desired_replicas", "min_replicas", "max_replicas",
     "organization", "endpoint", "gpu_type__title", "gpu_type__memory_gb",
     "revision__number", "revision__spec", "revision__spec_hash",
@@ -118,6 +120,33 @@ class DeploymentRow:
     @property
     def has_ended(self) -> bool:
         return self.deployment.status == S.TERMINATED
+
+    @property
+    def kind(self) -> Hashable:
+        """What decides how the row looks, beside its `values`."""
+        is_simulated = self.deployment.endpoint.cluster.simulated
+        return self.deployment.status, self.is_late, self.cells, self.actions, is_simulated
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The texts that the row shows, by their names in the template."""
+        deployment, usage = self.deployment, self.usage
+        return {
+            "id": deployment.pk,
+            "name": deployment.name,
+            "model": self.model,
+            "organization": deployment.organization.name,
+            "detail": self.detail,
+            "ready": self.ready,
+            "wanted": self.wanted,
+            "range": self.replica_range,
+            "gpus": f"{self.gpu_count} × {self.gpu}" if self.gpu_count else self.gpu,
+            "memory_gb": deployment.gpu_type.memory_gb,
+            "requests": quiet_zero(usage.requests),
+            "tokens_in": quiet_zero(usage.input_tokens),
+            "tokens_out": quiet_zero(usage.output_tokens),
+            "created": day_and_time(deployment.created_at),
+        }
 
     @property
     def menu_key(self) -> str:
@@ -242,8 +271,10 @@ def read_list(
     live = Prefetch("replicas", replicas.only(*REPLICA_COLUMNS), "live_replicas")
     start = (filters.page - 1) * PER_PAGE
     in_tab = matching.filter(status__in=filters.statuses).order_by(*filters.order)
-    in_tab = in_tab.select_related(None).select_related("revision", "gpu_type").only(*DEPLOYMENT_COLUMNS)
-    deployments = list(in_tab.prefetch_related(live, "terminated_by")[start : start + PER_PAGE])
+    in_tab = (
+        in_tab.select_related(None).select_related("revision", "gpu_type", "terminated_by").only(*DEPLOYMENT_COLUMNS)
+    )
+    deployments = list(in_tab.prefetch_related(live)[start : start + PER_PAGE])
     endpoints = list(Endpoint.objects.select_related("cluster").order_by("name"))
     _set_parents(deployments, layout.organizations, endpoints)
     model_ids = {_model_id(deployment) for deployment in deployments}

@@ -45,7 +45,8 @@ class ApiKeyForm(forms.Form):
             for organization in access.organizations(actor)
             if actor.may(Right.MANAGE_OWN_KEYS, organization.pk)
         ]
-        self.callable = list(access.deployments(actor).order_by("name"))
+        columns = ("pk", "name", "organization_id", "organization__name")
+        self.callable = list(access.deployments(actor).order_by("name").values_list(*columns, named=True))
         choices = [(str(deployment.pk), deployment.name) for deployment in self.callable]
         self.fields["deployments"].choices = choices  # type: ignore[attr-defined]
 

@@ -1,10 +1,12 @@
 """Tags that render at compile time, or once a page, what Django's own would render again for every row."""
 
 import uuid
+from typing import Any
 
 import pytest
 from django.template import Context, Template, TemplateSyntaxError
 from django.urls import NoReverseMatch, reverse
+from django.utils.safestring import SafeString
 
 FIRST, SECOND = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -52,7 +54,7 @@ def test_an_unknown_view_is_an_error() -> None:
         render("{% url 'nowhere' id %}", id=FIRST)
 
 
-def test_repeated_content_is_rendered_once_for_each_key_and_carries_each_id() -> None:
+def test_repeated_content_is_rendered_once_for_each_kind_and_carries_the_values_of_each_row() -> None:
     rendered = []
 
     class Counted:
@@ -60,9 +62,13 @@ def test_repeated_content_is_rendered_once_for_each_key_and_carries_each_id() ->
             rendered.append(1)
             return "menu"
 
-    rows = [{"key": "a", "id": FIRST}, {"key": "a", "id": SECOND}, {"key": "b", "id": FIRST}]
-    content = "{% repeated row.key id=row.id %}{{ id }}:{{ row.key }}:{{ text }};{% endrepeated %}"
+    def make_row(kind: str, number: int) -> dict[str, Any]:
+        return {"kind": kind, "values": {"id": FIRST, "name": f"<{number}>", "safe": SafeString("<b>")}}
+
+    rows = [make_row("a", 1), make_row("a", 2), make_row("b", 3)]
+    content = "{% repeated row.kind row.values %}{{ id }}{{ name }}{{ row.kind }}{{ text }}{{ safe }}{% endrepeated %}"
     source = f"{{% for row in rows %}}{content}{{% endfor %}}"
-    assert render(source, rows=rows, text=Counted()) == f"{FIRST}:a:menu;{SECOND}:a:menu;{FIRST}:b:menu;"
+    expected = "".join(f"{FIRST}&lt;{number}&gt;{kind}menu<b>" for number, kind in ((1, "a"), (2, "a"), (3, "b")))
+    assert render(source, rows=rows, text=Counted()) == expected
     assert len(rendered) == 2
-    assert render(source, rows=rows[:1], text="other") == f"{FIRST}:a:other;"
+    assert render(source, rows=rows[:1], text="other") == f"{FIRST}&lt;1&gt;aother<b>"
