@@ -47,6 +47,10 @@ COUNT_FOR_P95 = 20
 # A phase is late once it takes this much longer than nearly all earlier ones, at least so many seconds longer; without
 # earlier ones, once this share of its deadline is over.
 LATE_FACTOR, LATE_SECONDS, LATE_SHARE = 1.5, 15.0, 0.5
+# What `start_key` and `start_limits` read of a replica.
+LATE_START_COLUMNS = (
+    "state", "state_since", "deployment__gpu_type", "deployment__endpoint__cluster", "revision__spec",
+)  # fmt: skip
 # Cluster, GPU type, GPU count, model and engine: what starts must have in common to be compared.
 StartKey = tuple[UUID, str, int, str, str]
 
@@ -320,7 +324,8 @@ def late_starts(deployments: QuerySet[Deployment], now: datetime) -> dict[UUID, 
     """The limits of the first late start of each deployment that has one. At most two queries."""
     long_since = now - timedelta(seconds=LATE_SECONDS)
     replicas = Replica.objects.filter(deployment__in=deployments, state__in=STARTING, state_since__lt=long_since)
-    starting = list(replicas.select_related("deployment__endpoint", "revision").order_by("state_since", "id"))
+    replicas = replicas.select_related("deployment__endpoint", "revision").only(*LATE_START_COLUMNS)
+    starting = list(replicas.order_by("state_since", "id"))
     keys = {replica.pk: start_key(replica.deployment, replica.revision.spec) for replica in starting}
     known_keys = {key for key in keys.values() if key}
     measured = _measure_starts(known_keys, list(keys)) if known_keys else {}
