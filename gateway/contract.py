@@ -43,6 +43,10 @@ EPOCH = "mc:epoch"
 
 ARRIVED, ASLEEP, WAKE, WAITING = "at", "asleep", "wake", "waiting "
 
+# How often the engine of a route reports the usage of a stream when it is asked to: cumulative usage on every chunk, in
+# one chunk at the end, or never.
+USAGE_EVERY_CHUNK, USAGE_LAST_CHUNK, USAGE_NONE = "every_chunk", "last_chunk", "none"
+
 HEARTBEAT_SECONDS = 5.0
 GATEWAY_DEAD_SECONDS = 15.0
 PUBLISH_SECONDS = 15.0

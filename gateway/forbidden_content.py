@@ -7,7 +7,7 @@ inside the cluster. Members with the value null are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gateway import openai_errors
@@ -26,6 +26,7 @@ FORBIDDEN_FIELDS = {
     "bootstrap_room": "the engine uses it to connect to another process",
 }
 NESTED_OBJECTS = ("chat_template_kwargs", "extra_body")
+SPECIAL_FIELDS = {*FORBIDDEN_FIELDS, *NESTED_OBJECTS}
 TEXT_FIELDS = {"text", "type", "role", "refusal", "reasoning", "thinking", "detail", "format", "filename", "name", "id"}
 URL_FIELDS = {"url", "uri", "path", "image", "video", "audio", "input_image", "file_url"}
 UNPICKLED_PARTS = {"image_embeds", "audio_embeds", "video_embeds"}
@@ -36,29 +37,36 @@ WHITESPACE = re.compile(r"[\x00-\x20]+")
 
 def find_forbidden_content(fields: Mapping[str, Any]) -> ErrorResponse | None:
     """Return the error for the first forbidden field or content part of a request body, None if there is none."""
-    for path, name in _iterate_fields(fields):
-        if name in FORBIDDEN_FIELDS:
-            return openai_errors.invalid_request(
-                f"`{path}` is not accepted: {FORBIDDEN_FIELDS[name]}. Remove it.", path
-            )
+    if error := _check_fields(fields):
+        return error
     messages = fields.get("messages")
     for message_index, message in enumerate(messages if isinstance(messages, list) else []):
         content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str):
+            continue
         for part_index, part in enumerate(content if isinstance(content, list) else [content]):
-            path = f"messages.[{message_index}].content.[{part_index}]"
-            if isinstance(part, dict) and (error := _check_content_part(part, path)):
-                return error
+            if isinstance(part, dict):
+                path = f"messages.[{message_index}].content.[{part_index}]"
+                if error := _check_content_part(part, path):
+                    return error
     return None
 
 
-def _iterate_fields(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (path, name) of the fields that are not null, including those of nested argument objects."""
-    for name, value in fields.items():
-        if value is None:
+def _check_fields(fields: Mapping[str, Any]) -> ErrorResponse | None:
+    """Return the error for the first forbidden field that is not null, including those of nested argument objects."""
+    pending = [("", fields)]
+    while pending:
+        prefix, members = pending.pop()
+        if SPECIAL_FIELDS.isdisjoint(members):
             continue
-        yield prefix + name, name
-        if name in NESTED_OBJECTS and isinstance(value, dict):
-            yield from _iterate_fields(value, f"{prefix}{name}.")
+        for name, value in members.items():
+            if name in FORBIDDEN_FIELDS and value is not None:
+                path = prefix + name
+                message = f"`{path}` is not accepted: {FORBIDDEN_FIELDS[name]}. Remove it."
+                return openai_errors.invalid_request(message, path)
+            if name in NESTED_OBJECTS and isinstance(value, dict):
+                pending.append((f"{prefix}{name}.", value))
+    return None
 
 
 def _check_content_part(part: Mapping[str, Any], path: str) -> ErrorResponse | None:
@@ -68,7 +76,7 @@ def _check_content_part(part: Mapping[str, Any], path: str) -> ErrorResponse | N
             f"Content parts of the kind `{min(unpickled)}` are not accepted. Send the media.", path
         )
     for name in names:
-        if name not in TEXT_FIELDS and any(_is_fetched(*text) for text in _iterate_texts(name, part[name])):
+        if name not in TEXT_FIELDS and _contains_fetched_text(name, part[name]):
             return openai_errors.invalid_request(
                 f"`{name}` in a content part must hold its data: the engine fetches nothing. Send a `data:` URL, "
                 "for example `data:image/png;base64,…`, instead of an address or a path.",
@@ -77,16 +85,19 @@ def _check_content_part(part: Mapping[str, Any], path: str) -> ErrorResponse | N
     return None
 
 
-def _iterate_texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield (name of its field, text) for each text inside `value`."""
-    if isinstance(value, str):
-        yield name, value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _iterate_texts(key, inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _iterate_texts(name, inner)
+def _contains_fetched_text(name: str, value: Any) -> bool:
+    """Whether an engine could fetch a text inside the value of the field `name`."""
+    pending = [(name, value)]
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, str):
+            if _is_fetched(name, value):
+                return True
+        elif isinstance(value, dict):
+            pending += value.items()
+        elif isinstance(value, list):
+            pending += [(name, item) for item in value]
+    return False
 
 
 def _is_fetched(name: str, text: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from gateway import metrics, model_lookup, openai_errors, request_ids, sse, usage_metering
 from gateway.asgi_http import ClientDisconnected, GatewayStopping, Request, Response, run_until_disconnect
+from gateway.body_workers import BodyWorkers
 from gateway.contract import Admitted, KeyRecord, RouteRecord
 from gateway.keepalive import KeepaliveComments
 from gateway.key_and_route_cache import KeyAndRouteCache
@@ -47,6 +48,7 @@ class Components:
     cache: KeyAndRouteCache
     queues: RequestQueues
     replica_client: ReplicaClient
+    body_workers: BodyWorkers
     stopping: asyncio.Future[None]
 
 

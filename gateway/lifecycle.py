@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from gateway.body_workers import BodyWorkers
 from gateway.heartbeat import Heartbeat
 from gateway.inference import Components
 from gateway.key_and_route_cache import KeyAndRouteCache
@@ -61,6 +62,7 @@ class Gateway:
             cache=cache,
             queues=queues,
             replica_client=ReplicaClient(self.settings),
+            body_workers=BodyWorkers(),
             stopping=asyncio.get_running_loop().create_future(),
         )
         with suppress(*REDIS_ERRORS):
@@ -92,6 +94,7 @@ class Gateway:
             if not self.components.settlements.open_requests:
                 await self.components.slots.deregister()
         await self.components.replica_client.close()
+        await self.components.body_workers.close()
         await self.components.slots.client.aclose()
 
 

@@ -3,6 +3,9 @@
 Invalid JSON, missing or mistyped fields and forbidden content are 400; a number outside its range is 422; a prompt that
 exceeds the context even at eight bytes per token is 400 `context_length_exceeded`. Everything else is left to the
 engine.
+
+The work is linear in the size of the body, and MAX_… bound what takes most of it. `is_quick_to_validate` tells bodies
+that take a few milliseconds at most from those that are processed outside the event loop (`body_workers`).
 """
 
 from __future__ import annotations
@@ -12,9 +15,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import msgspec
 
 from gateway import json_edit, openai_errors
+from gateway.contract import USAGE_EVERY_CHUNK, USAGE_LAST_CHUNK
 from gateway.forbidden_content import find_forbidden_content
 from gateway.openai_errors import ErrorResponse
 from gateway.sse import StreamOptions
@@ -22,8 +29,25 @@ from gateway.sse import StreamOptions
 BYTES_PER_TOKEN = 4
 MAX_BYTES_PER_TOKEN = 8
 COLD_START_TIMEOUT_HEADER = "x-scale-up-timeout"
-UPSTREAM_STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 MAX_ECHOED_CHARACTERS = 50
+
+# Limits of one body; docs/gateway.md lists them.
+MAX_MEMBERS = 1000  # of the outermost object
+MAX_DEPTH = 100
+MAX_MESSAGES = 10_000
+MAX_CONTENT_PARTS = 2048  # of one message
+MAX_PROMPTS = 2048  # prompts of a completion, inputs of an embedding
+QUICK_BYTES, QUICK_VALUES, FEW_VALUES_BYTES = 512 * 1024, 20_000, 16 * 1024
+
+# The `stream_options` that make an engine report usage, by the reporting that its route declares.
+REQUESTED_USAGE: Mapping[str, Mapping[str, bool]] = {
+    USAGE_EVERY_CHUNK: {"include_usage": True, "continuous_usage_stats": True},
+    USAGE_LAST_CHUNK: {"include_usage": True},
+}
+OUTPUT_CAP = "max_tokens"  # every engine accepts it on every path that generates text
+DEPTH_CHANGES = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+NO_BRACKETS_OR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+_decode = msgspec.json.Decoder().decode
 
 
 class InferencePath(Enum):
@@ -43,12 +67,13 @@ class InferencePath(Enum):
         return fields[self]
 
 
-@dataclass(frozen=True)
-class ValidatedBody:
+class ValidatedBody(NamedTuple):
     """A request body that may be forwarded.
 
     `prompt_bytes` is the size of all prompts as UTF-8 text, with four bytes per token id; `longest_prompt_bytes` is
     that of the longest one, which must fit into the context on its own. `max_output_tokens` is None without a limit.
+    `other_stream_options` are the encoded members of `stream_options` that are not about usage, each with a comma
+    before it. `replaceable` are the offsets of the values that `build_upstream_body` may replace.
     """
 
     path: InferencePath
@@ -59,20 +84,33 @@ class ValidatedBody:
     longest_prompt_bytes: int
     max_output_tokens: int | None
     body: bytes
+    other_stream_options: bytes = b""
+    replaceable: Mapping[str, list[json_edit.Span]] = {}
 
     @property
     def input_estimate(self) -> int:
         """Estimated tokens of the prompt, used when the engine reports no usage."""
         return -(-self.prompt_bytes // BYTES_PER_TOKEN)
 
-    def build_upstream_body(self) -> bytes:
-        """Return the client's bytes; for a stream with `stream_options` extended so that every chunk reports usage."""
-        if not self.stream:
-            return self.body
-        text = json_edit.decode_lossless(self.body)
-        options = {**(json.loads(text).get("stream_options") or {}), **UPSTREAM_STREAM_OPTIONS}
-        rest = json_edit.remove_members(text, "stream_options")
-        return json_edit.encode_lossless(json_edit.insert_member(rest, "stream_options", options))
+    def build_upstream_body(self, usage_reporting: str = USAGE_EVERY_CHUNK, output_cap: int | None = None) -> bytes:
+        """Return the client's bytes with the members that the gateway sets.
+
+        A stream asks for usage as often as the engine can report it (`usage_reporting` of its route). `output_cap` is
+        the limit of output tokens; the caller gives one only if `max_output_tokens` is None.
+        """
+        values = {}
+        if self.stream and usage_reporting in REQUESTED_USAGE:
+            values["stream_options"] = ENCODED_USAGE_OPTIONS[usage_reporting] % self.other_stream_options
+        if output_cap is not None:
+            values[OUTPUT_CAP] = b"%d" % output_cap
+        return json_edit.set_members(self.body, values, self.replaceable) if values else self.body
+
+
+ENCODED_USAGE_OPTIONS = {
+    reporting: json.dumps(options, separators=(",", ":")).encode()[:-1] + b"%b}"
+    for reporting, options in REQUESTED_USAGE.items()
+}
+USAGE_OPTIONS = frozenset(name for options in REQUESTED_USAGE.values() for name in options)
 
 
 @dataclass(frozen=True)
@@ -110,6 +148,13 @@ RANGES: Mapping[str, Range] = {
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")  # the first that is set applies
 
 
+def is_quick_to_validate(body: bytes) -> bool:
+    """Whether `validate_body` takes a few milliseconds at most, by size and an upper bound of the number of values."""
+    if len(body) <= FEW_VALUES_BYTES:
+        return True
+    return len(body) <= QUICK_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") <= QUICK_VALUES
+
+
 def validate_body(path: InferencePath, body: bytes) -> ValidatedBody | ErrorResponse:
     fields = _parse_object(body)
     if isinstance(fields, ErrorResponse):
@@ -122,12 +167,15 @@ def validate_body(path: InferencePath, body: bytes) -> ValidatedBody | ErrorResp
     )
     if error:
         return error
-    options = fields.get("stream_options") or {}
+    stream, options = fields.get("stream") is True, fields.get("stream_options") or {}
     sizes = [_count_bytes(prompt) for prompt in _list_prompts(path, fields[path.prompt_field])]
+    replaceable = {name for name in ("stream_options",) if stream and name in fields}
+    if OUTPUT_CAP in fields and fields[OUTPUT_CAP] is None:
+        replaceable.add(OUTPUT_CAP)
     return ValidatedBody(
         path=path,
         model=fields["model"],
-        stream=fields.get("stream") is True,
+        stream=stream,
         stream_options=StreamOptions(
             options.get("include_usage") is True, options.get("continuous_usage_stats") is True
         ),
@@ -135,6 +183,8 @@ def validate_body(path: InferencePath, body: bytes) -> ValidatedBody | ErrorResp
         longest_prompt_bytes=max(sizes),
         max_output_tokens=next((fields[name] for name in OUTPUT_LIMITS if fields.get(name) is not None), None),
         body=body,
+        other_stream_options=b"" if USAGE_OPTIONS.issuperset(options) else _encode_other_options(options),
+        replaceable=json_edit.find_values(body, replaceable) if replaceable else {},
     )
 
 
@@ -168,15 +218,42 @@ def parse_cold_start_timeout(header: str | None, limit: float) -> float | ErrorR
 
 
 def _parse_object(body: bytes) -> dict[str, Any] | ErrorResponse:
-    try:
-        fields = json.loads(body.decode())
-    except (ValueError, RecursionError) as error:
+    if _is_too_deep(body):
         return openai_errors.invalid_request(
-            f"The body is not valid JSON: {str(error)[:200]}. Check quotes, commas and brackets."
+            f"The body is nested deeper than the limit of {MAX_DEPTH} levels. Flatten it."
         )
+    try:
+        fields = _decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # Python's parser also accepts NaN, infinite numbers and lone surrogates, and it describes errors.
+        try:
+            fields = json.loads(body.decode())
+        except (ValueError, RecursionError) as error:
+            return openai_errors.invalid_request(
+                f"The body is not valid JSON: {str(error)[:200]}. Check quotes, commas and brackets."
+            )
     if not isinstance(fields, dict):
         return openai_errors.invalid_request("The body must be a JSON object.")
+    if len(fields) > MAX_MEMBERS:
+        return openai_errors.invalid_request(
+            f"The body has {len(fields)} members; at most {MAX_MEMBERS} are accepted. Remove the unknown ones."
+        )
     return fields
+
+
+def _is_too_deep(body: bytes) -> bool:
+    """Whether objects and arrays are nested deeper than MAX_DEPTH, without parsing; exact for valid JSON."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_texts = b"".join(unescaped.translate(None, NO_BRACKETS_OR_QUOTES).split(b'"')[::2])
+    changes = memoryview(outside_texts.translate(DEPTH_CHANGES)).cast("b")
+    return max(accumulate(changes), default=0) > MAX_DEPTH
+
+
+def _encode_other_options(options: Mapping[str, Any]) -> bytes:
+    others = {name: value for name, value in options.items() if name not in USAGE_OPTIONS}
+    return b"," + json.dumps(others, separators=(",", ":")).encode()[1:-1]
 
 
 def _check_common_fields(path: InferencePath, fields: Mapping[str, Any]) -> ErrorResponse | None:
@@ -200,6 +277,9 @@ def _check_prompt(path: InferencePath, fields: Mapping[str, Any]) -> ErrorRespon
     prompt = fields.get(name)
     if path is InferencePath.CHAT:
         return _check_messages(prompt)
+    if isinstance(prompt, list) and len(prompt) > MAX_PROMPTS and not _is_token_id_list(prompt):
+        message = f"`{name}` has {len(prompt)} items; at most {MAX_PROMPTS} are accepted in one request. Split it."
+        return openai_errors.invalid_request(message, name)
     if path is InferencePath.EMBEDDINGS:
         is_valid = _is_embedding_input(prompt)
         message = "`input` must be text, a list of token ids, or a list of these; none of them empty."
@@ -212,9 +292,18 @@ def _check_prompt(path: InferencePath, fields: Mapping[str, Any]) -> ErrorRespon
 def _check_messages(messages: Any) -> ErrorResponse | None:
     if not isinstance(messages, list) or not messages:
         return openai_errors.invalid_request("`messages` must be a list with at least one message.", "messages")
+    if len(messages) > MAX_MESSAGES:
+        message = f"`messages` has {len(messages)} messages; at most {MAX_MESSAGES} are accepted."
+        return openai_errors.invalid_request(message, "messages")
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             return openai_errors.invalid_request("Each message must be an object with a `role`.", f"messages.[{index}]")
+        content = message.get("content")
+        if isinstance(content, list) and len(content) > MAX_CONTENT_PARTS:
+            return openai_errors.invalid_request(
+                f"The message has {len(content)} content parts; at most {MAX_CONTENT_PARTS} are accepted.",
+                f"messages.[{index}].content",
+            )
     return None
 
 
@@ -225,16 +314,14 @@ def _is_embedding_input(value: Any) -> bool:
 
 
 def _is_token_id_list(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(token_id, int) and not isinstance(token_id, bool) for token_id in value
-    )
+    return isinstance(value, list) and {int}.issuperset(map(type, value))
 
 
 def _check_numbers(fields: Mapping[str, Any]) -> ErrorResponse | None:
-    for name, allowed in RANGES.items():
-        value = fields.get(name)
-        if value is None:
+    for name, value in fields.items():
+        if value is None or name not in RANGES:
             continue
+        allowed = RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             return openai_errors.invalid_request(f"`{name}` must be {allowed.describe()}.", name)
         if not allowed.contains(value):
@@ -251,11 +338,11 @@ def _list_prompts(path: InferencePath, value: Any) -> list[Any]:
 def _count_bytes(prompt: Any) -> int:
     """Count the bytes of the text in a prompt: a text, a token id, a message, a content part, or a list of these."""
     if isinstance(prompt, str):
-        return len(prompt.encode("utf-8", "surrogatepass"))
+        return len(prompt) if prompt.isascii() else len(prompt.encode("utf-8", "surrogatepass"))
     if isinstance(prompt, int):
         return BYTES_PER_TOKEN
     if isinstance(prompt, list):
-        return sum(map(_count_bytes, prompt))
+        return BYTES_PER_TOKEN * len(prompt) if _is_token_id_list(prompt) else sum(map(_count_bytes, prompt))
     if isinstance(prompt, dict):
         texts = [prompt[name] for name in ("content", "text") if isinstance(prompt.get(name), str | list)]
         return sum(map(_count_bytes, texts))

@@ -14,7 +14,7 @@ from gateway.inference import Components, find_route, handle_inference
 from gateway.key_and_route_cache import Snapshot
 from gateway.lifecycle import Gateway
 from gateway.openai_errors import ErrorResponse
-from gateway.request_validation import InferencePath, validate_body
+from gateway.request_validation import InferencePath
 
 log = logging.getLogger(__name__)
 INFERENCE_PATHS = {path.value: path for path in InferencePath}
@@ -107,7 +107,9 @@ class Application:
         self, components: Components, path: InferencePath, request: Request, response: Response, key: KeyRecord
     ) -> None:
         raw_body = await request.read_body(self._gateway.settings.body_bytes)
-        body = raw_body if isinstance(raw_body, ErrorResponse) else validate_body(path, raw_body)
+        if isinstance(raw_body, ErrorResponse):
+            return await response.send_error(raw_body)
+        body = await components.body_workers.validate(path, raw_body)
         if isinstance(body, ErrorResponse):
             return await response.send_error(body)
         await handle_inference(components, request, response, key, body)

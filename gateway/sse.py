@@ -112,7 +112,7 @@ def parse_event(event: bytes, options: StreamOptions) -> ParsedEvent:
     if data.startswith(DONE):
         return ParsedEvent(event, is_done=True)
     try:
-        chunk = json.loads(json_edit.decode_lossless(data))
+        chunk = json.loads(data.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
         chunk = None
     if not isinstance(chunk, dict):
@@ -135,9 +135,10 @@ def _strip_usage(event: bytes, data: bytes, chunk: dict[str, Any], options: Stre
         return event if options.include_usage else _keep_comments(event)
     if options.include_usage and (options.continuous_usage_stats or chunk["usage"] is None):
         return event
-    text = json_edit.decode_lossless(data)
-    edit = json_edit.set_members_to_null if options.include_usage else json_edit.remove_members
-    return _replace_data(event, json_edit.encode_lossless(edit(text, "usage")))
+    if not options.include_usage:
+        return _replace_data(event, json_edit.remove_members(data, "usage"))
+    nulls = json_edit.set_members(data, {"usage": b"null"}, json_edit.find_values(data, ["usage"]))
+    return _replace_data(event, nulls)
 
 
 def _keep_comments(event: bytes) -> bytes:

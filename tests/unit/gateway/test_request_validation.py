@@ -177,8 +177,8 @@ def test_our_usage_options_replace_the_clients_and_nothing_else_changes():
     result = validate_body(InferencePath.CHAT, given)
     assert isinstance(result, ValidatedBody)
     assert result.build_upstream_body() == (
-        b'{"stream_options":{"x":1,"include_usage":true,"continuous_usage_stats":true},'
-        b'"model":"m", "stream": true, "messages":[{"role":"\xc3\xa9"}]}'
+        b'{"model":"m", "stream": true,"stream_options":{"include_usage":true,"continuous_usage_stats":true,"x":1}, '
+        b'"messages":[{"role":"\xc3\xa9"}]}'
     )
 
 
