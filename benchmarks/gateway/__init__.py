@@ -9,6 +9,6 @@ processes         CPU time, memory and cores of processes, from the kernel
 statistics        median, spread and percentiles
 verdicts          goals and floors, and what the figures say of them
 tables            the printed report
-profiling         where the gateway spends its time, by module and by function
-profiled_gateway  the gateway under cProfile, started by `--profile`
+profiling         where the gateway spends its CPU time, by module, function and line
+profiled_gateway  the gateway with a sampler, started by `--profile`
 """

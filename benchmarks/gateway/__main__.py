@@ -2,7 +2,8 @@
 
     --quick             at most a minute, for a first impression: fewer and shorter rounds, fewer open streams
     --only SCENARIO     rate, replicas, paced, streams or memory; may be repeated
-    --profile           also print where the gateway spends its time, by module and by function
+    --profile           print where the gateway spends its CPU time, by module, function and line, and measure only
+                        what `--only` names
     --rounds, --seconds, --held     more or fewer rounds, longer windows, more or fewer open streams
     --router-wheel FILE             install vllm-router from this file
     --without-router                leave vllm-router out
@@ -35,6 +36,7 @@ from benchmarks.gateway.verdicts import HELD, PACED, RATE, RATE_MANY, STREAMS, V
 
 SCENARIOS = (RATE, RATE_MANY, PACED, STREAMS, HELD)
 RESULT = BUILD / "bench-gateway.json"
+PROFILE_SECONDS, PROFILE_ROWS = 10.0, 30
 FILES_BESIDE_STREAMS = 600  # files of a server beside two for each open stream
 
 
@@ -69,7 +71,8 @@ def run(given: argparse.Namespace, plan: Plan) -> list[Verdict]:
     if not NGINX.exists():
         raise BenchmarkFailed(f"nginx is not at {NGINX}; install it (Debian: apt-get install nginx-light).")
     notes = []
-    problem = "it was left out." if given.without_router else install_router(given.router_wheel)
+    scenarios = given.only or (() if given.profile else SCENARIOS)
+    problem = None if given.without_router or not scenarios else install_router(given.router_wheel)
     if problem:
         notes.append(f"Without vllm-router: {problem}")
     files = raise_file_limit()
@@ -91,9 +94,9 @@ def run(given: argparse.Namespace, plan: Plan) -> list[Verdict]:
         os.sched_setaffinity(0, {cores.load})
         gc.disable()
         starts: dict[str, Start] = {"nginx": machine.nginx, "gateway": machine.gateway}
-        if not problem:
+        if not problem and not given.without_router:
             starts = {"nginx": machine.nginx, "vllm-router": machine.router, "gateway": machine.gateway}
-        rounds = measure(machine, starts, plan, given.only or SCENARIOS, lambda text: print(f"· {text}", flush=True))
+        rounds = measure(machine, starts, plan, scenarios, lambda text: print(f"· {text}", flush=True))
         profiles = print_profiles(machine, plan) if given.profile else None
     figures = rounds.summarize()
     verdicts = judge(figures)
@@ -105,10 +108,11 @@ def run(given: argparse.Namespace, plan: Plan) -> list[Verdict]:
         f"Took {time.monotonic() - started:.0f} s.",
         *notes,
     ]
-    print("\n" + format_report(figures, verdicts, plan, notes))
+    if verdicts:
+        print("\n" + format_report(figures, verdicts, plan, notes))
+        write_result(rounds, verdicts, plan, notes, load_average)
     if profiles:
         print("\n" + profiles)
-    write_result(rounds, verdicts, plan, notes, load_average)
     return verdicts
 
 
@@ -117,21 +121,19 @@ def print_profiles(machine: Machine, plan: Plan) -> str:
     print("· profile", flush=True)
 
     def requests(target: load.Target, observe: Any) -> Any:
-        return load.run_closed_loop(target, plan.connections, plan.seconds, observe)
+        return load.run_closed_loop(target, plan.connections, PROFILE_SECONDS, observe)
 
     def streams(target: load.Target, observe: Any) -> Any:
-        return load.run_streams(target, plan.streams, plan.chunks, plan.pause, plan.seconds, observe)
+        return load.run_streams(target, plan.streams, plan.chunks, plan.pause, PROFILE_SECONDS, observe)
 
     parts = []
     for title, runner, count in (
         ("request, not streamed", requests, lambda window: window.responses),
         ("chunk of a stream", streams, lambda window: window.chunks),
     ):
-        stats, number, cpu = profiling.profile(machine, runner, count)
-        functions = profiling.summarize_functions(stats, max(number, 1))
-        modules = profiling.summarize_modules(stats, max(number, 1))
-        head = f"Profile of a {title}: {cpu * 1e6 / max(number, 1):,.1f} µs of CPU under the profiler"
-        parts.append(f"{head}\n\n{profiling.format_costs(functions, modules, 40)}")
+        found, microseconds, samples = profiling.profile(machine, runner, count)
+        head = f"Profile of a {title}: {microseconds:,.1f} µs of CPU, from {samples:,} samples"
+        parts.append(f"{head}\n\n{profiling.format_profile(found, PROFILE_ROWS)}")
     return "\n\n".join(parts)
 
 
@@ -153,7 +155,7 @@ def write_result(
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\nEvery round is in {RESULT.relative_to(servers.ROOT)}.")
+    print(f"Every round is in {RESULT.relative_to(servers.ROOT)}.")
 
 
 if __name__ == "__main__":

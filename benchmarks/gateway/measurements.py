@@ -37,8 +37,8 @@ HOLD_PAUSE = 10.0  # seconds between two chunks of a held stream
 class Plan:
     """How much is measured; `seconds` of each window."""
 
-    rounds: int = 5
-    seconds: float = 2.0
+    rounds: int = 7
+    seconds: float = 1.0
     connections: int = 64
     per_second: float = 2000.0
     streams: int = 128

@@ -114,19 +114,22 @@ def note_limits(server: str, figures: Mapping[str, Spread]) -> list[str]:
 def format_verdicts(verdicts: Sequence[Verdict]) -> str:
     rows = []
     for verdict in verdicts:
-        digits = 2 if verdict.unit == "ms" else 1
+        digits, suffix = (2, " × nginx") if verdict.is_ratio else (2 if verdict.unit == "ms" else 1, f" {verdict.unit}")
+        value, least, greatest, goal = (
+            f"{number:,.{digits}f}" for number in (verdict.value, verdict.least, verdict.greatest, verdict.goal)
+        )
         rows.append(
             [
-                f"{verdict.title} ({verdict.unit})",
-                f"{verdict.value:,.{digits}f}",
-                "–" if verdict.nginx is None else f"{verdict.nginx:,.{digits}f}",
-                f"{verdict.nginx / verdict.value:.3f}" if verdict.nginx and verdict.value > 0 else "–",
-                f"≤ {verdict.goal:,.{digits}f}",
+                verdict.title,
+                f"{verdict.gateway:,.{digits}f} {verdict.unit}",
+                f"{verdict.nginx:,.{digits}f} {verdict.unit}",
+                f"{value} ({least}–{greatest}){suffix}",
+                f"≤ {goal}",
                 "–" if verdict.floor is None else f"≤ {verdict.floor:,.{digits}f}",
                 verdict.outcome,
             ]
         )
-    return format_table(["", "gateway", "nginx", "nginx ÷ gateway", "goal", "floor", "verdict"], rows)
+    return format_table(["", "gateway", "nginx", "judged", "goal", "floor", "verdict"], rows)
 
 
 def format_report(figures: Figures, verdicts: Sequence[Verdict], plan: Plan, notes: Sequence[str]) -> str:

@@ -1,3 +1,5 @@
+import pytest
+
 from benchmarks.gateway import tables, verdicts
 from benchmarks.gateway.measurements import Plan
 from benchmarks.gateway.statistics import summarize
@@ -37,10 +39,20 @@ def test_columns_that_no_server_has_are_left_out():
     assert "Valkey" not in tables.format_scenario(verdicts.RATE, {"nginx": rate(1.0)}, PLAN)
 
 
-def test_a_verdict_is_printed_with_goal_floor_and_ratio():
-    text = tables.format_verdicts([Verdict("CPU a request", "µs", 40.0, 20.0, 33.333, 57.143)])
+@pytest.mark.parametrize(
+    ("verdict", "cells"),
+    [
+        (
+            Verdict("CPU a request", "µs", 40.0, 20.0, True, 2.0, 1.9, 2.2, 1 / 0.6, 1 / 0.35),
+            ["40.00 µs", "20.00 µs", "2.00 (1.90–2.20) × nginx", "≤ 1.67", "≤ 2.86", "above the floor"],
+        ),
+        (
+            Verdict("memory a stream", "kB", 9.0, 2.0, False, 9.0, 9.0, 9.0, 10.0),
+            ["9.0 kB", "2.0 kB", "9.0 (9.0–9.0) kB", "≤ 10.0", "–", "goal met"],
+        ),
+    ],
+)
+def test_a_verdict_is_printed_with_what_is_judged_goal_and_floor(verdict, cells):
+    row = tables.format_verdicts([verdict]).splitlines()[-1]
 
-    (row,) = [line.split("  ") for line in text.splitlines() if line.startswith("CPU a request")]
-    assert [cell.strip() for cell in row if cell.strip()] == [
-        "CPU a request (µs)", "40.0", "20.0", "0.500", "≤ 33.3", "≤ 57.1", "above the floor",
-    ]  # fmt: skip
+    assert [cell.strip() for cell in row.split("  ") if cell.strip()] == [verdict.title, *cells]
