@@ -11,7 +11,6 @@ leaves an open intent, which the next pass finds. A call that fails and may succ
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -46,7 +45,8 @@ log = logging.getLogger(__name__)
 R = ReplicaState
 Plans = Mapping[UUID, Sequence[Action]]
 Failpoint = Callable[[str], None]
-LEASE_SHARE = 0.5  # of the remaining lease may be spent on starts
+# The shares of its lease after which a pass reads no more logs and starts no more replicas.
+LOG_SHARE, START_SHARE = 0.3, 0.5
 MAX_WAKEUPS = 20
 GPU_SHORTAGES = (ReasonCode.GPU_QUEUE, ReasonCode.GPU_POOL_TOO_SMALL)
 LOG_LINES, LOG_BYTES = 8000, 256 * 1024
@@ -79,14 +79,24 @@ def apply(batch: Batch, plans: Plans, failpoint: Failpoint) -> None:
 
 
 def _read_logs(batch: Batch, plans: Plans) -> dict[UUID, str]:
-    """The end of the log of each replica that is about to stop or has ended, while the cluster still has it."""
+    """The end of the log of each replica that is about to stop or has ended, while the cluster still has it.
+
+    Once LOG_SHARE of the lease has passed, it is what the listing showed. The log of a replica that is to stop is read
+    again when it has ended.
+    """
     logs = {}
     for action in (action for plan in plans.values() for action in plan if isinstance(action, act.Stop | act.End)):
         replica = batch.replicas[UUID(action.replica_id)]
         if replica.state != R.STOPPING or isinstance(action, act.End):
             cluster = batch.clusters[replica.cluster_id]
             seen = cluster.observed.get(replica.name)
-            logs[replica.pk] = read_log(cluster.driver, seen) if seen else ""
+            if seen is None:
+                logs[replica.pk] = ""
+            elif batch.lease.has_spent(LOG_SHARE):
+                log.warning("The log of replica %s is not read: the pass has no time left for it", seen.name)
+                logs[replica.pk] = _pack_listed_log(seen)
+            else:
+                logs[replica.pk] = read_log(cluster.driver, seen)
     return logs
 
 
@@ -97,8 +107,11 @@ def read_log(driver: TimeLimitedDriver, seen: ObservedReplica) -> str:
     except DriverError as error:
         log.warning("The log of replica %s cannot be read: %s", seen.name, error)
         lines = []
-    if not lines and seen.log_tail:
-        lines = [LogLine(None, text) for text in seen.log_tail.split("\n")]
+    return stored_format.pack(lines, LOG_BYTES) if lines else _pack_listed_log(seen)
+
+
+def _pack_listed_log(seen: ObservedReplica) -> str:
+    lines = [LogLine(None, text) for text in seen.log_tail.split("\n")] if seen.log_tail else []
     return stored_format.pack(lines, LOG_BYTES)
 
 
@@ -337,7 +350,6 @@ def _explain_crash(replica: Replica, action: act.End, log_text: str) -> Cause:
 def _call_clusters(batch: Batch, intent: Intent, failpoint: Failpoint) -> dict[UUID, str]:
     """Stop, start and forget replicas. Returns why starts were refused permanently, by replica id."""
     refused: dict[UUID, str] = {}
-    began, seconds = time.monotonic(), (batch.lease.expires_at - batch.now).total_seconds()
     for replica in intent.to_stop:
         failpoint("before_stop")
         with batch.attribute_errors(replica.deployment_id):
@@ -349,7 +361,7 @@ def _call_clusters(batch: Batch, intent: Intent, failpoint: Failpoint) -> dict[U
     starting = [replica for replica in intent.to_start if replica.state in STARTING]
     held_gpu_indices = gpu_allocation.read_held_indices(starting)
     for replica in starting:
-        if time.monotonic() - began > LEASE_SHARE * seconds:
+        if batch.lease.has_spent(START_SHARE):
             break  # the lease may expire soon; the next pass finds these intents open
         failpoint("before_start")
         with batch.attribute_errors(replica.deployment_id):

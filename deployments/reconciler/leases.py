@@ -4,18 +4,24 @@ sweep.
 The fence is the lock on the deployment's row, which passes and services take first. A pass that lost its lease writes
 nothing and calls nothing: every transaction begins with `lock_held`, which locks the rows and then reads which of them
 still carry the token. A lease is taken over only while no transaction holds the row.
+
+A lease ends at its expiry, or with the database session of its pass, which holds an advisory lock on the token: a lease
+whose token nobody holds belongs to a worker that was killed, or to a pass that was interrupted, and is taken over at
+once. The lock only makes that sooner; it protects nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import Case, DateTimeField, F, Q, QuerySet, Value, When
 
 from deployments.models import Cluster, Deployment, WorkItem
@@ -24,11 +30,17 @@ from deployments.reconciler.backoff import pass_delay_seconds
 
 @dataclass(frozen=True)
 class Lease:
-    """One token for a whole batch."""
+    """One token for a whole batch, for `seconds` from when it was granted."""
 
     token: uuid.UUID
     expires_at: datetime
     deployment_ids: tuple[uuid.UUID, ...]
+    seconds: float
+    granted: float = field(default_factory=time.monotonic)
+
+    def has_spent(self, share: float) -> bool:
+        """Whether this share of its time has passed."""
+        return time.monotonic() - self.granted >= share * self.seconds
 
 
 @dataclass(frozen=True)
@@ -42,35 +54,68 @@ class Due:
 
 @transaction.atomic
 def claim(now: datetime, *, limit: int, seconds: float) -> Lease:
-    """Lease up to `limit` due deployments, the longest due first. They are due again when the lease expires.
+    """Lease up to `limit` due deployments, the longest due first. They are due again when the lease expires, or ends
+    with its session. `unlock` it after the pass.
 
     A deployment whose last pass broke gets a pass of its own, so that it does not break the pass of others again.
     """
     is_free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=now)
-    due = WorkItem.objects.filter(is_free, next_due_at__lte=now).order_by("next_due_at")
+    is_due = (is_free & Q(next_due_at__lte=now)) | Q(lease_token__in=_find_abandoned(now))
+    due = WorkItem.objects.filter(is_due).order_by("next_due_at")
     rows = list(due.select_for_update(skip_locked=True).values_list("pk", "lease_token", "failures")[:limit])
-    if expired := [pk for pk, token, _ in rows if token is not None]:
-        # A transaction of the pass that holds the expired lease may be under way: those rows are left to it.
-        free = Deployment.objects.filter(pk__in=expired).select_for_update(skip_locked=True)
+    if ended := [pk for pk, token, _ in rows if token is not None]:
+        # A transaction of the pass whose lease has ended may be under way: those rows are left to it.
+        free = Deployment.objects.filter(pk__in=ended).select_for_update(skip_locked=True)
         locked = set(free.values_list("pk", flat=True))
         rows = [(pk, token, failures) for pk, token, failures in rows if token is None or pk in locked]
     failing_first = bool(rows and rows[0][2])
     ids = [rows[0][0]] if failing_first else [pk for pk, _, failures in rows if not failures]
-    return _grant(ids, now + timedelta(seconds=seconds), due_again=now + timedelta(seconds=seconds))
+    return _grant(ids, now, seconds, due_again=now + timedelta(seconds=seconds))
 
 
 @transaction.atomic
 def seize(ids: Iterable[uuid.UUID], now: datetime, *, seconds: float) -> Lease:
     """Lease these deployments even if another pass holds them: that pass writes nothing more."""
-    return _grant(_lock(ids), now + timedelta(seconds=seconds), due_again=now)
+    return _grant(_lock(ids), now, seconds, due_again=now)
 
 
-def _grant(ids: Iterable[uuid.UUID], expires_at: datetime, *, due_again: datetime) -> Lease:
-    lease = Lease(uuid.uuid4(), expires_at, tuple(ids))
+def _grant(ids: Iterable[uuid.UUID], now: datetime, seconds: float, *, due_again: datetime) -> Lease:
+    lease = Lease(uuid.uuid4(), now + timedelta(seconds=seconds), tuple(ids), seconds)
     WorkItem.objects.filter(pk__in=lease.deployment_ids).update(
         lease_token=lease.token, lease_expires_at=lease.expires_at, next_due_at=due_again
     )
+    if lease.deployment_ids:
+        with connection.cursor() as cursor:  # before the commit: a token that others can read is locked
+            cursor.execute("SELECT pg_advisory_lock(%s)", [_lock_key(lease.token)])
     return lease
+
+
+def unlock(lease: Lease) -> None:
+    """The pass is over: what it did not release may be taken over. A session that was lost has unlocked it."""
+    with contextlib.suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [_lock_key(lease.token)])
+
+
+def _find_abandoned(now: datetime) -> set[uuid.UUID]:
+    """The tokens of leases that have not expired and that no session holds."""
+    # First the tokens, then the locks: a lock is taken before its token can be read.
+    leased = WorkItem.objects.filter(lease_expires_at__gt=now, lease_token__isnull=False)
+    tokens = set(leased.values_list("lease_token", flat=True).distinct())
+    if not tokens:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks"
+            " WHERE locktype = 'advisory' AND objsubid = 1"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        held = {key for (key,) in cursor.fetchall()}
+    return {token for token in tokens if token is not None and _lock_key(token) not in held}
+
+
+def _lock_key(token: uuid.UUID) -> int:
+    """Advisory locks have keys of 64 bits."""
+    return int.from_bytes(token.bytes[:8], signed=True)
 
 
 def _lock(ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:

@@ -42,13 +42,16 @@ def reconcile(now: datetime, drivers: DriverLookup, failpoint: Failpoint = no_fa
     worker_heartbeat.record(now)
     lease = leases.claim(now, limit=settings.RECONCILE_BATCH, seconds=settings.LEASE_SECONDS)
     if lease.deployment_ids:
-        failpoint("claimed")
-        _run_pass(lease, now, drivers, failpoint)
+        try:
+            failpoint("claimed")
+            _run_pass(lease, now, drivers, failpoint)
+        finally:
+            leases.unlock(lease)
     return len(lease.deployment_ids)
 
 
 def _run_pass(lease: Lease, now: datetime, drivers: DriverLookup, failpoint: Failpoint) -> None:
-    """Raises `DatabaseError` when the database is unavailable; the leases then expire."""
+    """Raises `DatabaseError` when the database is unavailable; the leases then end."""
     ids = lease.deployment_ids
     try:
         batch = snapshot_loader.load(lease, drivers, now)

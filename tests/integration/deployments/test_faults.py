@@ -1,6 +1,7 @@
 """What a cluster gets wrong, a console that was away, kills, lost leases: the same planner, on a bad day."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import psycopg
@@ -164,6 +165,24 @@ def test_replicas_that_ran_on_while_the_console_was_away_are_found_again(console
 # The console was slow
 
 
+def test_a_pass_that_has_no_time_left_for_logs_stops_replicas_without_them(console, settings):
+    deployment = console.create()
+    console.tick()
+    console.cluster.reach(R.DOWNLOADING_MODEL)
+    console.tick()
+    replica = deployment.replicas.get()
+    console.terminate(deployment)
+    settings.LEASE_SECONDS = 0
+    console.tick()
+    replica.refresh_from_db()
+    assert (replica.state, replica.log_tail, console.cluster.running()) == (R.STOPPING, "", [])
+    settings.LEASE_SECONDS = 30
+    console.tick()
+    replica.refresh_from_db()
+    assert replica.state == R.STOPPED
+    assert replica.log_tail
+
+
 def test_an_unhealthy_engine_is_stopped_however_late_the_passes_come(console):
     deployment = console.create()
     console.run(deployment)
@@ -273,6 +292,28 @@ def test_a_worker_that_lost_its_lease_writes_nothing_and_calls_nothing(console):
     assert deployment.replicas.count() == 1
 
 
+def test_the_lease_of_a_worker_that_was_killed_is_taken_over_as_soon_as_its_session_ends(console):
+    deployment = console.create()
+    now = console.cluster.pass_time(1)
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        worker.submit(leases.claim, now, limit=10, seconds=30).result()
+        session = worker.submit(lambda: connection.connection.info.backend_pid).result()
+        assert leases.claim(now, limit=10, seconds=30).deployment_ids == ()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [session])
+        assert leases.claim(now, limit=10, seconds=30).deployment_ids == (deployment.pk,)
+        worker.submit(lambda: connection.close()).result()
+
+
+def test_what_an_interrupted_pass_did_not_release_is_taken_over_by_the_next_one(console):
+    deployment = console.create()
+    with pytest.raises(Killed):
+        console.tick(failpoint=dies_at("before_outcome"))
+    console.tick()
+    assert WorkItem.objects.get().lease_token is None
+    assert console.cluster.running() == sorted(deployment.replicas.values_list("name", flat=True))
+
+
 def test_two_workers_never_hold_the_same_deployment(console):
     console.create("first")
     console.create("second")
@@ -334,7 +375,7 @@ def test_a_pass_costs_the_same_number_of_queries_for_one_deployment_and_for_twen
     with django_assert_max_num_queries(20):
         console.tick(6)
     console.cluster.reach(R.READY, healthy=False)
-    with django_assert_max_num_queries(28):
+    with django_assert_max_num_queries(30):
         console.tick(6)
 
 
