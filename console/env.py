@@ -7,6 +7,7 @@ paths, durations are in seconds. Invalid values raise `InvalidEnvironment` with 
 from __future__ import annotations
 
 import base64
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -46,6 +47,7 @@ RETENTION_DAYS = {
     "EVENT_DAYS": 400,
     "IDEMPOTENCY_RECORD_DAYS": 1,
 }
+LOOPBACK = "127.0.0.1,::1"
 # Ports of mail servers by scheme of EMAIL_URL: without encryption, encrypted by STARTTLS, encrypted from the start.
 MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
@@ -81,6 +83,7 @@ class Environment:
     debug: bool
     allowed_hosts: tuple[str, ...]
     https: bool
+    trusted_proxies: tuple[str, ...]
     mail_server: MailServer | None
     from_email: str
     lifecycle_seconds: Mapping[str, int]
@@ -122,6 +125,7 @@ def read(variables: Mapping[str, str]) -> Environment:
         debug=_parse_switch(variables, "CONSOLE_DEBUG", default=False),
         allowed_hosts=tuple(filter(None, variables.get("CONSOLE_ALLOWED_HOSTS", "").split(","))),
         https=_parse_switch(variables, "CONSOLE_HTTPS", default=False),
+        trusted_proxies=_parse_networks(variables, "TRUSTED_PROXIES", LOOPBACK),
         mail_server=_parse_mail_server(variables, "EMAIL_URL"),
         from_email=_parse_from_email(variables),
         lifecycle_seconds={
@@ -205,6 +209,18 @@ def _parse_url(variables: Mapping[str, str], name: str, *schemes: str) -> str:
     if text and not text.startswith(schemes):
         raise InvalidEnvironment(f"{name} must begin with {schemes[0]}, not {text.split(':')[0]!r}.")
     return text
+
+
+def _parse_networks(variables: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
+    networks = tuple(filter(None, map(str.strip, (variables.get(name) or default).split(","))))
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise InvalidEnvironment(
+                f"{name} must be addresses or networks such as 10.0.0.0/8, separated by commas, not {network!r}."
+            ) from None
+    return networks
 
 
 def _parse_mail_server(variables: Mapping[str, str], name: str) -> MailServer | None:

@@ -29,6 +29,8 @@ def build_console_processes(
     web = (
         sys.executable, "-m", "uvicorn", "console.asgi:application", "--host", host, "--port", str(ports[0]),
         "--log-level", "warning", "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "1",
+        # From these the address and scheme of the client are taken from X-Forwarded-For and X-Forwarded-Proto.
+        "--proxy-headers", "--forwarded-allow-ips", ",".join(environment.trusted_proxies),
     )  # fmt: skip
     # In memory: the schedule is defined in code, and a killed beat could leave a corrupt schedule file.
     beat = (*CELERY, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile", "")

@@ -38,6 +38,8 @@ def test_a_wildcard_address_is_called_by_a_real_one():
         ("SCALE_DOWN_DELAY_FLOOR_SECONDS", "-5", "SCALE_DOWN_DELAY_FLOOR_SECONDS must be a whole number"),
         ("AUTOSCALER_TARGET_PERCENT", "0", "AUTOSCALER_TARGET_PERCENT must be between 1 and 100"),
         ("AUTOSCALER_SAMPLE_SECONDS", "0", "AUTOSCALER_SAMPLE_SECONDS must be 1 or more"),
+        ("TRUSTED_PROXIES", "10.0.0.2, *", "separated by commas, not '*'"),
+        ("TRUSTED_PROXIES", "10.0.0.2/8", "TRUSTED_PROXIES must be addresses or networks such as 10.0.0.0/8"),
         ("ENDED_REPLICA_DAYS", "0", "ENDED_REPLICA_DAYS must be between 1 and 36500"),
         ("EMAIL_URL", "mail.example.com", "EMAIL_URL must be smtp://"),
         ("EMAIL_URL", "smtp://mail.example.com:port", "EMAIL_URL must be smtp://"),
@@ -68,6 +70,11 @@ def test_a_wrong_mail_server_is_reported_without_its_password():
     with pytest.raises(env.InvalidEnvironment) as caught:
         env.read({"EMAIL_URL": "https://user:hunter2@mail", "DEFAULT_FROM_EMAIL": "console@example.com"})
     assert "hunter2" not in str(caught.value)
+
+
+def test_trusted_proxies_are_addresses_and_networks_and_by_default_this_machine():
+    assert env.read({}).trusted_proxies == ("127.0.0.1", "::1")
+    assert env.read({"TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.7"}).trusted_proxies == ("10.0.0.0/8", "192.0.2.7")
 
 
 def test_dotenv_reads_assignments_and_leaves_the_rest():
