@@ -30,12 +30,19 @@ def create_roles(
             connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(OWNER)))
 
 
+def has_database(url: str, name: str) -> bool:
+    """Whether the server of the URL, which names another database of it, has this database."""
+    with psycopg.connect(url, connect_timeout=5) as connection:
+        return bool(connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount)
+
+
 def create_database(administrator_url: str, name: str) -> None:
     """Create a database owned by `console_owner` unless it exists."""
+    if has_database(administrator_url, name):
+        return
     with psycopg.connect(administrator_url, autocommit=True) as connection:
-        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
-            statement = sql.SQL("CREATE DATABASE {} OWNER {}")
-            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(OWNER)))
+        statement = sql.SQL("CREATE DATABASE {} OWNER {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(OWNER)))
 
 
 def grant_schema_to_owner(administrator_url: str) -> None:

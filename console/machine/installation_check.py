@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from console.machine import database_roles
 from console.machine.lock_and_secrets import StartupError
 from console.machine.server_selection import DATABASE, Servers
 from deployments.drivers.local import installation
@@ -38,8 +39,12 @@ def check_installation(servers: Servers, data_dir: Path) -> None:
 
 
 def _read_installation(servers: Servers) -> str | None:
-    """The id in the cluster's row; None before the first start. Empty when an administrator without access to the
-    tables cannot sign in as their owner either: then another folder has set the owner's password."""
+    """The id in the cluster's row; None before the first start, when the database or its tables are absent. Empty when
+    an administrator without access to the tables cannot sign in as their owner either: then another folder has set the
+    owner's password."""
+    own = servers.administrator_url if servers.has_embedded_postgresql else None  # an external one has its database
+    if own and not database_roles.has_database(own, DATABASE):
+        return None
     try:
         return _query_installation(_build_inspection_url(servers))
     except psycopg.errors.InsufficientPrivilege:
@@ -57,10 +62,6 @@ def _query_installation(url: str) -> str | None:
             return row[0] if row else None
     except psycopg.errors.UndefinedTable:
         return None
-    except psycopg.OperationalError as error:
-        if "does not exist" in str(error):  # the database, before the first start; there is no code while connecting
-            return None
-        raise
 
 
 def _build_inspection_url(servers: Servers) -> str:

@@ -1,11 +1,14 @@
 """A cluster belongs to one installation: a folder without its id proves nothing, and other consoles keep off."""
 
 from datetime import UTC, datetime
+from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
 
 from console.machine.installation_check import check_installation
 from console.machine.lock_and_secrets import StartupError
+from console.machine.process_spec import ProcessSpec
 from console.machine.server_selection import Servers
 from deployments.cluster_drivers import configured_drivers
 from deployments.codes import ClusterProblem
@@ -68,6 +71,19 @@ def test_the_first_start_marks_the_folder_and_the_next_one_changes_nothing(folde
     assert Cluster.objects.get().installation_id == marked
     assert installation.read(folder / "clusters" / "local") == str(marked)
     check_installation(servers(database_url()), folder)
+
+
+def test_before_the_first_start_the_embedded_server_has_no_database(tmp_path):
+    administrator = database_url()
+    process = ProcessSpec("postgresql", (), lambda: True)
+    embedded = Servers(administrator, administrator, "", (process,), administrator)
+    check_installation(embedded, tmp_path)
+
+
+def test_an_external_database_that_cannot_be_opened_is_no_new_one(tmp_path):
+    missing = urlunsplit(urlsplit(database_url())._replace(path="/no_such_database"))
+    with pytest.raises(psycopg.OperationalError):
+        check_installation(servers(missing), tmp_path)
 
 
 def test_a_first_start_that_was_interrupted_is_made_good(folder):
