@@ -58,6 +58,15 @@ def _is_pool_process() -> bool:
 
 
 @worker_process_init.connect
+def _use_no_connection_pool(**_: Any) -> None:
+    """Celery closes the pool of a pool process after every task, also under the thread that records heartbeats."""
+    if _is_pool_process():
+        from django.db import connection
+
+        connection.settings_dict["OPTIONS"].pop("pool", None)  # of all threads
+
+
+@worker_process_init.connect
 def _record_heartbeats(**_: Any) -> None:
     """In a thread of each pool process, so that the console counts as up while a pass takes long. Only the worker that
     runs passes has a pool."""

@@ -57,6 +57,10 @@ def test_every_process_answers_where_the_run_file_says(stack):
         assert urllib.request.urlopen(stack.run["gateway_url"] + path, timeout=5).status == 200
 
 
+def test_a_start_warns_of_nothing(stack):
+    assert "WARNING" not in stack.output, stack.output
+
+
 def test_the_official_client_streams_and_every_token_is_counted(stack, chat):
     before = stack.usage().get(chat["id"], (0, 0, 0))
     api = client(stack)
@@ -274,9 +278,11 @@ def test_a_console_that_is_switched_off_stops_everything_in_ten_seconds_and_rest
     api = client(stack)
     stream = api.chat.completions.create(model="endless", messages=MESSAGES, max_tokens=4000, stream=True)
     next(iter(stream))
+    said = len(stack.output)
     assert stack.end(signal.SIGTERM) < 10
     with pytest.raises(openai.APIError):
         list(stream)
+    assert "heartbeat" not in stack.output[said:]
     assert not stack.engines()
     assert not (stack.folder / "run.json").exists()
     stack.start()
