@@ -56,7 +56,9 @@ KINDS: Mapping[str, Kind] = {
         "Choose another name, or send the body with which the existing deployment was created.",
     ),
     "not-ended": Kind(
-        409, "The deployment has not ended", "Terminate it, wait until its status is TERMINATED, then delete it."
+        409,
+        "The deployment cannot be deleted yet",
+        "See detail for what is left. Terminate it, wait until its status is TERMINATED, then delete it.",
     ),
     "idempotency-key-reused": Kind(
         409,

@@ -51,12 +51,17 @@ class Actions:
         return frozenset((*self.banner, *self.header, *self.more))
 
 
-def offer_actions(status: str, *, may_deploy: bool, is_backing_off: bool = False, cause: str = "") -> Actions:
-    """`is_backing_off`: the next start is delayed after a failure, so that a retry at once makes sense. `cause`: the
-    code of the cause of a failure; the action that it advises comes first."""
+def offer_actions(
+    status: str, *, may_deploy: bool, has_replicas: bool = False, is_backing_off: bool = False, cause: str = ""
+) -> Actions:
+    """`has_replicas`: some are live; what has failed is deleted once they have ended, which terminating makes sure of.
+    `is_backing_off`: the next start is delayed after a failure, so that a retry at once makes sense. `cause`: the code
+    of the cause of a failure; the action that it advises comes first."""
     if not may_deploy:
         return Actions()
-    actions = (*BY_STATUS[status], A.DELETE) if status in AT_REST else BY_STATUS[status]
+    actions = BY_STATUS[status]
+    if status in AT_REST:
+        actions = (*actions, A.TERMINATE if has_replicas else A.DELETE)
     banner = IN_BANNER.get(status, ())
     if banner and cause in EDIT_FIRST:
         banner = (A.EDIT, *(action for action in banner if action is not A.EDIT))

@@ -19,7 +19,6 @@ from console.deployments.replica_rows import ReplicaRow
 from deployments import services
 from deployments.events import short
 from deployments.models import Deployment
-from deployments.states import AT_REST
 
 
 @require_POST
@@ -65,14 +64,12 @@ def terminate(request: PageRequest, deployment_id: UUID) -> HttpResponse:
 @login_required
 def delete(request: PageRequest, deployment_id: UUID) -> HttpResponse:
     deployment = access.deployment_to_change(request.actor, str(deployment_id))
-    if deployment.status not in AT_REST:
-        messages.error(request, str(services.NotEnded(deployment.status)))
-        return redirect("deployment", deployment.pk)
-    if request.method != "POST":
-        return _confirm(request, deployment, "delete")
     try:
+        if request.method != "POST":
+            services.check_deletable(deployment)
+            return _confirm(request, deployment, "delete")
         services.delete(deployment, by=request.user, now=timezone.now())  # noqa: TID251 - the edge: a request
-    except services.NotEnded as error:  # redeployed since it was read
+    except services.NotEnded as error:
         messages.error(request, str(error))
         return redirect("deployment", deployment.pk)
     messages.success(request, f"{deployment.name} was deleted.")

@@ -333,7 +333,7 @@ def make_row(
         gpu_count=deployment.revision.spec.get("gpu_count", 0) if deployment.revision else 0,
         gpu=shorten_gpu_title(deployment.gpu_type.title, deployment.gpu_type.memory_gb),
         usage=usage,
-        actions=offer_actions(deployment.status, may_deploy=may_deploy),
+        actions=offer_actions(deployment.status, may_deploy=may_deploy, has_replicas=bool(live)),
         is_late=late is not None,
     )
 

@@ -148,6 +148,7 @@ def page_context(actor: Actor, state: CurrentState) -> dict[str, Any]:
         "actions": offer_actions(
             deployment.status,
             may_deploy=may_deploy,
+            has_replicas=bool(state.live),
             is_backing_off=state.backoff.delays_start,
             cause=(deployment.cause or {}).get("code", ""),
         ),

@@ -17,6 +17,7 @@ from deployments.services.edit import UnknownRevision as UnknownRevision
 from deployments.services.edit import edit as edit
 from deployments.services.edit import rollback as rollback
 from deployments.services.lifecycle import NotEnded as NotEnded
+from deployments.services.lifecycle import check_deletable as check_deletable
 from deployments.services.lifecycle import declare_replica_gone as declare_replica_gone
 from deployments.services.lifecycle import delete as delete
 from deployments.services.lifecycle import redeploy as redeploy

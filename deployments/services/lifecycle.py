@@ -20,22 +20,12 @@ from deployments.work_queue import make_due
 TERMINATING = "The deployment is terminating. Wait until it is TERMINATED, then redeploy it."
 
 
+TERMINATE_FIRST = "Terminate it, wait until it is TERMINATED, then delete it."
+
+
 class NotEnded(Exception):
-    """Only what is TERMINATED or FAILED can be deleted."""
-
-    def __init__(self, status: str) -> None:
-        super().__init__(f"The deployment is {status}. Terminate it, wait until it is TERMINATED, then delete it.")
-        self.status = status
-
-
-class ReplicasLeft(NotEnded):
-    """What may still run is not deleted: nobody would find it any more, and it would keep its GPUs."""
-
-    def __init__(self, status: str, *, is_unknown: bool) -> None:
-        super().__init__(status)
-        unknown = "The deployment has a replica that is UNKNOWN and may still run. An operator declares it gone."
-        stopping = "The deployment has replicas that are still stopping. Wait until they have stopped, then delete it."
-        self.args = (unknown if is_unknown else stopping,)
+    """Only what is TERMINATED, or FAILED without replicas, can be deleted: nobody would find any more what may still
+    run, and it would keep its GPUs."""
 
 
 @transaction.atomic
@@ -87,17 +77,26 @@ def terminate(deployment: Deployment, *, by: User | None, now: datetime) -> None
     deployment.refresh_from_db()
 
 
+def check_deletable(deployment: Deployment) -> None:
+    """Raises `NotEnded` unless it is TERMINATED, or FAILED and without live replicas."""
+    if deployment.status not in AT_REST:
+        raise NotEnded(f"The deployment is {deployment.status}. {TERMINATE_FIRST}")
+    left = set(deployment.replicas.filter(state__in=LIVE).values_list("state", flat=True))
+    if ReplicaState.UNKNOWN in left:
+        raise NotEnded("The deployment has a replica that is UNKNOWN and may still run. An operator declares it gone.")
+    if left:
+        raise NotEnded(
+            f"The deployment is {deployment.status}, but not all of its replicas have stopped. {TERMINATE_FIRST}"
+        )
+
+
 @transaction.atomic
 def delete(deployment: Deployment, *, by: User | None, now: datetime) -> None:
-    """Remove it from every list; its rows stay. Raises `NotEnded` unless it is TERMINATED, or FAILED and
-    without live replicas. Idempotent."""
+    """Remove it from every list; its rows stay. Raises `NotEnded`. Idempotent."""
     row = Deployment.objects.select_for_update().get(pk=deployment.pk)
     if row.deleted_at is not None:
         return
-    if row.status not in AT_REST:
-        raise NotEnded(row.status)
-    if left := set(row.replicas.filter(state__in=LIVE).values_list("state", flat=True)):
-        raise ReplicasLeft(row.status, is_unknown=ReplicaState.UNKNOWN in left)
+    check_deletable(row)
     make_due([row.pk], now)
     Deployment.objects.filter(pk=row.pk).update(deleted_at=now, updated_at=now)
     events.deleted(row, by, now).save()

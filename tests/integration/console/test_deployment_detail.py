@@ -203,6 +203,19 @@ def test_only_what_has_ended_can_be_deleted(owner, now):
     assert running.deleted_at is None
 
 
+def test_what_has_failed_is_terminated_before_it_is_deleted_while_its_replicas_stop(owner, now):
+    client, failed = signed_in(owner), rows.in_status(owner, DeploymentStatus.FAILED, now)
+    rows.replica(failed, ReplicaState.STOPPING, now)
+    text = page(client, failed)
+    assert ("open-delete" in text, "open-terminate" in text) == (False, True)
+    assert "not all of its replicas have stopped" in squeeze(
+        client.get(f"/deployments/{failed.pk}/delete/", follow=True)
+    )
+    client.post(f"/deployments/{failed.pk}/terminate/")
+    failed.refresh_from_db()
+    assert failed.terminate_requested_at is not None
+
+
 def test_what_has_ended_is_deleted_and_gone(owner, now):
     client, ended = signed_in(owner), rows.in_status(owner, DeploymentStatus.TERMINATED, now)
     assert "cannot be undone" in page(client, ended, "delete/")

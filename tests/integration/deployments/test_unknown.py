@@ -135,9 +135,9 @@ def test_what_has_failed_is_not_deleted_while_replicas_stop(console):
     console.run_all(deployment)
     deployment.replicas.update(state=R.STOPPING)
     Deployment.objects.update(status=S.FAILED, failed_at=console.now)
-    with pytest.raises(NotEnded, match="still stopping"):
+    with pytest.raises(NotEnded, match="not all of its replicas have stopped"):
         services.delete(deployment, by=console.user, now=console.now)
-    console.cluster.stop_works = True
+    console.terminate(deployment)
     console.tick(6, times=3)
     services.delete(deployment, by=console.user, now=console.now)
     assert Deployment.objects.get().deleted_at == console.now

@@ -37,6 +37,10 @@ def test_what_the_cause_advises_comes_first(cause, first):
     assert offer_actions(S.FAILED, may_deploy=True, cause=cause).banner[0] == first
 
 
+def test_what_has_failed_is_terminated_before_it_is_deleted_while_it_has_replicas():
+    assert said(S.FAILED, may_deploy=True, has_replicas=True) == ("retry edit redeploy", "terminate", "clone")
+
+
 @pytest.mark.parametrize("status", S)
 def test_who_may_not_deploy_is_offered_nothing(status):
     assert said(status, may_deploy=False, is_backing_off=True) == ("", "", "")
