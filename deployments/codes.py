@@ -95,6 +95,29 @@ class ClusterProblem(StrEnum):
     DRIVER_BROKEN = "driver_broken"
 
 
+class Notice(StrEnum):
+    """What the banner of a deployment's page says: computed from the present state, and never stored."""
+
+    LOOKING_FOR_GPUS = "looking_for_gpus"
+    STARTING = "starting"
+    LIVE = "live"
+    FALLING_ASLEEP = "falling_asleep"
+    SCALING = "scaling"
+    ADDING_REPLICAS = "adding_replicas"
+    STOPPING_SURPLUS = "stopping_surplus"
+    ROLLING = "rolling"
+    ASLEEP = "asleep"
+    ABOUT_TO_WAKE = "about_to_wake"
+    WAKING = "waking"
+    STARTING_AGAIN = "starting_again"
+    FAILED_WITHOUT_CAUSE = "failed_without_cause"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+    BROKEN = "broken"
+    UNKNOWN_REPLICA = "unknown_replica"
+    UNKNOWN_REPLICAS = "unknown_replicas"
+
+
 class StopReason(StrEnum):
     """Why a replica was stopped, or ended without being stopped."""
 
@@ -108,6 +131,7 @@ class StopReason(StrEnum):
     FAILED = "failed"
     ENDED = "ended"
     ENDED_UNOBSERVED = "ended_unwatched"
+    MACHINE_RESTARTED = "machine_restarted"
     CONSOLE_OFF = "console_off"
 
 

@@ -1,4 +1,4 @@
-"""The message catalogue: what each stored code says to people, for pages, events and the API. Pure.
+"""The message catalogue: what each code says to people, for pages, events and the API. Pure.
 
 Only codes and facts are stored (`deployments/codes.py`), so a message that is worded anew is worded anew everywhere,
 for what happened earlier too. An unknown code, such as one of a later release, renders as itself.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from deployments.codes import CauseCode, ClusterProblem, Kind, ReasonCode, StopReason
+from deployments.codes import CauseCode, ClusterProblem, Kind, Notice, ReasonCode, StopReason
 from deployments.config.diff import Change
 from deployments.config.diff import sentence as describe_changes
 
@@ -245,6 +245,71 @@ CLUSTER_PROBLEMS: Mapping[str, str] = {
     ClusterProblem.DRIVER_BROKEN: "its driver failed, and the log of the console has the error",
 }
 
+# Times and durations are texts already. What depends on more than these facts is added by the page.
+NOTICES: Mapping[str, Message] = {
+    Notice.LOOKING_FOR_GPUS: Message(title="Looking for free GPUs", sentence="{gpus} for each replica."),
+    Notice.STARTING: Message(title="Starting {replicas:#replica}", sentence="Waiting for GPUs."),
+    Notice.LIVE: Message(
+        title="Live and accepting requests",
+        sentence="Revision {revision} on {replicas:#replica}, [range {range}|fixed number].",
+    ),
+    Notice.FALLING_ASLEEP: Message(title="Falling asleep", sentence="It then holds no GPUs."),
+    Notice.SCALING: Message(
+        title="Scaling from {before} to {replicas:#replica}",
+        sentence="Waits for GPUs: none are free for the rest.",
+    ),
+    Notice.ADDING_REPLICAS: Message(
+        title="Starting {replicas:#replica}", sentence="Waits for GPUs: none are free for the rest."
+    ),
+    Notice.STOPPING_SURPLUS: Message(
+        title="Stopping surplus replicas", sentence="Waits for GPUs: none are free for the rest."
+    ),
+    Notice.ROLLING: Message(
+        title="Rolling [from revision {previous} to|to revision] {revision}",
+        sentence="{replaced} of {replicas} replaced.",
+    ),
+    Notice.ASLEEP: Message(
+        title="Asleep since {since} UTC, {idle}",
+        sentence="It has no replicas, holds no GPUs and costs nothing.",
+        action="The next request wakes it; {typical_start}.",
+    ),
+    Notice.ABOUT_TO_WAKE: Message(
+        title="Asleep since {since} UTC, {idle}", sentence="{waiting}. The deployment is about to wake."
+    ),
+    Notice.WAKING: Message(
+        title="Waking: [the minimum is {least:#replica}|a request arrived] at {at} UTC", sentence="{waiting}."
+    ),
+    Notice.STARTING_AGAIN: Message(
+        title="Starts again [in {seconds} s|now], attempt {attempt} of {attempts}",
+        sentence="[{ready:#replica} serving requests.]",
+    ),
+    Notice.FAILED_WITHOUT_CAUSE: Message(title="The deployment failed for an unknown reason.", sentence=""),
+    Notice.TERMINATING: Message(
+        title="Terminating: [{replicas:#replica} to stop|no replicas left to stop]",
+        sentence="[{requests:#request} in flight can finish within {drain_seconds} s.]",
+    ),
+    Notice.TERMINATED: Message(
+        title="Terminated {at} UTC[ by {actor}]",
+        sentence="It holds no GPUs. Events and logs are kept until you delete it.",
+    ),
+    Notice.BROKEN: Message(
+        title="The console cannot work on this deployment",
+        sentence="An internal error ({error}) has interrupted {attempts:#attempt} since {since} UTC.",
+        action="It tries again at least once a minute. An operator finds the error in the worker's log."
+        "[ {ready:#replica} serving requests.]",
+    ),
+    Notice.UNKNOWN_REPLICA: Message(
+        title="Replica unknown",
+        sentence="Replica {names} is unknown: the cluster has no record of it. It may still run, and keeps its GPUs "
+        "until an operator declares it gone.",
+    ),
+    Notice.UNKNOWN_REPLICAS: Message(
+        title="Replicas unknown",
+        sentence="{count} replicas ({names}) are unknown: the cluster has no record of them. They may still run, and "
+        "keep their GPUs until an operator declares them gone.",
+    ),
+}
+
 STOP_REASONS: Mapping[str, Message] = {
     StopReason.DRAINED: Message("Drained"),
     StopReason.DRAIN_LIMIT: Message("Stopped at the end of the drain time"),
@@ -256,6 +321,7 @@ STOP_REASONS: Mapping[str, Message] = {
     StopReason.FAILED: Message("Failed"),
     StopReason.ENDED: Message("Ended"),
     StopReason.ENDED_UNOBSERVED: Message("Ended while the console was off"),
+    StopReason.MACHINE_RESTARTED: Message("Ended with its machine, which restarted"),
     StopReason.CONSOLE_OFF: Message("Console switched off"),
 }
 
@@ -289,6 +355,11 @@ def describe_reason(stored: Facts, computed: Facts | None = None) -> Text:
         _fill(message.action, facts),
         evidence or message.no_evidence,
     )
+
+
+def describe_notice(code: Notice, **facts: Any) -> Text:
+    message = NOTICES[code]
+    return Text(code, _fill(message.title, facts), _fill(message.sentence, facts), _fill(message.action, facts))
 
 
 def describe_stop(code: str) -> str:

@@ -16,8 +16,9 @@ from console.deployments.replica_rows import format_replica_range
 from console.deployments.rollout_progress import RevisionReplicas, find_rollout
 from console.deployments.startup_waterfall import Waterfall
 from deployments import queries
+from deployments.codes import Notice
 from deployments.events import Kind
-from deployments.messages import Text, describe_reason
+from deployments.messages import Text, describe_notice, describe_reason
 from deployments.models import DeploymentEvent, Revision, WorkItem
 from deployments.states import STARTING_ORDER, DeploymentStatus, ReplicaState
 
@@ -31,15 +32,15 @@ BEFORE_STATUS = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Banner:
-    """`title` is what happens, `lines` why and what next, `code` that of the reason or cause that they give; `tone` is
-    empty where all is well. `by_revision` is filled during a rolling update. `rolled_back`: the revision that could not
-    start and was rolled back automatically."""
+    """`title` is what happens, `lines` why and what next, `code` that of the reason, cause or notice that they give;
+    `tone` is empty where all is well. `by_revision` is filled during a rolling update. `rolled_back`: the revision that
+    could not start and was rolled back automatically."""
 
     tone: str
     icon: str
     title: str
-    lines: tuple[str, ...] = ()
-    code: str = ""
+    lines: tuple[str, ...]
+    code: str
     by_revision: Sequence[RevisionReplicas] = field(default=())
     rolled_back: Revision | None = None
 
@@ -134,146 +135,153 @@ def read_banner(state: CurrentState, startup: Waterfall | None, limits: queries.
 def _explain_unknown(state: CurrentState) -> str:
     count = len(state.unknown)
     names = [row.short for row in state.unknown[:MAX_NAMED]] + ["…"] * (count > MAX_NAMED)
-    if count == 1:
-        keeps = (
-            "the cluster has no record of it. It may still run, and keeps its GPUs until an operator declares it gone."
-        )
-        return f"Replica {names[0]} is unknown: {keeps}"
-    keep = "They may still run, and keep their GPUs until an operator declares them gone."
-    return f"{count} replicas ({', '.join(names)}) are unknown: the cluster has no record of them. {keep}"
+    notice = Notice.UNKNOWN_REPLICA if count == 1 else Notice.UNKNOWN_REPLICAS
+    return describe_notice(notice, count=count, names=", ".join(names)).sentence
 
 
 def _pending(situation: Situation) -> Banner:
     state, reason = situation.state, situation.pending
     tone = "waiting" if reason or state.now - state.deployment.status_since > SILENT else ""
     if reason is None:
-        return Banner(tone, "status-pending", "Looking for free GPUs", (f"{state.header.gpus} for each replica.",))
+        text = describe_notice(Notice.LOOKING_FOR_GPUS, gpus=state.header.gpus)
+        return Banner(tone, "status-pending", text.title, (text.sentence,), text.code)
     return Banner(tone, "status-pending", reason.title, (reason.sentence, reason.action), reason.code)
 
 
 def _deploying(situation: Situation) -> Banner:
     state = situation.state
-    title = f"Starting {format_count(state.wanted, 'replica')}"
+    text = describe_notice(Notice.STARTING, replicas=state.wanted)
     if not state.starting:
-        return Banner("moving", "status-deploying", title, ("Waiting for GPUs.",))
+        return Banner("moving", "status-deploying", text.title, (text.sentence,), text.code)
     first = max(state.starting, key=lambda row: STARTING_ORDER.index(R(row.replica.state)))
     progress = f", {first.progress}" if first.progress else ""
     failures, attempts = state.backoff.failures, settings.FAILURES_BEFORE_FAILED
     attempt = f"Attempt {failures + 1} of {attempts}. The last attempt failed: {situation.last_failure}"
     lines = (f"{first.short}: {first.title}{progress}.", situation.expected_ready, attempt if failures else "")
-    return Banner("waiting" if situation.is_late else "moving", "status-deploying", title, lines)
+    return Banner("waiting" if situation.is_late else "moving", "status-deploying", text.title, lines, text.code)
 
 
 def _running(situation: Situation) -> Banner:
     state = situation.state
-    replicas = f"Revision {state.revision.number} on {format_count(state.ready, 'replica')}"
     replica_range = format_replica_range(state.deployment)
-    line = f"{replicas}, {f'range {replica_range}' if replica_range else 'fixed number'}."
-    return Banner("good", "status-running", "Live and accepting requests", (line,))
+    text = describe_notice(Notice.LIVE, revision=state.revision.number, replicas=state.ready, range=replica_range)
+    return Banner("good", "status-running", text.title, (text.sentence,), text.code)
 
 
 def _scaling(situation: Situation) -> Banner:
     state = situation.state
     if state.deployment.asleep_since:
-        counts = situation.replica_counts
-        return Banner("resting", "status-sleeping", "Falling asleep", (counts, "It then holds no GPUs."))
+        text = describe_notice(Notice.FALLING_ASLEEP)
+        return Banner("resting", "status-sleeping", text.title, (situation.replica_counts, text.sentence), text.code)
     decision = _find_scaling_decision(state)
     before, after = int(decision.facts.get("from", state.wanted)) if decision else state.wanted, state.wanted
-    replicas = format_count(after, "replica")
-    title = f"Scaling from {before} to {replicas}"
+    notice = Notice.SCALING
     if before == after:
-        title = f"Starting {replicas}" if state.ready < after else "Stopping surplus replicas"
+        notice = Notice.ADDING_REPLICAS if state.ready < after else Notice.STOPPING_SURPLUS
+    text = describe_notice(notice, before=before, replicas=after)
     waits = state.ready + len(state.starting) < after
-    missing = situation.pending.sentence if situation.pending else "Waits for GPUs: none are free for the rest."
-    text, reason = describe_reason(decision.facts["reason"]) if decision else None, ""
-    if decision and text:
-        reason = f"Decided at {format_moment(decision.at, state.now)} UTC: {text.sentence}"
+    missing = situation.pending.sentence if situation.pending else text.sentence
+    decided, reason = describe_reason(decision.facts["reason"]) if decision else None, ""
+    if decision and decided:
+        reason = f"Decided at {format_moment(decision.at, state.now)} UTC: {decided.sentence}"
     lines = (missing if waits else situation.expected_ready, situation.replica_counts, reason)
     tone = "waiting" if waits or situation.is_late else "moving"
-    return Banner(tone, "status-scaling", title, lines, code=text.code if text else "")
+    return Banner(tone, "status-scaling", text.title, lines, decided.code if decided else text.code)
 
 
 def _rolling(situation: Situation) -> Banner:
     state, rollout = situation.state, find_rollout(situation.state)
     tone = "waiting" if state.deployment.rollout_hold else "moving"
-    origin = f"from revision {rollout.previous_number} to" if rollout.previous_number else "to revision"
-    replaced = f"{rollout.replaced} of {state.wanted} replaced." if state.wanted else ""
-    return Banner(tone, "status-rolling", f"Rolling {origin} {rollout.number}", (replaced, rollout.next_step))
+    text = describe_notice(
+        Notice.ROLLING,
+        previous=rollout.previous_number,
+        revision=rollout.number,
+        replaced=rollout.replaced,
+        replicas=state.wanted,
+    )
+    replaced = text.sentence if state.wanted else ""
+    return Banner(tone, "status-rolling", text.title, (replaced, rollout.next_step), text.code)
 
 
 def _sleeping(situation: Situation) -> Banner:
     state = situation.state
     asleep = state.deployment.asleep_since or state.deployment.status_since
     idle = format_duration((state.now - asleep).total_seconds())
-    title = f"Asleep since {format_moment(asleep, state.now)} UTC, {idle}"
-    lines: tuple[str, ...] = (f"{situation.waiting_requests}. The deployment is about to wake.",)
-    if not state.waiting:
-        free = "It has no replicas, holds no GPUs and costs nothing."
-        lines = (free, f"The next request wakes it; {_read_typical_start(state)}.")
-    return Banner("resting", "status-sleeping", title, lines)
+    facts = {"since": format_moment(asleep, state.now), "idle": idle}
+    if state.waiting:
+        text = describe_notice(Notice.ABOUT_TO_WAKE, **facts, waiting=situation.waiting_requests)
+    else:
+        text = describe_notice(Notice.ASLEEP, **facts, typical_start=_read_typical_start(state))
+    return Banner("resting", "status-sleeping", text.title, (text.sentence, text.action), text.code)
 
 
 def _waking(situation: Situation) -> Banner:
     state, deployment = situation.state, situation.state.deployment
     woken_at: datetime = deployment.woken_at or state.now
-    least = deployment.min_replicas
-    cause = f"the minimum is {format_count(least, 'replica')}" if least else "a request arrived"
-    title = f"Waking: {cause} at {format_moment(woken_at, state.now)} UTC"
+    text = describe_notice(
+        Notice.WAKING,
+        least=deployment.min_replicas,
+        at=format_moment(woken_at, state.now),
+        waiting=situation.waiting_requests,
+    )
     reason = situation.pending
     expected = situation.expected_ready or f"{_read_typical_start(state).capitalize()}."
-    return Banner(
-        "moving", "sun", title, (f"{situation.waiting_requests}.", reason.sentence if reason else "", expected)
-    )
+    lines = (text.sentence, reason.sentence if reason else "", expected)
+    return Banner("moving", "sun", text.title, lines, reason.code if reason else text.code)
 
 
 def _broken(situation: Situation, work: WorkItem) -> Banner:
     """Whatever the status says is out of date."""
     state = situation.state
-    title = "The console cannot work on this deployment"
-    since = format_moment(work.failing_since or state.now, state.now)
-    attempts = format_count(work.failures, "attempt")
-    what = f"An internal error ({work.error}) has interrupted {attempts} since {since} UTC."
-    serving = f"{format_count(state.ready, 'replica')} serving requests." if state.ready else ""
-    advice = "It tries again at least once a minute. An operator finds the error in the worker's log."
-    return Banner("bad", "status-failed", title, (what, advice, serving))
+    text = describe_notice(
+        Notice.BROKEN,
+        error=work.error,
+        attempts=work.failures,
+        since=format_moment(work.failing_since or state.now, state.now),
+        ready=state.ready,
+    )
+    return Banner("bad", "status-failed", text.title, (text.sentence, text.action), text.code)
 
 
 def _backing_off(situation: Situation) -> Banner:
     state = situation.state
     left = state.backoff_left or 0.0
-    when = f"in {max(1, round(left))} s" if left > 0 else "now"
-    title = f"Starts again {when}, attempt {state.backoff.failures + 1} of {settings.FAILURES_BEFORE_FAILED}"
-    serving = f"{format_count(state.ready, 'replica')} serving requests." if state.ready else ""
-    return Banner("waiting", "refresh", title, (situation.last_failure, serving))
+    text = describe_notice(
+        Notice.STARTING_AGAIN,
+        seconds=max(1, round(left)) if left > 0 else None,
+        attempt=state.backoff.failures + 1,
+        attempts=settings.FAILURES_BEFORE_FAILED,
+        ready=state.ready,
+    )
+    return Banner("waiting", "refresh", text.title, (situation.last_failure, text.sentence), text.code)
 
 
 def _failed(situation: Situation) -> Banner:
     cause = situation.state.deployment.cause
     if not cause:
-        return Banner("bad", "status-failed", "The deployment failed for an unknown reason.")
+        text = describe_notice(Notice.FAILED_WITHOUT_CAUSE)
+        return Banner("bad", "status-failed", text.title, (), text.code)
     text = describe_reason(cause)
     return Banner("bad", "status-failed", text.sentence, (text.action,), text.code)
 
 
 def _terminating(situation: Situation) -> Banner:
     state = situation.state
-    if not state.live:
-        return Banner("gone", "status-terminating", "Terminating: no replicas left to stop")
-    title = f"Terminating: {format_count(len(state.live), 'replica')} to stop"
-    finish = ""
-    if state.in_flight:
-        requests = format_count(state.in_flight, "request")
-        finish = f"{requests} in flight can finish within {settings.DRAIN_SECONDS} s."
-    return Banner("gone", "status-terminating", title, (finish,))
+    requests = state.in_flight if state.live else None
+    text = describe_notice(
+        Notice.TERMINATING, replicas=len(state.live), requests=requests, drain_seconds=settings.DRAIN_SECONDS
+    )
+    return Banner("gone", "status-terminating", text.title, (text.sentence,), text.code)
 
 
 def _terminated(situation: Situation) -> Banner:
     deployment, now = situation.state.deployment, situation.state.now
-    actor = f" by {deployment.terminated_by.email}" if deployment.terminated_by else ""
-    title = f"Terminated {format_moment(deployment.terminated_at or now, now)} UTC{actor}"
-    return Banner(
-        "gone", "status-terminated", title, ("It holds no GPUs. Events and logs are kept until you delete it.",)
+    text = describe_notice(
+        Notice.TERMINATED,
+        at=format_moment(deployment.terminated_at or now, now),
+        actor=deployment.terminated_by.email if deployment.terminated_by else None,
     )
+    return Banner("gone", "status-terminated", text.title, (text.sentence,), text.code)
 
 
 BY_STATUS: dict[DeploymentStatus, Callable[[Situation], Banner]] = {

@@ -59,12 +59,14 @@ class ReplicaSpec:
 
 @dataclass(frozen=True)
 class ExitRecord:
-    """How a replica ended, by the provider's record. `code` is None when its exit was not observed."""
+    """How a replica ended, by the provider's record. `code` is None when its exit was not observed;
+    `machine_restarted`: it ended with its machine, which says nothing about the replica."""
 
     at: datetime
     code: int | None
     step: str  # "download" or "engine"
     out_of_memory: bool = False
+    machine_restarted: bool = False
 
 
 @dataclass(frozen=True)

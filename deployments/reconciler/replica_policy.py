@@ -72,6 +72,8 @@ def _decide_absent(snapshot: Snapshot, replica: ReplicaView) -> list[Action]:
 def _end(snapshot: Snapshot, replica: ReplicaView, exited: ExitRecord | None, at: datetime) -> End:
     if not replica.is_active or snapshot.deployment.is_ending:
         return End(replica.id, at, exited)
+    if exited and exited.machine_restarted:
+        return End(replica.id, at, exited, reason=StopReason.MACHINE_RESTARTED)
     is_faultless = exited is None or (exited.code in SWITCHED_OFF and not exited.out_of_memory)
     if snapshot.was_unobserved and is_faultless:
         return End(replica.id, at, exited, reason=StopReason.ENDED_UNOBSERVED)

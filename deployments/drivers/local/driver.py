@@ -255,11 +255,12 @@ class LocalDriver:
             os.close(lock)
 
     def _record_lost(self, folder: Folder, intent: Intent) -> State | None:
-        """The shim was killed: kill its processes; when none is left, record its last heartbeat as the exit."""
+        """The shim is gone: kill its processes; when none is left, record its last heartbeat as the exit."""
         state = folder.state()
         if state is None or state.exited or processes.kill_replica(intent.replica_id):
             return state
-        exited = Exit(state.heartbeat_at, None, observation.current_step(state))
+        machine_restarted = state.boot_id != processes.read_boot_id()
+        exited = Exit(state.heartbeat_at, None, observation.current_step(state), machine_restarted)
         lost = State(**(vars(state) | {"healthy": False, "exited": exited}))
         folder.write("state.json", lost)
         folder.note("lost", ended_at=exited.at)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from deployments.drivers.base import ExitRecord, ObservedReplica
 from deployments.drivers.local import logfile
-from deployments.drivers.local.replica_folder import Folder, Intent, State
+from deployments.drivers.local.replica_folder import Exit, Folder, Intent, State
 from deployments.states import ReplicaState
 
 TAIL_LINES = 50
@@ -32,9 +32,14 @@ def build(intent: Intent, state: State | None, node: str, folder: Folder) -> Obs
         gpu_indices=tuple(intent.gpu_indices),
         bytes_done=state.bytes_done if state else None,
         bytes_total=state.bytes_total if state else None,
-        exited=ExitRecord(_parse_time(exited.at), exited.code, exited.step) if exited else None,
+        exited=_build_exit(exited) if exited else None,
         log_tail="\n".join(text for _, text in map(logfile.split, tail)),
     )
+
+
+def _build_exit(exited: Exit) -> ExitRecord:
+    at = _parse_time(exited.at)
+    return ExitRecord(at, exited.code, exited.step, machine_restarted=exited.machine_restarted)
 
 
 def current_step(state: State) -> str:

@@ -37,6 +37,11 @@ class Process:
                 return
 
 
+def read_boot_id() -> str:
+    """Another one after every start of the machine."""
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
 def find(pid: int) -> Process | None:
     """The process with this pid; None if there is none or it is a zombie."""
     try:

@@ -68,17 +68,19 @@ class Stop:
 
 @dataclass(frozen=True)
 class Exit:
-    """How it ended. `code`: the exit code, the negated signal, or None when the exit was not observed."""
+    """How it ended. `code`: the exit code, the negated signal, or None when the exit was not observed;
+    `machine_restarted`: the machine has started again since its shim last wrote its state."""
 
     at: str
     code: int | None
     step: str
+    machine_restarted: bool = False
 
 
 @dataclass(frozen=True)
 class State:
     """What the shim reports. `stamps`: the times of the states that it entered; `program`: the process of the current
-    step."""
+    step; `boot_id`: of the machine since its last start."""
 
     shim: Process
     heartbeat_at: str
@@ -87,6 +89,7 @@ class State:
     healthy: bool = False
     bytes_done: int | None = None
     bytes_total: int | None = None
+    boot_id: str = ""
     exited: Exit | None = None
 
 

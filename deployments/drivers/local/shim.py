@@ -41,7 +41,8 @@ class Shim:
     def __init__(self, folder: Folder, intent: Intent, me: Process) -> None:
         self.folder = folder
         self.intent = intent
-        self.state = State(me, now().isoformat(), {REQUESTING_GPU: intent.asked_at})
+        stamps = {REQUESTING_GPU: intent.asked_at}
+        self.state = State(me, now().isoformat(), stamps, boot_id=processes.read_boot_id())
         self.log = LogWriter(folder.log_path, now)
         self.step = "download" if intent.download else "engine"
         self.probe: HealthProbe | None = None

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from deployments.codes import Notice, ReasonCode
+from deployments.messages import describe_notice
+
 pytestmark = pytest.mark.browser
 SETTINGS = {"SCALE_DOWN_DELAY_FLOOR_SECONDS": "5"}
 
@@ -22,11 +25,17 @@ class Watched:
         page.evaluate("window.sameDocument = true")
 
     def says(self, pattern: str, picture: str = "", within: str = "#status-banner") -> None:
-        words = re.compile(pattern.replace(" ", r"\s+"), re.S)  # a template may break a line at any space
+        words = re.compile(re.sub(r"\\? ", r"\\s+", pattern), re.S)  # a template may break a line at any space
         expect(self.page.locator(within)).to_contain_text(words)
         self.places.add(self.page.evaluate("document.getElementById('readouts').offsetTop"))
         if picture and (folder := os.environ.get("SCREENSHOTS")):
             self.page.screenshot(path=Path(folder) / f"lifecycle-{picture}.png", full_page=True)
+
+    def shows(self, *codes: str, picture: str = "", **facts: object) -> None:
+        """One of these codes is in the banner; with facts also the sentence of the notice."""
+        banner = self.page.locator("#status-banner .banner").first
+        expect(banner).to_have_attribute("data-code", re.compile("|".join(codes)))
+        self.says(re.escape(describe_notice(Notice(codes[0]), **facts).sentence) if facts else "", picture)
 
     def was_never_loaded_anew(self) -> bool:
         return self.page.evaluate("window.sameDocument") is True
@@ -49,25 +58,30 @@ def test_a_life_is_legible_while_it_happens_and_nothing_moves(stack, visit):
     page = visit()
     page.sign_in()
     life = Watched(page.page, f"/deployments/{made['id']}/")
-    life.says("Live and accepting requests", "running")
+    life.shows(Notice.LIVE, picture="running")
 
     stack.ask("PATCH", "/deployments/life", {"engine": {"max_concurrency": 3}})
-    life.says(r"Rolling from revision 1 to 2.*1 starting.*Next: once r-\w{4} is ready", "rolling")
-    life.says("Live and accepting requests.*Revision 2 on 1 replica")
+    life.shows(Notice.ROLLING)
+    life.says(r"1 starting.*Next: once r-\w{4} is ready", "rolling")
+    life.shows(Notice.LIVE, revision=2, replicas=1, range="1–3")
     life.says("created revision 2.*Max concurrency.*2.*3", within="#timeline")
 
     requests = [call(stack, "life", 700) for _ in range(6)]
-    life.says(r"Scaling from \d to \d replicas.*\d ready", "scaling")
+    life.shows(ReasonCode.LOAD_ROSE, ReasonCode.BACKLOG)
+    life.says(r"\d ready", "scaling")
     life.says(r"Why did it scale\?", within="#timeline")
-    life.says("Live and accepting requests.*on [23] replicas")
+    life.shows(Notice.LIVE)
+    life.says(r"[23] replicas")
     for one in requests:
         one.join(60)
 
     stack.ask("PATCH", "/deployments/life", {"autoscaling": {"min_replicas": 0, "sleep_after_seconds": 5}})
-    life.says(r"Asleep since.*costs nothing.*a start typically takes 0:0\d", "sleeping")
+    life.shows(Notice.ASLEEP)
+    life.says(r"a start typically takes 0:0\d", "sleeping")
     waiting = call(stack, "life", 5)
-    life.says("Waking: a request arrived.*1 request waiting, the oldest for 0:0", "waking")
-    life.says("Live and accepting requests")
+    life.shows(Notice.WAKING)
+    life.says("1 request waiting, the oldest for 0:0", "waking")
+    life.shows(Notice.LIVE)
     waiting.join(30)
     assert life.was_never_loaded_anew()
     assert len(life.places) == 1, "what stands below the state moved"
@@ -78,7 +92,8 @@ def test_failure_and_rollback_are_legible_while_they_happen(stack, visit):
     window = visit()
     window.sign_in()
     page = Watched(window.page, f"/deployments/{broken['id']}/")
-    page.says(r"Starts again in \d+ s, attempt [23] of 3.*Retry", "held-back")
+    page.shows(Notice.STARTING_AGAIN)
+    page.says("Retry", "held-back")
     page.says("Code engine_exited.*Evidence.*Retry.*Edit.*Redeploy", "failed")
     assert page.was_never_loaded_anew()
     window.page.click("#status-banner button:has-text('Retry')")
@@ -86,10 +101,10 @@ def test_failure_and_rollback_are_legible_while_they_happen(stack, visit):
 
     good = stack.deploy("good")
     page = Watched(window.page, f"/deployments/{good['id']}/")
-    page.says("Live and accepting requests")
+    page.shows(Notice.LIVE)
     stack.ask("PATCH", "/deployments/good", {"engine": {"simulator": {"fail": "initialize"}}})
     page.says("Revision 2 could not start and was rolled back to revision 1, now revision 3", "rolled-back")
-    page.says("Live and accepting requests")
+    page.shows(Notice.LIVE)
     assert page.was_never_loaded_anew()
     window.page.goto(f"/deployments/{good['id']}/settings/")
     expect(window.page.locator("#revisions")).to_contain_text("Could not start")

@@ -12,7 +12,9 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from accounts.roles import Role
-from deployments.messages import describe_reason
+from console.components.formats import format_moment
+from deployments.codes import Notice
+from deployments.messages import describe_notice, describe_reason
 from deployments.models import Deployment, WorkItem
 from deployments.states import DeploymentStatus as S
 from deployments.states import ReplicaState
@@ -55,6 +57,17 @@ def said(client: Client, deployment: Deployment, below: str = "", fragment: str 
     return words_of(text, fragment)
 
 
+def notice(code: Notice, **facts: object) -> tuple[str, str]:
+    """Heading and sentence of a notice, as they stand on a page."""
+    text = describe_notice(code, **facts)
+    return escape(text.title, quote=False), escape(text.sentence, quote=False)
+
+
+def code_on(client: Client, deployment: Deployment) -> str:
+    """What the banner of a deployment's page says, as a code."""
+    return re.findall(r'data-code="(\w+)"', squeeze(client.get(f"/deployments/{deployment.pk}/")))[0]
+
+
 def kinds_on(client: Client, deployment: Deployment, below: str) -> list[str]:
     """The kinds of the events on a page, in its order."""
     return re.findall(r'data-kind="(\w+)"', client.get(f"/deployments/{deployment.pk}/{below}").content.decode())
@@ -78,9 +91,10 @@ def waiting(url: str, deployment: Deployment, count: int, seconds: float) -> Non
 
 def test_a_roll_says_from_which_revision_to_which_how_many_of_each_and_what_is_next(owner, now, visitor):
     text = said(visitor, rows.in_status(owner, S.ROLLING, now))
-    assert "Rolling from revision 1 to 2" in text
+    heading, sentence = notice(Notice.ROLLING, previous=1, revision=2, replaced=1, replicas=2)
+    assert heading in text
+    assert sentence in text
     assert re.search(r"revision 1 1 ready, 1 draining revision 2 1 ready, 1 starting", text)
-    assert "1 of 2 replaced" in text
     assert re.search(r"Next: once r-\w{4} is ready, an old replica drains", text)
 
 
@@ -99,7 +113,7 @@ def test_a_replica_of_an_equal_configuration_counts_as_replaced(owner, now, visi
     deployment = rows.in_status(owner, S.RUNNING, now)
     rows.revision(deployment, now, max_concurrency=32)
     rows.revision(deployment, now, max_concurrency=16, restores=1)
-    assert "Live and accepting requests" in said(visitor, deployment)
+    assert code_on(visitor, deployment) == Notice.LIVE
 
 
 def test_a_replica_that_has_just_become_ready_must_stay_so_before_an_old_one_goes(owner, now, visitor):
@@ -112,19 +126,21 @@ def test_a_replica_that_has_just_become_ready_must_stay_so_before_an_old_one_goe
 
 def test_falling_asleep_is_no_scaling(owner, now, visitor):
     deployment = changed(rows.in_status(owner, S.SCALING, now), desired_replicas=0, asleep_since=now)
-    assert "Falling asleep 1 ready, 1 starting. It then holds no GPUs." in said(visitor, deployment)
+    heading, sentence = notice(Notice.FALLING_ASLEEP)
+    assert f"{heading} 1 ready, 1 starting. {sentence}" in said(visitor, deployment)
 
 
 def test_scaling_says_from_what_to_what_and_why(owner, now, visitor):
     deployment = changed(rows.in_status(owner, S.SCALING, now), desired_replicas=3)
     rows.event(deployment, now, "scaled", **ROSE)
     text = said(visitor, deployment)
-    assert "Scaling from 1 to 3 replicas Waits for GPUs: none are free for the rest. 1 ready, 1 starting" in text
+    heading, missing = notice(Notice.SCALING, before=1, replicas=3)
+    assert f"{heading} {missing} 1 ready, 1 starting" in text
     sentence = escape(describe_reason(ROSE["reason"]).sentence, quote=False)
     assert re.search(rf"Decided at \d\d:\d\d:\d\d UTC: {re.escape(sentence)}", text)
     changed(deployment, pending_reason=rows.SHORTAGE)
     missing = escape(describe_reason(rows.SHORTAGE).sentence, quote=False)
-    assert f"3 replicas {missing} 1 ready, 1 starting." in said(visitor, deployment)
+    assert f"{heading} {missing} 1 ready, 1 starting." in said(visitor, deployment)
 
 
 def test_a_start_beyond_its_expected_time_is_late_and_says_when_it_fails(owner, now, visitor):
@@ -161,10 +177,14 @@ def test_sleeping_says_since_when_what_it_costs_and_how_long_a_start_takes_here(
     rows.replica(earlier, ReplicaState.READY, now, seconds=14, ready_at=now)
     asleep = rows.in_status(owner, S.SLEEPING, now - timedelta(minutes=5))
     text = said(visitor, asleep)
-    assert "Asleep since" in text
     assert "5 min" in text
-    assert "holds no GPUs and costs nothing" in text
+    assert notice(Notice.ASLEEP)[1] in text
     assert "a start typically takes 0:42, based on 1 earlier start" in text
+
+
+def heading_of_waking(deployment: Deployment) -> str:
+    at = format_moment(deployment.woken_at, deployment.woken_at)
+    return notice(Notice.WAKING, least=deployment.min_replicas, at=at)[0]
 
 
 def test_waking_says_when_it_was_woken_and_who_waits_for_how_long(owner, now, visitor, redis_url):
@@ -172,10 +192,11 @@ def test_waking_says_when_it_was_woken_and_who_waits_for_how_long(owner, now, vi
     changed(waking, woken_at=now - timedelta(seconds=12), min_replicas=0, max_replicas=3, autoscaling_enabled=True)
     waiting(redis_url, waking, 4, 12)
     text = said(visitor, waking)
-    assert "Waking: a request arrived at" in text
+    assert heading_of_waking(waking) in text
     assert re.search(r"4 requests waiting, the oldest for 0:1[2-4]", text)
     assert "+ 4" in said(visitor, waking, fragment="readouts")
-    assert "Waking: the minimum is 1 replica at" in said(visitor, changed(waking, min_replicas=1))
+    changed(waking, min_replicas=1)
+    assert heading_of_waking(waking) in said(visitor, waking)
 
 
 def test_who_waits_is_not_known_without_a_living_gateway(owner, now, visitor, redis_url):
@@ -186,7 +207,7 @@ def test_who_waits_is_not_known_without_a_living_gateway(owner, now, visitor, re
 def test_a_start_after_a_crash_is_no_waking(owner, now, visitor):
     crashed = changed(rows.in_status(owner, S.DEPLOYING, now), woken_at=now - timedelta(hours=1))
     rows.replica(crashed, ReplicaState.STOPPED, now, ready_at=now - timedelta(minutes=50))
-    assert "Starting 1 replica" in said(visitor, crashed)
+    assert code_on(visitor, crashed) == Notice.STARTING
 
 
 def test_a_failure_offers_the_ways_out_beside_its_cause(owner, now, visitor):
@@ -198,13 +219,17 @@ def test_a_failure_offers_the_ways_out_beside_its_cause(owner, now, visitor):
     assert re.search(r"Retry\s+Edit\s+Redeploy", text)
 
 
+def headings_of_third_attempt() -> list[str]:
+    return [notice(Notice.STARTING_AGAIN, seconds=seconds, attempt=3, attempts=3)[0] for seconds in (1, 2, 3)]
+
+
 def test_a_back_off_says_when_it_starts_again_and_which_attempt_it_is(owner, now, visitor):
     held = rows.in_status(owner, S.PENDING, now)
     changed(held, pending_reason=None)
     rows.failure(held, now, 30)
     rows.failure(held, now, 1)
     text = said(visitor, held)
-    assert re.search(r"Starts again in [123] s, attempt 3 of 3", text)
+    assert any(heading in text for heading in headings_of_third_attempt())
     assert escape(describe_reason(rows.CAUSE).sentence, quote=False) in text
     assert "Retry" in text
 
@@ -215,15 +240,15 @@ def test_an_update_that_waits_after_a_failure_says_so_while_the_old_replica_serv
     rows.failure(updated, now, 30)
     rows.failure(updated, now, 1)
     text = said(visitor, updated)
-    assert re.search(r"Starts again in [123] s, attempt 3 of 3", text)
-    assert "1 replica serving requests." in text
+    assert any(heading in text for heading in headings_of_third_attempt())
+    assert notice(Notice.STARTING_AGAIN, ready=1)[1] in text
     assert "Retry" in text
 
 
 def test_failures_before_people_asked_to_try_again_hold_nothing_back(owner, now, visitor):
     held = changed(rows.in_status(owner, S.PENDING, now), tried_since=now)
     rows.failure(held, now, 1)
-    assert "Starts again" not in said(visitor, held)
+    assert code_on(visitor, held) != Notice.STARTING_AGAIN
 
 
 def test_an_automatic_rollback_is_told_until_the_next_change(owner, now, visitor):
@@ -303,6 +328,6 @@ def test_passes_that_break_are_said_on_the_page_and_counted_in_the_list(owner, n
     since = now - timedelta(minutes=3)
     WorkItem.objects.create(deployment=deployment, failures=4, failing_since=since, error="KeyError")
     text = said(visitor, deployment)
-    assert "The console cannot work on this deployment" in text
-    assert "An internal error (KeyError) has interrupted 4 attempts since" in text
+    since = format_moment(since, timezone.now())
+    assert " ".join(notice(Notice.BROKEN, error="KeyError", attempts=4, since=since)) in text
     assert "1 with internal errors" in visitor.get("/deployments/").content.decode()

@@ -8,7 +8,9 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from accounts.roles import Role
+from deployments.codes import Notice
 from deployments.events import short
+from deployments.messages import describe_notice
 from deployments.models import Deployment, Replica, WorkItem
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
@@ -47,7 +49,7 @@ def declare(replica: Replica) -> str:
 def test_the_page_and_the_list_say_that_it_is_unknown(owner: Organization, replica: Replica) -> None:
     client = signed_in(owner)
     page = squeeze(client.get(address(replica)))
-    assert f"Replica {short(replica)} is unknown: the cluster has no record of it." in page
+    assert describe_notice(Notice.UNKNOWN_REPLICA, names=short(replica)).sentence in page
     assert "Unknown</span>" in page
     listed = squeeze(client.get("/deployments/"))
     assert "1 with unknown replicas" in listed

@@ -39,12 +39,13 @@ class LocalConsole:
         installation.write(folder / "clusters" / "memory", "ours")
         self.driver = LocalDriver(folder / "clusters" / "memory", {"l40s-48gb": 8, "h100-sxm-80gb": 2}, "ours")
 
-    def create(self, name, **simulator):
+    def create(self, name, replicas=1, **simulator):
         quick = {"download_seconds": 0.2, "initialize_seconds": 0.1, "ttft_ms": 1, "itl_ms": 1}
         body = {
             "name": name,
             "model": {"source": "catalog", "id": "small"},
             "engine": {"simulator": quick | simulator},
+            "autoscaling": {"enabled": False, "replicas": replicas},
         }
         return services.create_deployment(
             organization=self.organization,
@@ -149,10 +150,11 @@ def _is_of(process, replica_id):
         return False
 
 
-def test_after_a_reboot_every_replica_is_dead_and_is_replaced(local):
-    deployments = [local.create("chat"), local.create("code")]
+def test_after_a_reboot_every_replica_has_ended_without_a_failure_and_is_replaced(local):
+    deployments = [local.create("chat", replicas=3), local.create("code")]
     for deployment in deployments:
         local.run_until(deployment, S.RUNNING)
+    replicas = [replica for deployment in deployments for replica in deployment.replicas.all()]
     folders = [Folder(local.folder / "clusters" / "memory" / seen.name) for seen in local.driver.observe().replicas]
     for folder in folders:
         folder.state().shim.signal(signal.SIGKILL)
@@ -160,12 +162,15 @@ def test_after_a_reboot_every_replica_is_dead_and_is_replaced(local):
     for folder in folders:  # the process ids are somebody else's now, who started at another time
         state = folder.state()
         init = processes.find(1)
-        folder.write("state.json", replace(state, shim=replace(init, started=init.started + 1)))
+        shim = replace(init, started=init.started + 1)
+        folder.write("state.json", replace(state, shim=shim, boot_id="of the time before"))
     for deployment in deployments:
         local.run_until(deployment, S.PENDING, S.DEPLOYING, S.SCALING)
         local.run_until(deployment, S.RUNNING)
-        assert deployment.replicas.filter(state=ReplicaState.FAILED).count() == 1
         assert not deployment.events.filter(kind="replica_unknown").exists()
+    for replica in replicas:
+        replica.refresh_from_db()
+        assert (replica.state, replica.stop_reason) == (ReplicaState.STOPPED, "machine_restarted")
 
 
 def test_a_replica_whose_folder_was_deleted_is_unknown_and_its_gpu_is_given_to_nobody(local):

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from deployments import causes, messages
-from deployments.codes import CauseCode, ClusterProblem, Kind, Reason, ReasonCode, StopReason
+from deployments.codes import CauseCode, ClusterProblem, Kind, Notice, Reason, ReasonCode, StopReason
 from deployments.drivers.base import ExitRecord
 from deployments.engines.registry import ENGINES
-from deployments.messages import CAUSES, CLUSTER_PROBLEMS, EVENTS, REASONS, STOP_REASONS, Message
+from deployments.messages import CAUSES, CLUSTER_PROBLEMS, EVENTS, NOTICES, REASONS, STOP_REASONS, Message
 from deployments.reconciler import deadlines
 from deployments.reconciler.snapshot import Policy
 from tests.tools.reword_messages import CATALOGUE, reword
@@ -53,6 +53,7 @@ def test_every_code_has_a_message_and_every_message_a_code() -> None:
     assert EVENTS.keys() == set(Kind)
     assert CAUSES.keys() == set(CauseCode)
     assert REASONS.keys() == set(ReasonCode)
+    assert NOTICES.keys() == set(Notice)
     assert STOP_REASONS.keys() == set(StopReason)
     assert CLUSTER_PROBLEMS.keys() == set(ClusterProblem)
     assert not CAUSES.keys() & REASONS.keys()
@@ -62,14 +63,14 @@ def test_every_code_is_produced_somewhere() -> None:
     produced = {name for path in _sources() for name in _members(ast.parse(path.read_text()))}
     declared = {
         (kind.__name__, code.name)
-        for kind in (Kind, CauseCode, ReasonCode, ClusterProblem, StopReason)
+        for kind in (Kind, CauseCode, ReasonCode, ClusterProblem, Notice, StopReason)
         for code in kind
     }
     assert declared - produced == set()
 
 
 def _sources() -> Iterator[Path]:
-    for path in (ROOT / "deployments").rglob("*.py"):
+    for path in (*(ROOT / "deployments").rglob("*.py"), *(ROOT / "console" / "deployments").rglob("*.py")):
         if path.name not in ("codes.py", "messages.py"):
             yield path
 
@@ -142,7 +143,10 @@ def assert_complete(*texts: str) -> None:
         assert not set(text) & set("{}[]|")
 
 
-@pytest.mark.parametrize("message", [*EVENTS.values(), *CAUSES.values(), *REASONS.values(), *STOP_REASONS.values()])
+@pytest.mark.parametrize(
+    "message",
+    [message for group in (EVENTS, CAUSES, REASONS, NOTICES, STOP_REASONS) for message in group.values()],
+)
 def test_templates_are_well_formed(message: Message) -> None:
     for template in (message.title, message.sentence, message.action, message.no_evidence):
         assert template.count("[") == template.count("]") == len(messages.OPTIONAL.findall(template))
@@ -200,6 +204,38 @@ def test_a_limit_names_the_part_that_is_due_to_the_weights() -> None:
     assert text.sentence.endswith("within 4,624 s (3,600 s, and 1,024 s for 20.0 GB of weights at 20 MiB/s).")
     text = messages.describe_reason(causes.download_too_slow(causes.Limit(600, 600), "").to_json())
     assert text.sentence.endswith("within 600 s.")
+
+
+@pytest.mark.parametrize(
+    ("code", "facts", "texts"),
+    [
+        (Notice.LIVE, {"revision": 2, "replicas": 1, "range": "1–4"},
+         ("Live and accepting requests", "Revision 2 on 1 replica, range 1–4.", "")),
+        (Notice.LIVE, {"revision": 2, "replicas": 3, "range": ""},
+         ("Live and accepting requests", "Revision 2 on 3 replicas, fixed number.", "")),
+        (Notice.ROLLING, {"previous": 1, "revision": 2, "replaced": 0, "replicas": 2},
+         ("Rolling from revision 1 to 2", "0 of 2 replaced.", "")),
+        (Notice.ROLLING, {"previous": None, "revision": 2, "replaced": 1, "replicas": 2},
+         ("Rolling to revision 2", "1 of 2 replaced.", "")),
+        (Notice.WAKING, {"least": 0, "at": "12:00", "waiting": "No requests are waiting"},
+         ("Waking: a request arrived at 12:00 UTC", "No requests are waiting.", "")),
+        (Notice.WAKING, {"least": 1, "at": "12:00", "waiting": "No requests are waiting"},
+         ("Waking: the minimum is 1 replica at 12:00 UTC", "No requests are waiting.", "")),
+        (Notice.STARTING_AGAIN, {"seconds": None, "attempt": 2, "attempts": 3, "ready": 1},
+         ("Starts again now, attempt 2 of 3", "1 replica serving requests.", "")),
+        (Notice.TERMINATING, {"replicas": 0, "requests": None, "drain_seconds": 60},
+         ("Terminating: no replicas left to stop", "", "")),
+        (Notice.TERMINATING, {"replicas": 2, "requests": 1, "drain_seconds": 60},
+         ("Terminating: 2 replicas to stop", "1 request in flight can finish within 60 s.", "")),
+        (Notice.BROKEN, {"error": "KeyError", "attempts": 4, "since": "12:00", "ready": 0},
+         ("The console cannot work on this deployment",
+          "An internal error (KeyError) has interrupted 4 attempts since 12:00 UTC.",
+          "It tries again at least once a minute. An operator finds the error in the worker's log.")),
+    ],
+)  # fmt: skip
+def test_a_notice_says_what_its_facts_allow(code: Notice, facts: dict[str, Any], texts: tuple[str, str, str]) -> None:
+    text = messages.describe_notice(code, **facts)
+    assert (text.title, text.sentence, text.action) == texts
 
 
 def test_an_unknown_code_renders_as_itself() -> None:

@@ -324,6 +324,14 @@ def test_what_ended_by_no_fault_while_nobody_looked_is_replaced_at_once(observed
     assert end.at == observed[0].exited.at
 
 
+def test_what_ended_with_its_machine_is_no_failure_however_many_there_are():
+    ended = an_exit(None, ago(5), machine_restarted=True)
+    observed = tuple(seen(name, R.READY, exited=ended) for name in "abc")
+    snapshot = a_snapshot(*(a_replica(name, R.READY) for name in "abc"), observed=observed)
+    ends = [action for action in acts(snapshot) if isinstance(action, End)]
+    assert [(end.crashed, end.reason) for end in ends] == [(False, StopReason.MACHINE_RESTARTED)] * 3
+
+
 def test_a_crash_while_nobody_looked_is_a_failure_all_the_same():
     gone = seen("a", R.READY, exited=an_exit(1, ago(50_000)))
     assert acts(a_snapshot(a_replica("a", R.READY), observed=(gone,), deployment=AWAY, up_since=ago(5)))[0].crashed
