@@ -1,9 +1,8 @@
-// Times in the viewer's zone, with UTC at hand as their title. The server writes UTC: as <time datetime>, and in sentences
-// as "14:01:21 UTC" or "12 Nov 08:11 UTC". A label with data-zone names the zone. The text of
-// logs, code and [data-utc], such as what users wrote, stay as they are.
+// Times in the viewer's zone, with UTC at hand as their title. The server writes UTC: as <time datetime>, and in
+// sentences, directly within [data-times], as "14:01:21 UTC" or "12 Nov 08:11 UTC". A label with data-zone names the
+// zone. Everything else, such as what users wrote, stays as it is, and so does a <time> within [data-utc].
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const IN_WORDS = new RegExp(`(?<!\\d-\\d\\d |[\\d:])(?:(\\d{1,2}) (${MONTHS.join("|")})(?: (\\d{4}))? )?(\\d\\d):(\\d\\d)(?::(\\d\\d))?\\s+UTC`);
-const UNTOUCHED = "pre, code, textarea, script, template, .log span, .log b, [data-utc]";
+const IN_WORDS = new RegExp(`(?:(\\d{1,2}) (${MONTHS.join("|")})(?: (\\d{4}))? )?(\\d\\d):(\\d\\d)(?::(\\d\\d))?\\s+UTC`);
 const pad = (number) => String(number).padStart(2, "0");
 
 // How each part is read from a moment: of the viewer's zone, or of UTC.
@@ -47,7 +46,7 @@ function momentOf([, day, month, year, hours, minutes, seconds]) {
 }
 
 export function localizeTime(time) {
-  if (!new Date().getTimezoneOffset() || time.title || time.closest(UNTOUCHED) || !time.textContent.trim()) return;
+  if (!new Date().getTimezoneOffset() || time.title || time.closest("[data-utc]") || !time.textContent.trim()) return;
   write(time, new Date(time.dateTime), time.textContent.trim());
 }
 
@@ -67,10 +66,9 @@ function localizeWords(text) {
 export function localize(root) {
   if (!new Date().getTimezoneOffset()) return;
   for (const time of root.querySelectorAll("time[datetime*=T]")) localizeTime(time);
-  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-  const texts = [];
-  while (walker.nextNode()) texts.push(walker.currentNode);
-  for (const text of texts) if (IN_WORDS.test(text.data) && !text.parentElement?.closest(UNTOUCHED)) localizeWords(text);
+  for (const element of root.querySelectorAll("[data-times]")) {
+    for (const node of [...element.childNodes]) if (node.nodeType === Node.TEXT_NODE) localizeWords(node);
+  }
   const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts();
   const zone = parts.find((part) => part.type === "timeZoneName").value;
   for (const label of root.querySelectorAll("[data-zone]")) label.textContent = zone;
