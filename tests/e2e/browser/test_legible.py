@@ -35,7 +35,7 @@ class Watched:
         """One of these codes is in the banner; with facts also the sentence of the notice."""
         banner = self.page.locator("#status-banner .banner").first
         expect(banner).to_have_attribute("data-code", re.compile("|".join(codes)))
-        self.says(re.escape(describe_notice(Notice(codes[0]), **facts).sentence) if facts else "", picture)
+        self.says(re.escape(describe_notice(Notice(codes[0]), **facts).sentence) if facts else r"\S", picture)
 
     def was_never_loaded_anew(self) -> bool:
         return self.page.evaluate("window.sameDocument") is True
