@@ -68,8 +68,7 @@ class Request:
 class Response:
     """The response to a request: the head with the headers common to all responses, and the body.
 
-    `request_id` may change until the head is sent. `sent_request_id` is the one in the head. Before the head is sent it
-    is empty and `status` is 0.
+    `request_id` may change until the head is sent; before that, `status` is 0.
     """
 
     send: Send
@@ -80,7 +79,6 @@ class Response:
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
     has_ended: bool = False
-    sent_request_id: str = ""
 
     @property
     def has_begun(self) -> bool:
@@ -88,7 +86,7 @@ class Response:
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head: `headers` and the common headers of docs/gateway.md."""
-        self.status, self.sent_request_id = status, self.request_id
+        self.status = status
         milliseconds = round((time.perf_counter() - self.started) * 1000)
         common = {
             "x-request-id": format_public_id(self.request_id),

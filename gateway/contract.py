@@ -8,7 +8,8 @@ Redis keys
     mc:routes                   hash  deployment_id → RouteRecord          published by deployments/routing/publish.py
     mc:generation               int   incremented by every publication; polled by gateways; missing: keep the snapshot
     mc:d:{id}:replicas          hash  replica_id → ReplicaRecord           candidates of `admit`
-    mc:d:{id}:slots             hash  "replica_id gateway_id" → in-flight  counted by `admit` and `settle`
+    mc:d:{id}:slots             hash  replica_id → requests in flight      counted by `admit` and `settle`
+    mc:d:{id}:waiting           set   gateway ids that wait for a slot     filled by `admit`, emptied by `settle`
     mc:d:{id}:load              hash  input of autoscaling and sleep, written by scripts only:
                                       at → Redis time in ms of the last arrival (`admit` at each attempt)
                                       asleep → "1" while the deployment sleeps (set by `sleep`, copied by the console)
@@ -16,11 +17,12 @@ Redis keys
                                       replica (set by `admit`, removed by `sleep`)
                                       "waiting gateway_id" → Waiting: the requests that this gateway queues
     mc:gateways                 zset  gateway_id → last heartbeat          every HEARTBEAT_SECONDS
-    mc:gateway:{id}:requests    set   ids of the open requests of that gateway, for reaping
+    mc:gateway:{id}:requests    hash  "request_id/attempt" → Admitted      the open requests of that gateway; written by
+                                      `admit`, removed by `settle`
     mc:gateway:{id}:waiting     set   deployment ids in whose load hash that gateway has a field, for reaping
-    mc:req:{request_id}         str   Admitted; written by `admit`, removed by `settle`
     mc:usage                    stream {"event": UsageEvent}               trimmed below the committed position only
     mc:wakeups                  list  Wakeup: "reconcile this deployment"  read by the watch process
+    mc:gateway:{id}             channel  deployment id: a slot was released for which that gateway waits
     mc:epoch                    str   random, set if absent; a change means that Redis restarted without its data
 """
 
@@ -88,6 +90,10 @@ def slots_key(deployment_id: str) -> str:
     return f"mc:d:{{{deployment_id}}}:slots"
 
 
+def waiting_gateways_key(deployment_id: str) -> str:
+    return f"mc:d:{{{deployment_id}}}:waiting"
+
+
 def load_key(deployment_id: str) -> str:
     return f"mc:d:{{{deployment_id}}}:load"
 
@@ -105,8 +111,8 @@ def gateway_waiting_key(gateway_id: str) -> str:
     return f"mc:gateway:{gateway_id}:waiting"
 
 
-def request_key(request_id: str) -> str:
-    return f"mc:req:{request_id}"
+def gateway_channel(gateway_id: str) -> str:
+    return f"mc:gateway:{gateway_id}"
 
 
 class _Record:
@@ -161,13 +167,25 @@ class RouteRecord(_Record):
 
 
 @dataclass(frozen=True)
-class ReplicaRecord(_Record):
-    """A replica that `admit` may choose. `address` is host:port; a `draining` replica gets no new requests."""
+class ReplicaRecord:
+    """A replica that `admit` may choose. `address` is host:port; a `draining` replica gets no new requests.
+
+    Its text is "max_concurrency draining address", which `admit` reads faster than JSON.
+    """
 
     replica_id: str
     address: str
     max_concurrency: int
     draining: bool = False
+
+    def to_text(self) -> str:
+        return f"{self.max_concurrency} {int(self.draining)} {self.address}"
+
+    @classmethod
+    def from_text(cls, replica_id: str, text: str) -> Self:
+        """Parse the text of a replica. Raises ValueError."""
+        max_concurrency, draining, address = text.split(" ", 2)
+        return cls(replica_id, address, int(max_concurrency), draining == "1")
 
 
 @dataclass(frozen=True)
@@ -180,9 +198,10 @@ class Waiting(_Record):
 
 @dataclass(frozen=True)
 class Admitted(_Record):
-    """An open request, kept in Redis until it is settled or its gateway is reaped.
+    """An attempt of an open request, kept in Redis until it is settled or its gateway is reaped.
 
-    `organization_id` is that of the key, `owner_organization_id` that of the deployment; `input_estimate` is in tokens.
+    `request_id` and `admitted_at` belong to the request, the slot of `replica_id` to the attempt. `organization_id` is
+    that of the key, `owner_organization_id` that of the deployment; `input_estimate` is in tokens.
     """
 
     request_id: str
@@ -197,6 +216,37 @@ class Admitted(_Record):
     model: str
     stream: bool
     input_estimate: int = 0
+    attempt: int = 1
+
+    @property
+    def attempt_id(self) -> str:
+        """The name of the attempt in Redis, under which its slot is held."""
+        return f"{self.request_id}/{self.attempt}"
+
+    def to_text(self) -> str:
+        """The record in Redis: "milliseconds replica_id JSON of the rest"."""
+        return f"{round(self.admitted_at * 1000)} {self.replica_id} {self.to_open_text()}"
+
+    def to_open_text(self) -> str:
+        """The part of the record that is known before a slot is granted."""
+        fields = {name: value for name, value in vars(self).items() if name not in SET_BY_ADMIT}
+        return json.dumps(fields, separators=(",", ":"))
+
+    @classmethod
+    def from_text(cls, attempt_id: str, text: str) -> Self:
+        """Parse a record. Raises ValueError or TypeError."""
+        request_id, _, attempt = attempt_id.partition("/")
+        milliseconds, replica_id, rest = text.split(" ", 2)
+        return cls(
+            request_id=request_id,
+            admitted_at=int(milliseconds) / 1000,
+            replica_id=replica_id,
+            attempt=int(attempt),
+            **json.loads(rest),
+        )
+
+
+SET_BY_ADMIT = frozenset({"request_id", "admitted_at", "replica_id", "attempt"})
 
 
 @dataclass(frozen=True)

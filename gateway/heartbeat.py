@@ -10,8 +10,9 @@ import asyncio
 import logging
 
 from gateway.contract import HEARTBEAT_SECONDS
-from gateway.settlements import REDIS_ERRORS, Settlements
+from gateway.settlements import Settlements
 from gateway.slots import SlotStore
+from gateway.store.client import StoreError
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
@@ -23,7 +24,7 @@ class Heartbeat:
         self._settlements = settlements
 
     async def beat(self) -> None:
-        """Run one heartbeat. Raises one of REDIS_ERRORS when Redis is unavailable."""
+        """Run one heartbeat. Raises StoreError when Redis is unavailable."""
         is_new, dead_gateway_ids = await self._slots.heartbeat()
         if is_new:
             await self._settlements.restore_open_requests()
@@ -40,7 +41,7 @@ class Heartbeat:
             pause = HEARTBEAT_SECONDS
             try:
                 await self.beat()
-            except REDIS_ERRORS as error:
+            except StoreError as error:
                 log.warning("Redis is unavailable: %s", error)
                 pause = RETRY_SECONDS
             except Exception:  # one invalid record must not stop the heartbeat

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from gateway import metrics, model_lookup, openai_errors, request_ids, sse, usage_metering
+from gateway import metrics, model_lookup, openai_errors, usage_metering
 from gateway.asgi_http import ClientDisconnected, GatewayStopping, Request, Response, run_until_disconnect
 from gateway.body_workers import BodyWorkers
 from gateway.contract import Admitted, KeyRecord, RouteRecord
@@ -30,8 +29,9 @@ from gateway.request_validation import (
     parse_cold_start_timeout,
 )
 from gateway.response_relay import ResponseRelay
-from gateway.settlements import REDIS_ERRORS, Settlements
-from gateway.slots import NoSlot, Slot, SlotStore
+from gateway.settlements import Settlements
+from gateway.slots import Admission, NoSlot, Outcome, Slot, SlotStore
+from gateway.store.client import StoreError
 
 log = logging.getLogger(__name__)
 MAX_RESENDS = 2
@@ -95,23 +95,23 @@ class ProxiedRequest:
         self._response = response
         self._body = body
         self._route = route
-        # `admit` fills in the id, the time and the replica.
-        self._admission = Admitted(
-            request_id="",
-            admitted_at=0.0,
-            gateway_id=components.slots.gateway_id,
-            organization_id=key.organization_id,
-            owner_organization_id=route.organization_id,
-            deployment_id=route.deployment_id,
-            replica_id="",
-            key_id=key.key_id,
-            user_id=key.user_id,
-            model=body.model,
-            stream=body.stream,
-            input_estimate=body.input_estimate,
+        self._admission = Admission(
+            Admitted(
+                request_id="",
+                admitted_at=0.0,
+                gateway_id=components.slots.gateway_id,
+                organization_id=key.organization_id,
+                owner_organization_id=route.organization_id,
+                deployment_id=route.deployment_id,
+                replica_id="",
+                key_id=key.key_id,
+                user_id=key.user_id,
+                model=body.model,
+                stream=body.stream,
+                input_estimate=body.input_estimate,
+            )
         )
         self._excluded_until: dict[str, float] = {}
-        self._is_id_unused = True
         self._slot: Slot | None = None
         self._admitted_at = 0.0
         self._relay = self._create_relay()
@@ -143,7 +143,6 @@ class ProxiedRequest:
         """
         resends = 0
         while isinstance(slot := await self._components.queues.admit(self._queued), Slot):
-            await self._send_changed_id(slot)
             failure = await self._run_attempt(slot)
             if failure is None:
                 return
@@ -153,7 +152,7 @@ class ProxiedRequest:
             if resends > MAX_RESENDS:
                 self._relay.fail(openai_errors.upstream_lost())
                 return
-            await self._release(slot)
+            self._release(slot)
         self._relay.fail(slot)
 
     async def _run_attempt(self, slot: Slot) -> ReplicaUnreachable | None:
@@ -173,36 +172,39 @@ class ProxiedRequest:
             return error
         return None
 
-    async def _send_changed_id(self, slot: Slot) -> None:
-        """Send a comment with the request id of this attempt if the head has the id of an earlier one."""
-        if self._response.has_begun and self._response.sent_request_id != slot.admitted.request_id:
-            public_id = request_ids.format_public_id(slot.admitted.request_id)
-            sent_id = request_ids.format_public_id(self._response.sent_request_id)
-            log.info("Request %s continues as %s", sent_id, public_id)
-            await self._response.write(sse.format_comment(f"x-request-id: {public_id}"))
-
     async def _try_admit(self) -> Slot | NoSlot | ErrorResponse:
         """Ask for a slot. If cancelled, a slot that Redis grants nevertheless is released."""
         if error := self._check_current_route():
             return error
         now = time.monotonic()
         excluded = [replica_id for replica_id, until in self._excluded_until.items() if until > now]
-        admission = self._admission
-        if self._response.has_begun and self._is_id_unused:  # the client already has the id, so `admit` must keep it
-            admission = replace(admission, request_id=self._response.request_id)
-        task = asyncio.create_task(self._components.slots.admit(admission, excluded))
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def handle(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+            elif isinstance(outcome, Slot):  # cancelled: nobody waits for the slot any more
+                self._components.settlements.settle(outcome.admitted, None)
+
+        self._components.slots.admit(self._admission, excluded, handle)
         try:
-            outcome = await asyncio.shield(task)
+            outcome = await future
         except asyncio.CancelledError:
-            task.add_done_callback(self._release_unused_slot)
+            if future.done() and not future.cancelled() and isinstance(granted := future.result(), Slot):
+                self._components.settlements.settle(granted.admitted, None)
             raise
-        except REDIS_ERRORS as error:
-            log.warning("Redis is unavailable, nothing can be admitted: %s", error)
+        if isinstance(outcome, StoreError):
+            log.warning("Redis is unavailable, nothing can be admitted: %s", outcome)
             return openai_errors.service_unavailable(
                 "The gateway cannot admit requests right now. Try again in a few seconds."
             )
+        if not self._admitted_at:
+            self._admitted_at = time.perf_counter()
+            self._response.request_id = self._admission.request_id
         if isinstance(outcome, Slot):
-            self._take(outcome)
+            self._slot = outcome
+            self._components.settlements.add_open_request(outcome.admitted)
+            self._relay = self._create_relay()
         return outcome
 
     def _check_current_route(self) -> ErrorResponse | None:
@@ -211,35 +213,16 @@ class ProxiedRequest:
         route = snapshot.routes_by_id.get(self._route.deployment_id) if snapshot else None
         return model_lookup.check_route_state(route) if route else openai_errors.model_not_found(self._body.model)
 
-    def _take(self, slot: Slot) -> None:
-        self._slot = slot
-        self._components.settlements.add_open_request(slot.admitted)
-        if not self._admitted_at:
-            self._admitted_at = time.perf_counter()
-        self._admission = replace(self._admission, admitted_at=slot.admitted.admitted_at)
-        self._response.request_id, self._is_id_unused = slot.admitted.request_id, False
-        self._relay = self._create_relay()
-
-    def _release_unused_slot(self, task: asyncio.Task[Slot | NoSlot]) -> None:
-        if not task.cancelled() and task.exception() is None and isinstance(slot := task.result(), Slot):
-            self._components.settlements.add_open_request(slot.admitted)
-            self._components.settlements.settle_in_background(slot.admitted, None)
-
-    async def _release(self, slot: Slot) -> None:
+    def _release(self, slot: Slot) -> None:
         """End an attempt that is not metered and exclude its replica from the next one."""
         self._slot = None
         self._excluded_until[slot.admitted.replica_id] = time.monotonic() + EXCLUDE_SECONDS
-        if not self._response.has_begun:
-            tail = request_ids.build_random_tail(os.urandom(10))
-            milliseconds = round(slot.admitted.admitted_at * 1000)
-            self._response.request_id = request_ids.build_uuid7(milliseconds, tail)
-            self._is_id_unused = True
-        await self._components.settlements.settle(slot.admitted, None)
+        self._components.settlements.settle(slot.admitted, None)
 
     async def _send_wakeup(self) -> None:
         try:
             await self._components.slots.send_wakeup(self._route.deployment_id)
-        except REDIS_ERRORS:
+        except StoreError:
             log.debug("A wakeup was lost.")
 
     def _settle(self) -> None:
@@ -256,11 +239,7 @@ class ProxiedRequest:
             ttft_seconds=self._relay.ttft_seconds,
         )
         metrics.record_tokens(counts.input_tokens, counts.output_tokens, self._relay.ttft_seconds)
-        self._components.settlements.settle_in_background(
-            self._slot.admitted,
-            event,
-            on_settled=lambda: self._components.queues.notify_slot_released(self._route.deployment_id),
-        )
+        self._components.settlements.settle(self._slot.admitted, event)
         self._slot = None
 
     def _create_relay(self) -> ResponseRelay:

@@ -1,7 +1,7 @@
 """Keep-alive comments of streams whose request is queued: SSE comment lines, which clients ignore.
 
-The first comment is sent after FIRST_SECONDS together with the response head (status 200). From then on the request id
-in the head cannot change any more, and an error is sent as an event of the stream.
+The first comment is sent after FIRST_SECONDS together with the response head (status 200). From then on an error is an
+event of the stream.
 """
 
 from __future__ import annotations

@@ -14,11 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from redis.asyncio import Redis
-
 from gateway import contract
 from gateway.contract import KeyRecord, RouteRecord
-from gateway.settlements import REDIS_ERRORS
+from gateway.store.client import StoreClient, StoreError
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record", KeyRecord, RouteRecord)
@@ -78,16 +76,16 @@ def _parse_records(kind: type[Record], texts: Mapping[str, str]) -> dict[str, Re
 class KeyAndRouteCache:
     """Keeps `snapshot` up to date; it is None until the first load."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: StoreClient) -> None:
         self._client = client
         self._loaded_at = 0.0
         self._refresh_lock = asyncio.Lock()
         self.snapshot: Snapshot | None = None
 
     async def refresh(self) -> None:
-        """Load if the generation has changed or the last load is older than PUBLISH_SECONDS. Raises REDIS_ERRORS."""
+        """Load if the generation has changed or the last load is older than PUBLISH_SECONDS. Raises StoreError."""
         async with self._refresh_lock:
-            generation = await self._client.get(contract.GENERATION)
+            generation = await self._client.execute("GET", contract.GENERATION)
             known_generation = self.snapshot.generation if self.snapshot else None
             is_old = time.monotonic() - self._loaded_at >= contract.PUBLISH_SECONDS
             if generation is None or (int(generation) == known_generation and not is_old):
@@ -100,7 +98,7 @@ class KeyAndRouteCache:
         previous = self.snapshot
         try:
             await self.refresh()
-        except REDIS_ERRORS:
+        except StoreError:
             return False
         return self.snapshot is not previous
 
@@ -109,16 +107,14 @@ class KeyAndRouteCache:
         while True:
             try:
                 await self.refresh()
-            except REDIS_ERRORS as error:
+            except StoreError as error:
                 log.debug("The snapshot is kept: %s", error)
             except Exception:  # one invalid value must not stop the polling
                 log.exception("The snapshot is kept")
             await asyncio.sleep(contract.SNAPSHOT_POLL_SECONDS)
 
     async def _read_published(self) -> PublishedState:
-        async with self._client.pipeline(transaction=True) as pipeline:
-            pipeline.get(contract.GENERATION)
-            pipeline.hgetall(contract.KEYS)
-            pipeline.hgetall(contract.ROUTES)
-            generation, keys, routes = await pipeline.execute()
+        generation = await self._client.execute("GET", contract.GENERATION)
+        keys = await self._client.execute("HGETALL", contract.KEYS)
+        routes = await self._client.execute("HGETALL", contract.ROUTES)
         return PublishedState(None if generation is None else int(generation), keys, routes)

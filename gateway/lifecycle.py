@@ -8,11 +8,7 @@ import uuid
 from collections.abc import Collection
 from contextlib import suppress
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
-
+from gateway import contract
 from gateway.body_workers import BodyWorkers
 from gateway.heartbeat import Heartbeat
 from gateway.inference import Components
@@ -22,12 +18,10 @@ from gateway.replica_client import ReplicaClient
 from gateway.request_queue import RequestQueues
 from gateway.settings import Settings
 from gateway.settlement_spool import SettlementSpool
-from gateway.settlements import REDIS_ERRORS, Settlements
+from gateway.settlements import Settlements
 from gateway.slots import SlotStore
-
-REDIS_CONNECTIONS = 100
-REDIS_TIMEOUT_SECONDS = 2.0
-CANCEL_SECONDS = 0.5
+from gateway.store import scripts
+from gateway.store.client import StoreClient, StoreError
 
 
 class Gateway:
@@ -49,12 +43,18 @@ class Gateway:
 
     async def start(self) -> None:
         """Start the background tasks; an unavailable Redis is retried by them."""
-        client = create_redis_client(self.settings.redis_url)
-        slots = SlotStore(client, self.gateway_id)
+        queues = RequestQueues(self.settings)
+        client = StoreClient(
+            self.settings.redis_url,
+            scripts=scripts.ALL,
+            channel=contract.gateway_channel(self.gateway_id),
+            on_message=queues.notify_slot_released,
+        )
+        client.start()
+        slots = SlotStore(client, self.gateway_id, asyncio.get_running_loop().time)
         settlements = Settlements(slots, SettlementSpool(self.settings.spool_dir, self.gateway_id))
         cache = KeyAndRouteCache(client)
         heartbeat = self.heartbeat = Heartbeat(slots, settlements)
-        queues = RequestQueues(self.settings)
         self.queue_reporter = QueueReporter(slots, queues)
         self.components = Components(
             slots=slots,
@@ -65,7 +65,7 @@ class Gateway:
             body_workers=BodyWorkers(),
             stopping=asyncio.get_running_loop().create_future(),
         )
-        with suppress(*REDIS_ERRORS):
+        with suppress(StoreError):
             await heartbeat.beat()
             await cache.refresh()
         self._tasks = [asyncio.create_task(heartbeat.run()), asyncio.create_task(cache.run())]
@@ -88,39 +88,17 @@ class Gateway:
             return
         await self.components.settlements.wait_for_pending()
         await _cancel_tasks(self._tasks)
-        with suppress(*REDIS_ERRORS):
+        with suppress(StoreError):
             await self.queue_reporter.stop()
             await self.components.settlements.replay_spool()
             if not self.components.settlements.open_requests:
                 await self.components.slots.deregister()
         await self.components.replica_client.close()
         await self.components.body_workers.close()
-        await self.components.slots.client.aclose()
+        await self.components.slots.client.close()
 
 
 async def _cancel_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel repeatedly until all tasks have ended: the Redis client can swallow a cancellation during a timeout."""
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
-
-
-def create_redis_client(url: str) -> Redis:
-    """Create a client without retries: a repeated `admit` script would reserve two slots.
-
-    With maintenance notifications, which redis-py enables by default, the pool hands out connections that the server
-    has closed; without retries each of them is a failed request after every restart of the server.
-    """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=REDIS_CONNECTIONS,
-        timeout=REDIS_TIMEOUT_SECONDS,
-        socket_timeout=REDIS_TIMEOUT_SECONDS,
-        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 0),
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
-    return Redis(connection_pool=pool)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

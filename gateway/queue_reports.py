@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from gateway.contract import HEARTBEAT_SECONDS
 from gateway.request_queue import RequestQueues
-from gateway.settlements import REDIS_ERRORS
 from gateway.slots import SlotStore
+from gateway.store.client import StoreError
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
@@ -49,7 +49,7 @@ class QueueReporter:
         queues.on_join = self._start_following
 
     async def stop(self) -> None:
-        """End all tasks and remove the reports of this gateway. Raises REDIS_ERRORS."""
+        """End all tasks and remove the reports of this gateway. Raises StoreError."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -86,7 +86,7 @@ class QueueReporter:
             if last.is_wakeup_due(count, now):
                 await self._slots.send_wakeup(deployment_id)
                 last.woken_at = now
-        except REDIS_ERRORS as error:
+        except StoreError as error:
             log.debug("The queued requests could not be reported: %s", error)
             return False
         return True

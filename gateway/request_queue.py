@@ -1,7 +1,7 @@
 """Queues of requests that wait for a slot: FIFO per deployment, bounded in length, bytes and waiting time.
 
-Only the first request of a queue asks Redis for a slot. It asks again when this gateway releases a slot, and after a
-short pause, because other gateways release slots too and replicas become ready. Waiting for a replica to start and
+Only the first request of a queue asks Redis for a slot. It asks again when Redis announces that a slot was released, by
+whichever gateway, and after a pause, because an announcement can be lost. Waiting for a replica to start and
 waiting for a free slot have separate time limits: a long cold start does not shorten the time to wait for a slot.
 """
 
@@ -18,7 +18,7 @@ from gateway.openai_errors import ErrorResponse
 from gateway.settings import Settings
 from gateway.slots import NoSlot, Slot
 
-RETRY_SECONDS = {NoSlot.FULL: 0.05, NoSlot.UNREACHABLE: 0.1, NoSlot.NOTHING_READY: 0.2, NoSlot.ASLEEP: 0.2}
+RETRY_SECONDS = {NoSlot.FULL: 1.0, NoSlot.UNREACHABLE: 0.1, NoSlot.NOTHING_READY: 0.2, NoSlot.ASLEEP: 0.2}
 WaitedSeconds = dict[bool, float]  # whether it was a cold start → seconds
 
 
@@ -135,6 +135,7 @@ class RequestQueues:
         queue_waited_before = queue.get_waited()
         waited_before = request.waited
         queue.add(request)
+        request.wakeup.set()  # a slot that was released before it joined was announced to nobody
         self._bytes += request.body_bytes
         self.on_join(request.deployment_id)
         try:

@@ -78,7 +78,7 @@ def build_usage_event(
 ) -> UsageEvent:
     """Build the usage event of a request that ended `seconds` after its admission."""
     request_fields = dict(vars(admitted))
-    del request_fields["input_estimate"]
+    del request_fields["input_estimate"], request_fields["attempt"]
     finished_at = round(admitted.admitted_at + max(seconds, 0.0), 3)
     ttft = None if ttft_seconds is None else round(ttft_seconds, 6)
     return UsageEvent(

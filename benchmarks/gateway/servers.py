@@ -223,7 +223,7 @@ def publish(store: redis.Redis, deployments: Mapping[str, list[int]]) -> None:
         store.hset(contract.ROUTES, deployment, route.to_json())
         for port in ports:
             replica = contract.ReplicaRecord(str(uuid.uuid4()), f"127.0.0.1:{port}", 100_000)
-            store.hset(contract.replicas_key(deployment), replica.replica_id, replica.to_json())
+            store.hset(contract.replicas_key(deployment), replica.replica_id, replica.to_text())
     store.incr(contract.GENERATION)
 
 

@@ -97,6 +97,7 @@ def prepare_valkey(folder: Path, port: int, password: str, *, durable: bool = Tr
     settings = {
         "port": port, "bind": "127.0.0.1", "dir": f'"{folder}"', "save": '""', "appendonly": "yes" if durable else "no",
         "maxmemory-policy": "noeviction", "requirepass": password,
+        "hash-max-listpack-entries": 16,  # a longer list is searched slowly, and `admit` looks up replicas by id
     }  # fmt: skip
     configuration = folder / "valkey.conf"
     write_private_file(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))

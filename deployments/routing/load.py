@@ -7,7 +7,6 @@ from zero load must also compare the epoch with the one under which its observat
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,10 +83,7 @@ def read_loads(deployment_ids: Iterable[UUID]) -> dict[UUID, Load | None]:
 
 
 def _parse(epoch: str, replicas: Fields, slots: Fields, fields: Fields, alive: set[str], now: float) -> Load:
-    in_flight: Counter[str] = Counter()
-    for name, count in slots.items():
-        in_flight[name.decode().split(" ")[0]] += int(count)
-    records = (contract.ReplicaRecord.from_json(text) for text in replicas.values())
+    records = [contract.ReplicaRecord.from_text(name.decode(), text.decode()) for name, text in replicas.items()]
     queues = [
         contract.Waiting.from_json(text)
         for name, text in fields.items()
@@ -96,7 +92,7 @@ def _parse(epoch: str, replicas: Fields, slots: Fields, fields: Fields, alive: s
     arrived = fields.get(contract.ARRIVED.encode())
     return Load(
         epoch=epoch,
-        in_flight=dict(in_flight),
+        in_flight={name.decode(): int(count) for name, count in slots.items()},
         serving=frozenset(record.replica_id for record in records if not record.draining),
         waiting=sum(queue.count for queue in queues),
         oldest_waiting_seconds=max((now - queue.oldest_at for queue in queues if queue.count), default=0.0),

@@ -28,7 +28,7 @@ ReplicaRecords = dict[str, dict[str, str]]
 
 @dataclass
 class Publication:
-    """Route records (JSON) by deployment id, replica records (JSON) by deployment id and replica id, and the ids of
+    """Route records (JSON) by deployment id, replica records (text) by deployment id and replica id, and the ids of
     sleeping deployments."""
 
     routes: dict[str, str]
@@ -174,7 +174,7 @@ def _read_replicas(ids: Collection[UUID] | None) -> ReplicaRecords:
         if row.serving or is_draining:
             concurrency = row.revision.spec.get("engine", {}).get("max_concurrency", 1)
             record = contract.ReplicaRecord(str(row.pk), row.address, concurrency, is_draining)
-            records[str(row.deployment_id)][str(row.pk)] = record.to_json()
+            records[str(row.deployment_id)][str(row.pk)] = record.to_text()
     return records
 
 

@@ -1,67 +1,92 @@
--- Reserve a slot on the least loaded replica and record the request, or change nothing but the load hash.
--- KEYS: replicas, slots, gateways, requests of this gateway, load
--- ARGV: Admitted as JSON, tail of the UUIDv7, tie breaker, excluded replica ids as a JSON object, request key prefix,
---       milliseconds of the first admission ('' = now)
--- Returns {state} or {'admitted', Admitted as JSON, address}; state: unregistered | asleep | nothing_ready | full |
--- unreachable (all ready replicas are excluded). A request_id that is already set is kept.
+-- Reserve a slot for an attempt of a request and record it, or change nothing but the load hash and the waiting gateways.
+-- KEYS: replicas, slots, gateways, requests of this gateway, load, gateways that wait for a slot
+-- ARGV: gateway id, attempt, milliseconds of the request's first call ('' = now), tail of its UUIDv7,
+--       ids of the candidates, best first, ids of the replicas to avoid, the rest of the record
+-- Returns {state, milliseconds}, or {state, milliseconds, replica id, its requests in flight, address, seen…}
+-- state: admitted (to a candidate; seen: the candidates that were passed over) | scanned (admitted to the least loaded of
+-- all) | full (the replica id is empty) | unregistered | asleep | nothing_ready | unreachable (all ready replicas are to
+-- be avoided). scanned and full see all replicas that take requests. seen are triples: replica id, requests in flight (-1:
+-- it takes no requests), maximum.
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local milliseconds = ARGV[3] ~= '' and ARGV[3] or now
 redis.call('HSET', KEYS[5], 'at', now)
 
-local request = cjson.decode(ARGV[1])
-if not redis.call('ZSCORE', KEYS[3], request.gateway_id) then
-    return {'unregistered'}
+if not redis.call('ZSCORE', KEYS[3], ARGV[1]) then
+    return {'unregistered', milliseconds}
 end
 if redis.call('HEXISTS', KEYS[5], 'asleep') == 1 then
     redis.call('HSETNX', KEYS[5], 'wake', now)
-    return {'asleep'}
+    return {'asleep', milliseconds}
 end
 
-local busy = {}
-local slots = redis.call('HGETALL', KEYS[2])
-for i = 1, #slots, 2 do
-    local replica_id = string.match(slots[i], '^(%S+) ')
-    busy[replica_id] = (busy[replica_id] or 0) + tonumber(slots[i + 1])
+local reply = {'admitted', milliseconds, '', 0, ''}
+local chosen, taken, address
+for id in string.gmatch(ARGV[5], '%S+') do
+    local record = redis.call('HGET', KEYS[1], id)
+    local maximum, draining
+    if record then
+        maximum, draining, address = string.match(record, '^(%d+) (%d) (.+)$')
+    end
+    taken = tonumber(redis.call('HGET', KEYS[2], id) or 0)
+    if record and draining == '0' then
+        if taken < tonumber(maximum) then
+            chosen = id
+            break
+        end
+        reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = id, taken, tonumber(maximum)
+    else
+        reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = id, -1, 0
+    end
 end
 
-local excluded, ready, reachable, best, least = cjson.decode(ARGV[4]), 0, 0, {}, nil
-local replicas = redis.call('HGETALL', KEYS[1])
-for i = 1, #replicas, 2 do
-    local replica = cjson.decode(replicas[i + 1])
-    if not replica.draining then
-        ready = ready + 1
-        local taken = busy[replica.replica_id] or 0
-        local load = taken / replica.max_concurrency
-        if not excluded[replica.replica_id] then
-            reachable = reachable + 1
-            if taken < replica.max_concurrency and (least == nil or load <= least) then
-                if load ~= least then
-                    best, least = {}, load
+if not chosen then
+    reply = {'scanned', milliseconds, '', 0, ''}
+    local busy = {}
+    local slots = redis.call('HGETALL', KEYS[2])
+    for i = 1, #slots, 2 do
+        busy[slots[i]] = tonumber(slots[i + 1])
+    end
+    local ready, reachable, ties, least = 0, 0, 0, nil
+    local turn = tonumber(string.sub(ARGV[4], -6), 16)
+    local replicas = redis.call('HGETALL', KEYS[1])
+    for i = 1, #replicas, 2 do
+        local id = replicas[i]
+        local maximum, draining, where = string.match(replicas[i + 1], '^(%d+) (%d) (.+)$')
+        if draining == '0' then
+            maximum = tonumber(maximum)
+            local in_flight = busy[id] or 0
+            ready = ready + 1
+            reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = id, in_flight, maximum
+            if not string.find(ARGV[6], id, 1, true) then
+                reachable = reachable + 1
+                local load = in_flight / maximum
+                if in_flight < maximum and (least == nil or load <= least) then
+                    ties = load == least and ties + 1 or 1
+                    -- The n-th of equally loaded replicas replaces the chosen one with a probability of 1/n.
+                    if ties == 1 or turn % ties == 0 then
+                        chosen, taken, address = id, in_flight, where
+                    end
+                    least, turn = load, (turn * 75 + 74) % 65537
                 end
-                best[#best + 1] = replica
             end
         end
     end
-end
-if ready == 0 then
-    redis.call('HSETNX', KEYS[5], 'wake', now)
-    return {'nothing_ready'}
-elseif reachable == 0 then
-    return {'unreachable'}
-elseif #best == 0 then
-    return {'full'}
+    if ready == 0 then
+        redis.call('HSETNX', KEYS[5], 'wake', now)
+        return {'nothing_ready', milliseconds}
+    elseif reachable == 0 then
+        return {'unreachable', milliseconds}
+    elseif not chosen then
+        redis.call('SADD', KEYS[6], ARGV[1])
+        reply[1] = 'full'
+        return reply
+    end
 end
 
-local chosen = best[tonumber(ARGV[3]) % #best + 1]
-local milliseconds = tonumber(ARGV[6]) or tonumber(now)
-if request.request_id == '' then
-    local stamp = string.format('%012x', milliseconds)
-    request.request_id = string.sub(stamp, 1, 8) .. '-' .. string.sub(stamp, 9) .. '-' .. ARGV[2]
-end
-request.admitted_at = milliseconds / 1000
-request.replica_id = chosen.replica_id
-local text = cjson.encode(request)
-redis.call('SET', ARGV[5] .. request.request_id, text)
-redis.call('SADD', KEYS[4], request.request_id)
-redis.call('HINCRBY', KEYS[2], chosen.replica_id .. ' ' .. request.gateway_id, 1)
-return {'admitted', text, chosen.address}
+local stamp = string.format('%012x', milliseconds)
+local request = string.sub(stamp, 1, 8) .. '-' .. string.sub(stamp, 9) .. '-' .. ARGV[4]
+redis.call('HSET', KEYS[4], request .. '/' .. ARGV[2], milliseconds .. ' ' .. chosen .. ' ' .. ARGV[7])
+redis.call('HINCRBY', KEYS[2], chosen, 1)
+reply[3], reply[4], reply[5] = chosen, taken + 1, address
+return reply

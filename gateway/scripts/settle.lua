@@ -1,15 +1,21 @@
--- End a request: release its slot if the request is still recorded, and append its usage event.
--- KEYS: request, slots, requests of its gateway, usage stream
--- ARGV: request id, "replica gateway", UsageEvent as JSON ('' = an attempt that is not metered)
--- Returns 1 if the slot was still held
-local held = redis.call('DEL', KEYS[1])
-if held == 1 then
-    redis.call('SREM', KEYS[3], ARGV[1])
-    if redis.call('HINCRBY', KEYS[2], ARGV[2], -1) <= 0 then
+-- End an attempt: release its slot if it is still recorded, tell the gateways that wait for a slot, and append the usage
+-- event.
+-- KEYS: requests of its gateway, slots, usage stream, gateways that wait for a slot of the deployment
+-- ARGV: request id and attempt, replica id, deployment id, prefix of the channels of gateways,
+--       UsageEvent as JSON ('' = an attempt that is not metered)
+-- Returns the requests in flight of the replica, or -1 if the slot was not held any more
+local left = -1
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then
+    left = redis.call('HINCRBY', KEYS[2], ARGV[2], -1)
+    if left <= 0 then
         redis.call('HDEL', KEYS[2], ARGV[2])
+        left = 0
+    end
+    for _, gateway_id in ipairs(redis.call('SPOP', KEYS[4], 1000)) do
+        redis.call('PUBLISH', ARGV[4] .. gateway_id, ARGV[3])
     end
 end
-if ARGV[3] ~= '' then
-    redis.call('XADD', KEYS[4], '*', 'event', ARGV[3])
+if ARGV[5] ~= '' then
+    redis.call('XADD', KEYS[3], '*', 'event', ARGV[5])
 end
-return held
+return left

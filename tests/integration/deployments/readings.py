@@ -18,8 +18,8 @@ def kinds(deployment):
 
 
 def routes(store, deployment):
-    rows = store.hgetall(contract.replicas_key(str(deployment.pk))).values()
-    return [contract.ReplicaRecord.from_json(row) for row in rows]
+    rows = store.hgetall(contract.replicas_key(str(deployment.pk))).items()
+    return [contract.ReplicaRecord.from_text(name.decode(), text.decode()) for name, text in rows]
 
 
 def a_gateway_is_alive(store):
@@ -41,4 +41,4 @@ def requests_wait(store, deployment, count, seconds=0.0):
 
 
 def requests_run(store, deployment, replica, count):
-    store.hset(contract.slots_key(str(deployment.pk)), f"{replica.pk} g1", count)
+    store.hset(contract.slots_key(str(deployment.pk)), str(replica.pk), count)

@@ -163,12 +163,12 @@ def test_a_ready_replica_finishes_what_it_has_before_it_stops(console, store):
     deployment = console.create()
     replica = console.run(deployment)
     slots = contract.slots_key(str(deployment.pk))
-    store.hset(slots, f"{replica.pk} g1", 2)
+    store.hset(slots, str(replica.pk), 2)
     console.terminate(deployment)
     console.tick(times=3)
     assert states(deployment) == [R.DRAINING]
     assert [record.draining for record in routes(store, deployment)] == [True]
-    store.hset(slots, f"{replica.pk} g1", 0)
+    store.hset(slots, str(replica.pk), 0)
     console.tick(times=2)
     assert (status(deployment), states(deployment)) == (S.TERMINATED, [R.STOPPED])
     assert routes(store, deployment) == []
@@ -181,7 +181,7 @@ def test_an_unknown_load_waits_for_the_limit(console, store, away):
     console.run(deployment)
     console.terminate(deployment)
     console.cluster.pass_time(1)
-    store.hset(contract.slots_key(str(deployment.pk)), "other g1", 1)
+    store.hset(contract.slots_key(str(deployment.pk)), "other", 1)
     console.tick(0)
     if away == "no gateway":
         store.delete(contract.GATEWAYS)

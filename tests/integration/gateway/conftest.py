@@ -108,7 +108,7 @@ class World:
     async def announce(self, deployment: RouteRecord, address: str, slots: int = 8, **changes: Any) -> ReplicaRecord:
         record = ReplicaRecord(str(uuid.uuid4()), address, slots, **changes)
         key = contract.replicas_key(deployment.deployment_id)
-        await self.store.hset(key, record.replica_id, record.to_json())
+        await self.store.hset(key, record.replica_id, record.to_text())
         return record
 
     async def deployment(self, name: str = "chat", **changes: Any) -> RouteRecord:
@@ -157,7 +157,7 @@ class World:
         return event
 
     async def is_idle(self) -> bool:
-        return not [key async for key in self.store.scan_iter("mc:req:*")]
+        return not [key async for key in self.store.scan_iter(contract.gateway_requests_key("*"))]
 
     async def slots(self, deployment: RouteRecord) -> dict[str, str]:
         slots: dict[str, str] = await self.store.hgetall(contract.slots_key(deployment.deployment_id))

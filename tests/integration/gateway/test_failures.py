@@ -1,6 +1,7 @@
 """Killed gateways, an unavailable Redis, a Redis without its data: slots are released and no usage is lost."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import sys
@@ -14,10 +15,11 @@ from console.machine import embedded_servers, process_spec
 from console.machine.embedded_servers import find_free_port
 from gateway import contract
 from gateway.contract import Admitted
-from gateway.lifecycle import create_redis_client
 from gateway.settlement_spool import Settlement, SettlementSpool
+from gateway.slots import Admission
 from gateway.usage_metering import NO_TOKENS, build_usage_event
 from tests.integration.gateway.conftest import World, chat, until
+from tests.integration.gateway.store_proxy import proxied
 
 SOON = 8.0
 
@@ -133,30 +135,6 @@ async def test_usage_is_spooled_and_replayed_while_redis_is_unavailable(world: W
         valkey.wait()
 
 
-async def test_no_caller_gets_a_connection_that_a_restart_of_redis_has_closed(tmp_path: Path):
-    port = find_free_port()
-    server = embedded_servers.prepare_valkey(tmp_path, port, "secret")
-    valkey = process_spec.start_process(server)
-    url = embedded_servers.build_redis_url(port, "secret")
-    client = create_redis_client(url)
-
-    async def is_up():
-        return await asyncio.to_thread(embedded_servers.check_redis, url) is None
-
-    try:
-        await until(is_up)
-        assert await asyncio.gather(*(client.ping() for _ in range(8))) == [True] * 8
-        valkey.kill()
-        valkey.wait()
-        valkey = process_spec.start_process(server)
-        await until(is_up)
-        assert await asyncio.gather(*(client.ping() for _ in range(8))) == [True] * 8
-    finally:
-        await client.aclose()
-        valkey.kill()
-        valkey.wait()
-
-
 async def _idle(world: World, deployment: contract.RouteRecord) -> bool:
     return await world.slots(deployment) == {}
 
@@ -203,7 +181,7 @@ async def test_a_slot_whose_admission_reply_was_lost_is_released_after_two_heart
     admitted = Admitted(
         "", 0.0, components.slots.gateway_id, "o", "o", deployment.deployment_id, "", "k", "u", "m", False
     )
-    await components.slots.admit(admitted, ())
+    await components.slots.wait_for_admit(Admission(admitted))
     await components.settlements.release_unacknowledged_slots()
     assert await world.slots(deployment) != {}
     await components.settlements.release_unacknowledged_slots()
@@ -242,3 +220,32 @@ async def test_an_invalid_setting_is_reported_in_one_line(tmp_path: Path):
     _, errors = await process.communicate()
     assert process.returncode
     assert errors.decode().strip() == "GATEWAY_PORT must be a number that is not negative, not 'many'."
+
+
+async def test_a_client_that_leaves_while_its_lost_attempt_is_settled_leaves_no_slot_behind(world: World):
+    received, dies = asyncio.Event(), asyncio.Event()
+
+    async def die_before_the_first_byte(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        received.set()
+        await dies.wait()
+        writer.close()
+
+    deployment = await world.deployment()
+    server = await world.stack.enter_async_context(await asyncio.start_server(die_before_the_first_byte, "127.0.0.1"))
+    await world.announce(deployment, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    settle = Path(contract.__file__).with_name("scripts") / "settle.lua"
+    async with proxied(world.redis_url) as proxy:
+        url = await world.gateway(redis_url=proxy.url)
+        task = asyncio.create_task(world.post(url, chat()))
+        await received.wait()
+        proxy.hold = hashlib.sha1(settle.read_bytes()).hexdigest().encode()
+        dies.set()
+        await proxy.held.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0.1)  # the gateway notices that the client has left; nothing tells when
+        proxy.release()
+        await until(world.is_idle)
+        assert await world.slots(deployment) == {}
+        assert world.gateways[0].components.settlements.open_requests == {}

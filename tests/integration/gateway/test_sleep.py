@@ -10,7 +10,7 @@ import redis.asyncio
 
 from gateway import contract
 from gateway.contract import Admitted, ReplicaRecord
-from gateway.slots import NoSlot, Slot, SlotStore
+from gateway.slots import Admission, NoSlot, Slot, SlotStore
 from tests.integration.gateway.conftest import World, chat
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,14 +26,14 @@ class Trial:
 
     async def prepare(self) -> None:
         record = ReplicaRecord(str(uuid.uuid4()), "127.0.0.1:9", 2)
-        await self._store.hset(contract.replicas_key(self.deployment_id), record.replica_id, record.to_json())
+        await self._store.hset(contract.replicas_key(self.deployment_id), record.replica_id, record.to_text())
 
     async def call(self, pause: float, is_short: bool) -> Slot | NoSlot:
         await asyncio.sleep(pause)
         admitted = Admitted("", 0.0, self._slots.gateway_id, "o", "o", self.deployment_id, "", "k", "u", "m", False)
-        outcome = await self._slots.admit(admitted, ())
+        outcome = await self._slots.wait_for_admit(Admission(admitted))
         if is_short and isinstance(outcome, Slot):
-            await self._slots.settle(outcome.admitted, None)
+            await self._slots.wait_for_settle(outcome.admitted, None)
         return outcome
 
     async def sleep(self, pause: float = 0.0, idle_seconds: float = 0.0) -> str:
