@@ -106,7 +106,7 @@ def read_detail(state: CurrentState) -> DetailPage:
         startups=startups,
         coming=range(1, coming + 1),
         more_starting=max(0, len(state.starting) - MAX_STARTS),
-        model_title=model.title if model else header.repository,
+        model_title=model.title if model else header.spec.model.repository if header.spec else "this model",
         ended=state.ended[:MAX_ENDED],
         ended_count=deployment.replicas.filter(state__in=ENDED).count(),
         no_replicas=explain_no_replicas(state),

