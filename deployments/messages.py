@@ -290,7 +290,8 @@ NOTICES: Mapping[str, Message] = {
     ),
     Notice.TERMINATED: Message(
         title="Terminated {at} UTC[ by {actor}]",
-        sentence="It holds no GPUs. Events and logs are kept until you delete it.",
+        sentence="It holds no GPUs. Unless you delete it, its events are kept for {event_days:#day} and its logs for "
+        "{log_days:#day}.",
     ),
     Notice.BROKEN: Message(
         title="The console cannot work on this deployment",

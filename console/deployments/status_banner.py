@@ -283,6 +283,8 @@ def _terminated(situation: Situation) -> Banner:
         Notice.TERMINATED,
         at=format_moment(deployment.terminated_at or now, now),
         actor=deployment.terminated_by.email if deployment.terminated_by else None,
+        event_days=settings.EVENT_DAYS,
+        log_days=settings.REPLICA_LOG_DAYS,
     )
     return Banner("gone", "status-terminated", text.title, (text.sentence,), text.code)
 
