@@ -3,66 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import Generator
 
-import uvicorn
+import uvloop
 
 from gateway.lifecycle import Gateway
-from gateway.routes import Application
-from gateway.settings import InvalidSetting, read_settings
-
-SETTLE_SECONDS = 5  # for open requests to end after the drain limit
+from gateway.server import GatewayServer, open_listener, raise_file_limit
+from gateway.settings import InvalidSetting, Settings, read_settings
 
 
-class Server(uvicorn.Server):
-    """uvicorn server whose stop signals also drain the gateway."""
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until a stop signal."""
+    server = GatewayServer(Gateway(settings))
+    stopping = asyncio.Event()
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
-        super().__init__(config)
-        self._gateway = gateway
+    def stop() -> None:
+        server.drain()
+        stopping.set()
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        yield
-
-    def _stop(self) -> None:
-        self._gateway.drain()
-        self.should_exit = True
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await server.start(listener)
+    await stopping.wait()
+    await server.stop()
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # `manage.py up` prints the address
     try:
         settings = read_settings(os.environ)
     except InvalidSetting as error:
         sys.exit(f"{error}")
-    gateway = Gateway(settings)
-    Server(
-        uvicorn.Config(
-            Application(gateway),
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            server_header=False,
-            log_config=None,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(settings.drain_seconds) + SETTLE_SECONDS,
-        ),
-        gateway,
-    ).run()
+    try:
+        listener = open_listener(settings)
+    except OSError as error:
+        sys.exit(f"The gateway cannot listen on {settings.host}:{settings.port}: {error}")
+    raise_file_limit()
+    uvloop.run(serve(settings, listener))
 
 
 if __name__ == "__main__":

@@ -8,19 +8,24 @@ import time
 from dataclasses import dataclass
 
 from gateway import metrics, model_lookup, openai_errors, usage_metering
-from gateway.asgi_http import ClientDisconnected, GatewayStopping, Request, Response, run_until_disconnect
 from gateway.body_workers import BodyWorkers
 from gateway.contract import Admitted, KeyRecord, RouteRecord
+from gateway.coroutine_http import (
+    ClientDisconnected,
+    ConnectionRefused,
+    GatewayStopping,
+    ReplicaTimeout,
+    ReplicaUnreachable,
+    Request,
+    Response,
+    post,
+    run_until_disconnect,
+)
+from gateway.forwarded_headers import render_replica_headers
+from gateway.http.replica_pool import ReplicaPool
 from gateway.keepalive import KeepaliveComments
 from gateway.key_and_route_cache import KeyAndRouteCache
 from gateway.openai_errors import ErrorResponse
-from gateway.replica_client import (
-    ConnectionRefused,
-    ReplicaClient,
-    ReplicaTimeout,
-    ReplicaUnreachable,
-    build_headers,
-)
 from gateway.request_queue import QueuedRequest, RequestQueues
 from gateway.request_validation import (
     COLD_START_TIMEOUT_HEADER,
@@ -47,7 +52,7 @@ class Components:
     settlements: Settlements
     cache: KeyAndRouteCache
     queues: RequestQueues
-    replica_client: ReplicaClient
+    replica_pool: ReplicaPool
     body_workers: BodyWorkers
     stopping: asyncio.Future[None]
 
@@ -157,11 +162,12 @@ class ProxiedRequest:
 
     async def _run_attempt(self, slot: Slot) -> ReplicaUnreachable | None:
         """Send the request to a replica and relay its response; returns an error if no response has arrived."""
-        sending = self._components.replica_client.post(
+        sending = post(
+            self._components.replica_pool,
             slot.address,
             self._body.path.value,
+            render_replica_headers(slot.admitted.request_id, self._request.headers),
             self._body.build_upstream_body(),
-            build_headers(slot.admitted.request_id, self._request.headers),
         )
         try:
             async with sending as replica_response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from gateway import sse
-from gateway.asgi_http import Response
+from gateway.coroutine_http import Response
 from gateway.slots import NoSlot
 
 FIRST_SECONDS, INTERVAL_SECONDS = 1.0, 5.0

@@ -10,11 +10,12 @@ from contextlib import suppress
 
 from gateway import contract
 from gateway.body_workers import BodyWorkers
+from gateway.forwarded_headers import REPLICA_FIELDS
 from gateway.heartbeat import Heartbeat
+from gateway.http.replica_pool import ReplicaLimits, ReplicaPool
 from gateway.inference import Components
 from gateway.key_and_route_cache import KeyAndRouteCache
 from gateway.queue_reports import QueueReporter
-from gateway.replica_client import ReplicaClient
 from gateway.request_queue import RequestQueues
 from gateway.settings import Settings
 from gateway.settlement_spool import SettlementSpool
@@ -61,7 +62,9 @@ class Gateway:
             settlements=settlements,
             cache=cache,
             queues=queues,
-            replica_client=ReplicaClient(self.settings),
+            replica_pool=ReplicaPool(
+                ReplicaLimits(self.settings.connect_seconds, self.settings.upstream_seconds), REPLICA_FIELDS
+            ),
             body_workers=BodyWorkers(),
             stopping=asyncio.get_running_loop().create_future(),
         )
@@ -93,7 +96,7 @@ class Gateway:
             await self.components.settlements.replay_spool()
             if not self.components.settlements.open_requests:
                 await self.components.slots.deregister()
-        await self.components.replica_client.close()
+        self.components.replica_pool.close()
         await self.components.body_workers.close()
         await self.components.slots.client.close()
 

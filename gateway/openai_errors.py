@@ -17,6 +17,8 @@ JSON_CONTENT_TYPE = "application/json"
 MAX_RETRY_AFTER_SECONDS = 120  # OpenAI clients raise at once instead of waiting longer
 MAX_ECHOED_CHARACTERS = 200
 
+HTTP_REFUSAL_CODES = {408: "request_timeout", 413: "request_too_large", 431: "request_head_too_large"}
+
 INVALID_REQUEST, SERVER_ERROR = "invalid_request_error", "server_error"
 
 
@@ -104,10 +106,11 @@ def method_not_allowed(method: str, path: str, allow: str) -> ErrorResponse:
     return ErrorResponse(405, message, code="method_not_allowed", allow=allow)
 
 
-def request_too_large(limit: int) -> ErrorResponse:
-    return ErrorResponse(
-        413, f"The request body is larger than {limit} bytes. Send a smaller one.", code="request_too_large"
-    )
+def refused_by_http(status: int, message: str) -> ErrorResponse:
+    """Refuse what is not a valid HTTP request, or whose body is too large or too late."""
+    if status == 503:
+        return service_unavailable(message)
+    return ErrorResponse(status, message, code=HTTP_REFUSAL_CODES.get(status))
 
 
 def internal_error(request_id: str) -> ErrorResponse:

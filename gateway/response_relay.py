@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 from gateway import openai_errors, sse
-from gateway.asgi_http import Response
+from gateway.coroutine_http import ReplicaResponse, Response, ResponseLost
 from gateway.openai_errors import ErrorResponse
-from gateway.replica_client import ReplicaResponse, ResponseLost
 from gateway.sse import EventSplitter, EventTooLong, StreamOptions
 from gateway.usage_metering import (
     COMPLETED,

@@ -1,15 +1,18 @@
-"""The HTTP routes of the gateway as an ASGI application. Any other path is 404 in the error format of OpenAI."""
+"""The HTTP routes of the gateway. Any other path is 404 in the error format of OpenAI."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
 
 from gateway import metrics, model_lookup, openai_errors, openai_models, request_ids
-from gateway.asgi_http import ClientDisconnected, Receive, Request, Response, Scope, Send
 from gateway.authentication import authenticate
 from gateway.contract import KeyRecord
+from gateway.coroutine_http import ClientDisconnected, ExchangeTask, Request, Response, render_headers
+from gateway.http.client_connection import ClientResponse
+from gateway.http.heads import Refusal, RequestHead
 from gateway.inference import Components, find_route, handle_inference
 from gateway.key_and_route_cache import Snapshot
 from gateway.lifecycle import Gateway
@@ -23,36 +26,33 @@ HEALTH_PATHS = {"/health", "/livez", "/readyz"}
 CLIENT_CLOSED_REQUEST = 499  # recorded when the client disconnects before any response
 
 
-class Application:
-    """The ASGI application of one gateway."""
+class Router:
+    """Starts the exchange of every request of one gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._run_lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._handle_http(Request(scope, receive), send)
-        else:
-            await send({"type": "websocket.close", "code": 1008})
+    def start_exchange(self, head: RequestHead, client_response: ClientResponse) -> ExchangeTask:
+        request = Request(head)
+        response = Response(client_response, _build_request_id(), head.fields.get("x-request-id"))
+        task = asyncio.create_task(self._handle(request, response))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return ExchangeTask(request, response, self._gateway.settings.body_bytes)
 
-    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
-        while (message := await receive())["type"] != "lifespan.shutdown":
-            if message["type"] == "lifespan.startup":
-                await self._gateway.start()
-                await send({"type": "lifespan.startup.complete"})
-        await self._gateway.stop()
-        await send({"type": "lifespan.shutdown.complete"})
+    def render_refusal(self, refusal: Refusal) -> tuple[bytes, bytes]:
+        """Render the response to what is not a valid HTTP request, as (header block, body)."""
+        metrics.record_response("other", refusal.status)
+        error = openai_errors.refused_by_http(refusal.status, refusal.message)
+        return render_headers(_build_request_id(), 0, error.headers()), error.body()
 
-    async def _handle_http(self, request: Request, send: Send) -> None:
-        request_id = request_ids.build_uuid7(int(_now() * 1000), request_ids.build_random_tail(os.urandom(10)))
-        response = Response(
-            send,
-            request_id,
-            self._gateway.settings.client_stall_seconds,
-            client_request_id=request.headers.get("x-request-id"),
-        )
+    async def wait_for_exchanges(self, seconds: float) -> None:
+        """Wait until all exchanges have ended, at most `seconds`."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def _handle(self, request: Request, response: Response) -> None:
         try:
             await self._dispatch(request, response)
         except ClientDisconnected:
@@ -106,7 +106,7 @@ class Application:
     async def _infer(
         self, components: Components, path: InferencePath, request: Request, response: Response, key: KeyRecord
     ) -> None:
-        raw_body = await request.read_body(self._gateway.settings.body_bytes)
+        raw_body = await request.read_body()
         if isinstance(raw_body, ErrorResponse):
             return await response.send_error(raw_body)
         body = await components.body_workers.validate(path, raw_body)
@@ -121,6 +121,10 @@ def _authenticate(request: Request, snapshot: Snapshot) -> KeyRecord | ErrorResp
 
 def _now() -> float:
     return time.time()  # noqa: TID251 - requests enter here, this is the edge
+
+
+def _build_request_id() -> str:
+    return request_ids.build_uuid7(int(_now() * 1000), request_ids.build_random_tail(os.urandom(10)))
 
 
 def _get_route_label(path: str) -> str:

@@ -28,6 +28,12 @@ class Settings:
     connect_seconds: float = 5.0
     upstream_seconds: float = 600.0
     client_stall_seconds: float = 120.0
+    head_seconds: float = 10.0
+    upload_seconds: float = 120.0
+    idle_seconds: float = 75.0
+    connections: int = 10_000
+    held_bytes: int = 1024 * 1024 * 1024
+    lame_duck_seconds: float = 0.0
 
     @property
     def spool_dir(self) -> Path:
@@ -52,6 +58,12 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         connect_seconds=_parse_number(variables, "GATEWAY_CONNECT_SECONDS", default.connect_seconds),
         upstream_seconds=_parse_number(variables, "GATEWAY_UPSTREAM_SECONDS", default.upstream_seconds),
         client_stall_seconds=_parse_number(variables, "GATEWAY_CLIENT_STALL_SECONDS", default.client_stall_seconds),
+        head_seconds=_parse_number(variables, "GATEWAY_HEAD_SECONDS", default.head_seconds),
+        upload_seconds=_parse_number(variables, "GATEWAY_UPLOAD_SECONDS", default.upload_seconds),
+        idle_seconds=_parse_number(variables, "GATEWAY_IDLE_SECONDS", default.idle_seconds),
+        connections=int(_parse_number(variables, "GATEWAY_CONNECTIONS", default.connections)),
+        held_bytes=int(_parse_number(variables, "GATEWAY_HELD_BYTES", default.held_bytes)),
+        lame_duck_seconds=_parse_number(variables, "GATEWAY_LAME_DUCK_SECONDS", default.lame_duck_seconds),
     )
 
 

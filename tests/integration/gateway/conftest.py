@@ -21,7 +21,7 @@ import uvicorn
 from gateway import contract
 from gateway.contract import KeyRecord, ReplicaRecord, RouteRecord
 from gateway.lifecycle import Gateway
-from gateway.routes import Application
+from gateway.server import GatewayServer
 from gateway.settings import Settings
 from tests.integration.gateway.scripted_replica import ScriptedReplica
 
@@ -46,6 +46,18 @@ async def served(application: Any, port: int = 0, **settings: Any) -> AsyncItera
     yield f"127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     await task
+
+
+@asynccontextmanager
+async def run_gateway(gateway: Gateway) -> AsyncIterator[str]:
+    """Serve a gateway in this event loop; yields host:port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = GatewayServer(gateway)
+    await server.start(listener)
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    server.drain()
+    server.drain()
+    await server.stop()
 
 
 class _Server(uvicorn.Server):
@@ -91,12 +103,10 @@ class World:
 
     async def gateway(self, **changes: Any) -> str:
         """Start a gateway; returns its base URL."""
-        settings = {"redis_url": self.redis_url, "queue_seconds": 5.0, "cold_start_seconds": 5.0} | changes
-        gateway = Gateway(Settings(self.folder, **settings))
+        settings = {"redis_url": self.redis_url, "queue_seconds": 5.0, "cold_start_seconds": 5.0, "drain_seconds": 2.0}
+        gateway = Gateway(Settings(self.folder, **(settings | changes)))
         self.gateways.append(gateway)
-        return "http://" + await self.stack.enter_async_context(
-            served(Application(gateway), lifespan="on", timeout_graceful_shutdown=2)
-        )
+        return "http://" + await self.stack.enter_async_context(run_gateway(gateway))
 
     async def replica(self, deployment: RouteRecord, slots: int = 8, **changes: Any) -> ScriptedReplica:
         """Start a replica and publish it."""
