@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
-.PHONY: help run check test e2e kills survive reword bench bench-gateway docs screenshots lock clean
+.PHONY: help run check test e2e kills fuzz survive reword bench bench-gateway docs screenshots lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -39,6 +39,9 @@ e2e: $(VENV)/dev.installed
 
 kills: $(VENV)/dev.installed
 	$(PYTEST) -q -m kills tests/e2e
+
+fuzz: $(VENV)/dev.installed
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(PYTEST) -q tests/unit/gateway/http/test_against_llhttp.py
 
 survive: $(VENV)/dev.installed
 	$(PYTEST) -q -m survive tests/e2e/test_night.py

@@ -131,6 +131,7 @@ class ClientConnection(asyncio.Protocol):
         "_head",
         "_held_bytes",
         "_input",
+        "_is_paused",
         "_left",
         "_parser",
         "_response",
@@ -157,6 +158,7 @@ class ClientConnection(asyncio.Protocol):
         self._chunks: ChunkedBody | None = None
         self._held_bytes = 0
         self._closes = False  # after the present response
+        self._is_paused = False
         self._stalled_bytes = 0  # unsent when the client last read something
         self.deadline = NEVER
         self.is_full = False
@@ -179,7 +181,7 @@ class ClientConnection(asyncio.Protocol):
         state = self._state
         if state is State.ANSWERING or (state is State.HEAD and self.is_full):
             self._add_input(data)
-            self._transport.pause_reading()
+            self._pause_reading()
         elif state is State.HEAD:
             if not self._input:
                 end = data.find(HEAD_END)
@@ -192,6 +194,10 @@ class ClientConnection(asyncio.Protocol):
             self._read_body(data)
         elif state is State.DISCARDING:
             self._discard(data)
+
+    def eof_received(self) -> None:
+        """The client has closed the connection; the transport closes it too."""
+        self._abandon_exchange()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._endpoint.remove(self)
@@ -268,6 +274,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(TOO_LONG)
         else:
             self._scanned = len(self._input)
+            self._resume_reading()
 
     def _read_request(self, data: bytes, end: int) -> None:
         """Start the exchange of the request whose head is `data[:end]`, and read what follows the head."""
@@ -295,6 +302,7 @@ class ClientConnection(asyncio.Protocol):
         if length > exchange.body_limit:
             self._refuse_body(self._build_too_large(exchange))
             return
+        self._resume_reading()
         if length == CHUNKED:
             self._chunks = ChunkedBody()
         if not self.is_full:
@@ -416,6 +424,7 @@ class ClientConnection(asyncio.Protocol):
             self._close() if self._state is State.ANSWERING else self._linger()
         elif self._state is State.BODY and self._left > 0:
             self._state = State.DISCARDING
+            self._resume_reading()
             self.deadline = self._get_body_deadline()
         else:
             self._state = State.HEAD
@@ -432,19 +441,30 @@ class ClientConnection(asyncio.Protocol):
         return self._closes
 
     def _wait_for_request(self) -> None:
-        if not self._input:
-            if not self.is_full:
-                self.deadline = self._endpoint.now + self._endpoint.limits.idle_seconds
-            return
         # Responses are only started while the client reads those before them.
-        if not self.is_full:
+        if self.is_full:
+            return
+        if self._input:
             self.deadline = self._endpoint.now + self._endpoint.limits.head_seconds
+            self._pause_reading()
             self._endpoint.loop.call_soon(self._read_waiting_input)
+        else:
+            self.deadline = self._endpoint.now + self._endpoint.limits.idle_seconds
+            self._resume_reading()
 
     def _read_waiting_input(self) -> None:
-        if self._state is State.HEAD and self._input:
-            self._transport.resume_reading()
+        if self._state is State.HEAD and self._input and not self.is_full:
             self._read_input()
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
 
     def _refuse_body(self, refusal: Refusal) -> None:
         """Let the exchange refuse its body; the connection is closed with its response."""
@@ -470,6 +490,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = State.LINGERING
         self._input = bytearray()
         self.deadline = self._endpoint.now + LINGER_SECONDS
+        self._resume_reading()
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
