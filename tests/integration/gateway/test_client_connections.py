@@ -309,7 +309,7 @@ async def test_a_client_that_pipelines_without_reading_gets_no_further_than_its_
         most = 0
         while len(served.endpoint):
             most = max(most, served.endpoint.held_bytes)
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the connection has no event
+            await asyncio.sleep(0.01)
         assert most < 1_000_000
         assert len(served.exchanges) < 20_000
 
