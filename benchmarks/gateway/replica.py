@@ -1,4 +1,6 @@
-"""The replica behind all servers: `python -m benchmarks.gateway.replica PORT…`, one process that listens on every port.
+"""The replica behind all servers: `python -m benchmarks.gateway.replica DESCRIPTOR…`, one process for all addresses.
+
+The descriptors are of sockets that are bound.
 
 A request without `stream` gets the same answer at once. A streamed one names its pace in the prompt, which every server
 forwards: "64 chunks, one every 20 ms". As vLLM does, each chunk has cumulative usage if the request asks for it.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import sys
 from typing import cast
 
@@ -97,12 +100,12 @@ class Replica(asyncio.Protocol):
         self._transport.write(data)
 
 
-async def serve(ports: list[int]) -> None:
+async def serve(descriptors: list[int]) -> None:
     loop = asyncio.get_running_loop()
-    for port in ports:
-        await loop.create_server(Replica, "127.0.0.1", port, backlog=4096)
+    for descriptor in descriptors:
+        await loop.create_server(Replica, sock=socket.socket(fileno=descriptor), backlog=4096)
     await loop.create_future()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve([int(port) for port in sys.argv[1:]]))
+    uvloop.run(serve([int(descriptor) for descriptor in sys.argv[1:]]))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import http.client
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,12 +110,15 @@ class Machine:
 
     def start_replicas(self, count: int) -> None:
         """One process that listens on `count` ports."""
-        self.replica_ports = [embedded_servers.find_free_port() for _ in range(count)]
-        command = [sys.executable, "-m", "benchmarks.gateway.replica", *map(str, self.replica_ports)]
-        process = self.stack.enter_context(self._running("replica", command, self.cores.replica))
+        with ExitStack() as binding:
+            listeners = [binding.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+            self.replica_ports = [listener.getsockname()[1] for listener in listeners]
+            descriptors = [listener.fileno() for listener in listeners]
+            command = [sys.executable, "-m", "benchmarks.gateway.replica", *map(str, descriptors)]
+            running = self._running("replica", command, self.cores.replica, pass_fds=descriptors)
+            process = self.stack.enter_context(running)
         self.replica_pid = process.pid
-        for port in self.replica_ports:
-            wait_until_ready(process, partial(is_answering, port, "/health"), "the replica")
+        self._wait_until_ready(process, "replica", partial(is_answering, self.replica_ports[-1], "/health"))
 
     def start_valkey(self) -> None:
         """With a key, and a deployment for each of 1 and all replicas."""
@@ -179,15 +183,29 @@ class Machine:
         environment: Mapping[str, str] | None = None,
     ) -> Iterator[Server]:  # fmt: skip
         with self._running(name, command, self.cores.server, environment) as process:
-            wait_until_ready(process, lambda: is_answering(port, path), f"{name} (see {self._log(name)})")
+            self._wait_until_ready(process, name, partial(is_answering, port, path))
             yield Server(name, Target(port, name_model(replicas), KEY), list_process_tree(process.pid))
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], name: str, is_ready: Callable[[], bool]) -> None:
+        """Raises BenchmarkFailed with the last output of a process that does not start."""
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                output = self._log(name).read_text(errors="replace").splitlines()
+                raise BenchmarkFailed(f"{name} did not start; its last output: {' '.join(output[-3:]) or 'none'}")
+            time.sleep(0.05)
+
     @contextmanager
     def _running(
-        self, name: str, command: list[str], core: int, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: list[str],
+        core: int,
+        environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Pinned before it starts, because runtimes count their cores then."""
         end_with_this_process = process_spec.die_with_parent()
@@ -199,7 +217,13 @@ class Machine:
         variables = {**os.environ, **(environment or {})}
         with self._log(name).open("ab") as log:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT, preexec_fn=prepare
+                command,
+                cwd=ROOT,
+                env=variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=prepare,
+                pass_fds=pass_fds,
             )
         try:
             yield process
@@ -237,14 +261,6 @@ def is_answering(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], is_ready: Callable[[], bool], name: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not is_ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchmarkFailed(f"{name} did not start.")
-        time.sleep(0.05)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
