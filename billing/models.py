@@ -34,6 +34,10 @@ class UsageEvent(models.Model):
     output_tokens = models.BigIntegerField()
     estimated = models.BooleanField()
     ttft_seconds = models.FloatField(null=True)
+    itl_mean_seconds = models.FloatField(null=True)
+    itl_p99_seconds = models.FloatField(null=True)
+    queue_seconds = models.FloatField(null=True)
+    cold = models.BooleanField(null=True)
 
     class Meta:
         managed = False

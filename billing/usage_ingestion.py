@@ -30,6 +30,7 @@ MAX_REJECTED = 10_000
 ID_FIELDS = (
     "request_id", "organization_id", "owner_organization_id", "deployment_id", "replica_id", "key_id", "user_id",
 )  # fmt: skip
+LATENCY_FIELDS = ("ttft_seconds", "itl_mean_seconds", "itl_p99_seconds", "queue_seconds")
 log = logging.getLogger(__name__)
 
 INSERT_EVENTS = """
@@ -38,12 +39,13 @@ WITH given AS (
         request_id uuid, admitted_at timestamptz, finished_at timestamptz, organization_id uuid,
         owner_organization_id uuid, deployment_id uuid, replica_id uuid, key_id uuid, user_id uuid,
         gateway_id text, model text, stream boolean, outcome text, status smallint, input_tokens bigint,
-        cached_input_tokens bigint, output_tokens bigint, estimated boolean, ttft_seconds float8)
+        cached_input_tokens bigint, output_tokens bigint, estimated boolean, ttft_seconds float8,
+        itl_mean_seconds float8, itl_p99_seconds float8, queue_seconds float8, cold boolean)
 ), fresh AS (
     INSERT INTO billing_usage_event (
         request_id, admitted_at, finished_at, organization_id, owner_organization_id, deployment_id, replica_id,
         key_id, user_id, gateway_id, model, stream, outcome, status, input_tokens, cached_input_tokens,
-        output_tokens, estimated, ttft_seconds)
+        output_tokens, estimated, ttft_seconds, itl_mean_seconds, itl_p99_seconds, queue_seconds, cold)
     SELECT * FROM given ON CONFLICT DO NOTHING RETURNING *
 ), raised AS (
     INSERT INTO billing_usagehour (
@@ -136,8 +138,11 @@ def _validate(event: contract.UsageEvent) -> None:
         raise ValueError(f"counts or status out of range in request {event.request_id}")
     if not (type(event.stream) is bool and type(event.estimated) is bool):
         raise ValueError(f"stream or estimated is not a boolean in request {event.request_id}")
-    if event.ttft_seconds is not None and not math.isfinite(event.ttft_seconds):
-        raise ValueError(f"time to first token is not a finite number in request {event.request_id}")
+    for name in LATENCY_FIELDS:
+        if (seconds := getattr(event, name)) is not None and not math.isfinite(seconds):
+            raise ValueError(f"{name} is not a finite number in request {event.request_id}")
+    if not (event.cold is None or type(event.cold) is bool):
+        raise ValueError(f"cold is not a boolean in request {event.request_id}")
     if len(event.outcome) > 20 or len(event.gateway_id) > 64:
         raise ValueError(f"outcome or gateway too long in request {event.request_id}")
     if b"\x00" in (event.model + event.outcome + event.gateway_id).encode():  # raises for a lone surrogate

@@ -151,7 +151,7 @@ class RouteRecord(_Record):
 
     Terminated and deleted deployments are absent: 404. `adapters` are the names that may follow the colon in a model
     name. `adapters` and `context_length` contain only what every serving replica supports, so that no request reaches a
-    replica without its adapter during a rollout.
+    replica without its adapter during a rollout. `usage_reporting` is one of USAGE_….
     """
 
     deployment_id: str
@@ -164,6 +164,7 @@ class RouteRecord(_Record):
     simulated: bool
     reason: str = ""
     adapters: list[str] = field(default_factory=list)
+    usage_reporting: str = USAGE_EVERY_CHUNK
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,10 @@ class UsageEvent(_Record):
 
     `outcome`: completed | client_left | upstream_error | refused_upstream | interrupted. `estimated` marks token counts
     that the engine did not report; the last cumulative usage of an interrupted stream is not an estimate.
+
+    Latency in seconds, None where it does not apply. `ttft_seconds`: from arrival to the first output of a stream.
+    `itl_…`: mean and 99th percentile of the gaps between the chunks with output of a stream. `queue_seconds`: waited
+    for a slot. `cold`: whether the request waited for a replica to start.
     """
 
     request_id: str
@@ -276,6 +281,10 @@ class UsageEvent(_Record):
     estimated: bool
     ttft_seconds: float | None = None
     gateway_id: str = ""
+    itl_mean_seconds: float | None = None
+    itl_p99_seconds: float | None = None
+    queue_seconds: float | None = None
+    cold: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from gateway.response_relay import ResponseRelay
 from gateway.settlements import Settlements
 from gateway.slots import Admission, NoSlot, Outcome, Slot, SlotStore
 from gateway.store.client import StoreError
+from gateway.usage_metering import Latency
 
 log = logging.getLogger(__name__)
 MAX_RESENDS = 2
@@ -167,7 +168,7 @@ class ProxiedRequest:
             slot.address,
             self._body.path.value,
             render_replica_headers(slot.admitted.request_id, self._request.headers),
-            self._body.build_upstream_body(),
+            self._body.build_upstream_body(self._route.usage_reporting),
         )
         try:
             async with sending as replica_response:
@@ -242,11 +243,21 @@ class ProxiedRequest:
             outcome=self._relay.outcome,
             status=499 if has_left else self._response.status or 500,
             seconds=time.perf_counter() - self._admitted_at,
-            ttft_seconds=self._relay.ttft_seconds,
+            latency=self._get_latency(),
         )
-        metrics.record_tokens(counts.input_tokens, counts.output_tokens, self._relay.ttft_seconds)
+        metrics.record_request(event, time.perf_counter() - self._response.started)
         self._components.settlements.settle(self._slot.admitted, event)
         self._slot = None
+
+    def _get_latency(self) -> Latency:
+        times, waited = self._relay.get_output_times(), self._queued.waited
+        return Latency(
+            ttft_seconds=None if times.first_at is None else times.first_at - self._response.started,
+            itl_mean_seconds=times.get_mean_gap(),
+            itl_p99_seconds=times.get_p99_gap(),
+            queue_seconds=sum(waited.values()),
+            cold=waited[True] > 0,
+        )
 
     def _create_relay(self) -> ResponseRelay:
         return ResponseRelay(self._response, self._body.stream_options, self._body.input_estimate)

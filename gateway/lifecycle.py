@@ -15,6 +15,7 @@ from gateway.heartbeat import Heartbeat
 from gateway.http.replica_pool import ReplicaLimits, ReplicaPool
 from gateway.inference import Components
 from gateway.key_and_route_cache import KeyAndRouteCache
+from gateway.loop_lag import LoopLagSampler
 from gateway.queue_reports import QueueReporter
 from gateway.request_queue import RequestQueues
 from gateway.settings import Settings
@@ -35,6 +36,7 @@ class Gateway:
         self.components: Components | None = None
         self.heartbeat: Heartbeat | None = None
         self.queue_reporter: QueueReporter | None = None
+        self.loop_lag: LoopLagSampler | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -68,6 +70,8 @@ class Gateway:
             body_workers=BodyWorkers(),
             stopping=asyncio.get_running_loop().create_future(),
         )
+        self.loop_lag = LoopLagSampler()
+        self.loop_lag.start()
         with suppress(StoreError):
             await heartbeat.beat()
             await cache.refresh()
@@ -89,6 +93,8 @@ class Gateway:
         """Settle or spool ended requests; deregister unless requests are still open."""
         if self.components is None or self.queue_reporter is None:
             return
+        if self.loop_lag:
+            self.loop_lag.stop()
         await self.components.settlements.wait_for_pending()
         await _cancel_tasks(self._tasks)
         with suppress(StoreError):

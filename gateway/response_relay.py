@@ -7,14 +7,14 @@ import time
 from gateway import openai_errors, sse
 from gateway.coroutine_http import ReplicaResponse, Response, ResponseLost
 from gateway.openai_errors import ErrorResponse
-from gateway.sse import EventSplitter, EventTooLong, StreamOptions
+from gateway.sse import EventTooLong, StreamOptions
+from gateway.stream_editor import OutputTimes, StreamEditor
 from gateway.usage_metering import (
     COMPLETED,
     INTERRUPTED,
     NO_TOKENS,
     REFUSED_UPSTREAM,
     UPSTREAM_ERROR,
-    StreamTokenCounter,
     TokenCounts,
     count_response_tokens,
 )
@@ -25,24 +25,25 @@ MAX_ERROR_BYTES = 64 * 1024
 class ResponseRelay:
     """Relays the response of one attempt.
 
-    `outcome`, `ttft_seconds` and `get_counts()` are valid at any time, so that an interrupted relay can be metered.
-    `error` is set when the caller has to send an error to the client.
+    `outcome`, `get_counts()` and `get_output_times()` are valid at any time, so that an interrupted relay can be
+    metered. `error` is set when the caller has to send an error to the client.
     """
 
     def __init__(self, response: Response, stream_options: StreamOptions, input_estimate: int) -> None:
         self._response = response
-        self._stream_options = stream_options
         self._input_estimate = input_estimate
-        self._stream_counter = StreamTokenCounter(input_estimate)
+        self._editor = StreamEditor(stream_options)
         self._final_counts: TokenCounts | None = None
-        self._has_error_event = False
         self.outcome = INTERRUPTED
         self.error: ErrorResponse | None = None
-        self.ttft_seconds: float | None = None
 
     def get_counts(self) -> TokenCounts:
         """Return the tokens to meter if the response ended now."""
-        return self._final_counts or self._stream_counter.get_counts()
+        return self._final_counts or self._editor.get_counts(self._input_estimate)
+
+    def get_output_times(self) -> OutputTimes:
+        """Return when a stream had output so far, on the clock of `time.perf_counter`."""
+        return self._editor.output_times
 
     def fail(self, error: ErrorResponse, outcome: str = UPSTREAM_ERROR) -> None:
         """End the attempt with an error and no tokens."""
@@ -79,7 +80,6 @@ class ResponseRelay:
         await self._response.send_whole(200, body, {"content-type": content_type})
 
     async def _relay_stream(self, upstream: ReplicaResponse) -> None:
-        self.ttft_seconds = time.perf_counter() - self._response.started
         if not self._response.has_begun:
             await self._response.begin(200, sse.STREAM_HEADERS)
         try:
@@ -89,33 +89,20 @@ class ResponseRelay:
         if not is_done:
             self.outcome, self.error = UPSTREAM_ERROR, openai_errors.upstream_lost()
             return
-        self.outcome = UPSTREAM_ERROR if self._has_error_event else COMPLETED
+        self.outcome = UPSTREAM_ERROR if self._editor.has_error else COMPLETED
         await self._response.end()
         await upstream.finish()
 
     async def _relay_events(self, upstream: ReplicaResponse) -> bool:
         """Relay events until `[DONE]`; returns False if the stream ends without it."""
-        splitter = EventSplitter()
+        editor = self._editor
         async for chunk in upstream.iterate_chunks():
-            client_bytes, is_done = self._parse_events(splitter.feed(chunk))
+            client_bytes = editor.feed(chunk, time.perf_counter())
             if client_bytes:
                 await self._response.write(client_bytes)
-            if is_done:
+            if editor.is_done:
                 return True
-        remainder = splitter.take_remainder()
-        client_bytes, is_done = self._parse_events([remainder] if remainder else [])
-        if is_done:
+        client_bytes = editor.finish(time.perf_counter())
+        if editor.is_done:
             await self._response.write(client_bytes)
-        return is_done
-
-    def _parse_events(self, events: list[bytes]) -> tuple[bytes, bool]:
-        """Count the tokens of the events; returns (bytes for the client, whether `[DONE]` was among them)."""
-        parts = []
-        for event in events:
-            parsed = sse.parse_event(event, self._stream_options)
-            self._stream_counter.add_chunk(parsed.usage, parsed.output_chunks)
-            parts.append(parsed.client_bytes)
-            self._has_error_event |= parsed.is_error
-            if parsed.is_done:
-                return b"".join(parts), True
-        return b"".join(parts), False
+        return editor.is_done

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from gateway import json_edit
 
@@ -26,6 +27,8 @@ EVENT_END = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\n|\r(?=[^\n]))")
 LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n|$)")
 BLANK_LINE = re.compile(rb"(?:\r\n|\r|\n)$")
 DONE = b"[DONE]"
+MAX_EVENT_BYTES = 1024 * 1024
+_decode = msgspec.json.Decoder().decode
 
 
 class EventTooLong(Exception):
@@ -40,20 +43,24 @@ def format_comment(text: str) -> bytes:
 class EventSplitter:
     """Splits a byte stream into events. Every byte belongs to exactly one event; `limit` is the maximum size of one."""
 
-    def __init__(self, limit: int = 4 * 1024 * 1024) -> None:
-        self._buffer = b""
+    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self._buffer = bytearray()
         self._searched = 0
         self._limit = limit
+
+    @property
+    def has_remainder(self) -> bool:
+        """Whether an event has begun that is not complete."""
+        return bool(self._buffer)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that `data` completes. Raises EventTooLong."""
         self._buffer += data
         events, start = [], 0
-        while match := EVENT_END.search(self._buffer, max(start, self._searched)):
-            events.append(self._buffer[start : match.end()])
+        for match in EVENT_END.finditer(self._buffer, self._searched):
+            events.append(bytes(self._buffer[start : match.end()]))
             start = match.end()
-            self._searched = start
-        self._buffer = self._buffer[start:]
+        self._buffer = self._buffer[start:] if start else self._buffer
         self._searched = max(len(self._buffer) - 3, 0)
         if len(self._buffer) > self._limit:
             raise EventTooLong
@@ -61,7 +68,7 @@ class EventSplitter:
 
     def take_remainder(self) -> bytes:
         """Return and clear the bytes after the last event, for the end of the stream."""
-        remainder, self._buffer, self._searched = self._buffer, b"", 0
+        remainder, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
         return remainder
 
 
@@ -80,16 +87,14 @@ def _get_value(line: bytes) -> bytes:
     return value[1:] if value.startswith(b" ") else value
 
 
-@dataclass(frozen=True)
-class StreamOptions:
+class StreamOptions(NamedTuple):
     """The `stream_options` of the client."""
 
     include_usage: bool = False
     continuous_usage_stats: bool = False
 
 
-@dataclass(frozen=True)
-class ParsedEvent:
+class ParsedEvent(NamedTuple):
     """An event of an engine's stream.
 
     `client_bytes` is forwarded to the client and may be empty. `usage` is the usage object of the chunk.
@@ -112,9 +117,9 @@ def parse_event(event: bytes, options: StreamOptions) -> ParsedEvent:
     if data.startswith(DONE):
         return ParsedEvent(event, is_done=True)
     try:
-        chunk = json.loads(data.decode("utf-8", "surrogateescape"))
+        chunk = _parse_json(data)
     except (ValueError, RecursionError):
-        chunk = None
+        return ParsedEvent(event)
     if not isinstance(chunk, dict):
         return ParsedEvent(event)
     usage, choices = chunk.get("usage"), chunk.get("choices")
@@ -125,6 +130,14 @@ def parse_event(event: bytes, options: StreamOptions) -> ParsedEvent:
         output_chunks,
         is_error=bool(chunk.get("error")),
     )
+
+
+def _parse_json(data: bytes) -> Any:
+    """Parse JSON whose strings may contain invalid UTF-8. Raises ValueError or RecursionError."""
+    try:
+        return _decode(data)
+    except (msgspec.MsgspecError, ValueError):
+        return json.loads(data.decode("utf-8", "surrogateescape"))
 
 
 def _strip_usage(event: bytes, data: bytes, chunk: dict[str, Any], options: StreamOptions) -> bytes:

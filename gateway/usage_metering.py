@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from gateway.contract import Admitted, UsageEvent
 
@@ -12,6 +15,22 @@ from gateway.contract import Admitted, UsageEvent
 COMPLETED, CLIENT_LEFT, INTERRUPTED = "completed", "client_left", "interrupted"
 UPSTREAM_ERROR, REFUSED_UPSTREAM = "upstream_error", "refused_upstream"
 BYTES_PER_TOKEN = 4
+TAIL_BYTES = 4096
+MAX_PARSED_BYTES = 256 * 1024
+
+# A usage object as engines write it, as exact JSON: counts, and objects of counts.
+NUMBER = rb"(?:0|[1-9][0-9]{0,15})"
+_COUNTS = rb'\{(?:"[a-z_]++": ?(?:null|%b)(?:, ?"[a-z_]++": ?(?:null|%b))*+)?\}' % (NUMBER, NUMBER)
+USAGE_OBJECT = rb'\{"prompt_tokens": ?%b(?:, ?"(?!prompt_tokens")[a-z_]++": ?(?:null|%b|%b))*+\}' % (
+    NUMBER,
+    NUMBER,
+    _COUNTS,
+)
+# The end of a response whose last members are usage and scalars, from the comma before it.
+USAGE_AT_END = re.compile(
+    rb',\s*"usage": ?(%b)(?:, ?"(?!usage")[a-z_]++": ?(?:null|true|false|"[^"\\]*+"|%b))*+\s*\}\s*'
+    % (USAGE_OBJECT, NUMBER)
+)
 
 
 @dataclass(frozen=True)
@@ -27,21 +46,14 @@ class TokenCounts:
 NO_TOKENS = TokenCounts()
 
 
-class StreamTokenCounter:
-    """Counts the tokens of one stream. Usage is cumulative: the last reported one applies, never the sum."""
+class Latency(NamedTuple):
+    """What a client waited for, in seconds; docs/gateway.md defines the fields. None: it does not apply."""
 
-    def __init__(self, input_estimate: int) -> None:
-        self._input_estimate = input_estimate
-        self._output_chunks = 0
-        self._usage: TokenCounts | None = None
-
-    def add_chunk(self, usage: dict[str, Any] | None, output_chunks: int = 0) -> None:
-        self._output_chunks += output_chunks
-        self._usage = parse_usage(usage) or self._usage
-
-    def get_counts(self) -> TokenCounts:
-        """Return the last usage that the engine reported, else the estimated prompt and one token per output chunk."""
-        return self._usage or TokenCounts(self._input_estimate, 0, self._output_chunks, estimated=True)
+    ttft_seconds: float | None = None
+    itl_mean_seconds: float | None = None
+    itl_p99_seconds: float | None = None
+    queue_seconds: float | None = None
+    cold: bool | None = None
 
 
 def parse_usage(usage: Any) -> TokenCounts | None:
@@ -55,8 +67,54 @@ def parse_usage(usage: Any) -> TokenCounts | None:
     return TokenCounts(prompt, min(_parse_count(cached) or 0, prompt), output)
 
 
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    text: str | None = None
+
+
+class _Response(msgspec.Struct):
+    """What is read of a response; the decoder skips everything else without creating objects."""
+
+    usage: dict[str, Any] | None = None
+    choices: list[_Choice] | None = None
+
+
+_decode_response = msgspec.json.Decoder(_Response).decode
+
+
 def count_response_tokens(body: bytes, input_estimate: int) -> TokenCounts:
-    """Count the tokens of a response that is not a stream: its usage, else an estimate from its text."""
+    """Count the tokens of a response that is not a stream: its usage, else an estimate from its text.
+
+    Usage at the end of the response is read without parsing the rest. The output of a long response without usage and
+    of an unknown structure is estimated from all its bytes.
+    """
+    if usage := _find_usage_at_end(body):
+        return usage
+    try:
+        response = _decode_response(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        if len(body) > MAX_PARSED_BYTES:
+            return TokenCounts(input_estimate, 0, -(-len(body) // BYTES_PER_TOKEN), estimated=True)
+        return _count_parsed_response(body, input_estimate)
+    texts = [(choice.message and choice.message.content) or choice.text or "" for choice in response.choices or []]
+    output_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    estimate = TokenCounts(input_estimate, 0, -(-output_bytes // BYTES_PER_TOKEN), estimated=True)
+    return parse_usage(response.usage) or estimate
+
+
+def _find_usage_at_end(body: bytes) -> TokenCounts | None:
+    """Read the usage of a response that ends with it and scalar members, which makes it one of the outermost object."""
+    tail = body[-TAIL_BYTES:]
+    name = tail.rfind(b'"usage"')
+    match = USAGE_AT_END.fullmatch(tail, tail.rfind(b",", 0, name)) if name >= 0 else None
+    return parse_usage(json.loads(match[1])) if match else None
+
+
+def _count_parsed_response(body: bytes, input_estimate: int) -> TokenCounts:
     try:
         response = json.loads(body)
     except (ValueError, RecursionError):
@@ -74,15 +132,17 @@ def build_usage_event(
     outcome: str,
     status: int,
     seconds: float,
-    ttft_seconds: float | None,
+    latency: Latency = Latency(),
 ) -> UsageEvent:
     """Build the usage event of a request that ended `seconds` after its admission."""
     request_fields = dict(vars(admitted))
     del request_fields["input_estimate"], request_fields["attempt"]
     finished_at = round(admitted.admitted_at + max(seconds, 0.0), 3)
-    ttft = None if ttft_seconds is None else round(ttft_seconds, 6)
+    durations: dict[str, Any] = {
+        name: round(value, 6) if isinstance(value, float) else value for name, value in latency._asdict().items()
+    }
     return UsageEvent(
-        **request_fields, **vars(counts), finished_at=finished_at, outcome=outcome, status=status, ttft_seconds=ttft
+        **request_fields, **vars(counts), finished_at=finished_at, outcome=outcome, status=status, **durations
     )
 
 

@@ -26,6 +26,10 @@ CREATE TABLE billing_usage_event (
     output_tokens bigint NOT NULL,
     estimated boolean NOT NULL,
     ttft_seconds double precision,
+    itl_mean_seconds double precision,
+    itl_p99_seconds double precision,
+    queue_seconds double precision,
+    cold boolean,
     PRIMARY KEY (request_id, admitted_at)
 ) PARTITION BY RANGE (admitted_at);
 
@@ -124,6 +128,10 @@ class Migration(migrations.Migration):
                 ('output_tokens', models.BigIntegerField()),
                 ('estimated', models.BooleanField()),
                 ('ttft_seconds', models.FloatField(null=True)),
+                ('itl_mean_seconds', models.FloatField(null=True)),
+                ('itl_p99_seconds', models.FloatField(null=True)),
+                ('queue_seconds', models.FloatField(null=True)),
+                ('cold', models.BooleanField(null=True)),
             ],
             options={
                 'db_table': 'billing_usage_event',

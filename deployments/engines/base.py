@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from deployments import causes
 from deployments.causes import Cause
@@ -16,6 +17,7 @@ from deployments.drivers.base import ExitRecord, Launch
 from deployments.schema.adapter import Adapter
 from deployments.schema.engine_settings import EngineSettings
 
+UsageReporting = Literal["every_chunk", "last_chunk", "none"]  # from the most to the least
 Availability = Literal["available", "coming_soon", "needs_licence"]
 NOT_FOUND = 127  # the exit code of a shell and of our drivers when there is no such program
 OUT_OF_MEMORY = re.compile(
@@ -44,7 +46,8 @@ class LaunchContext:
 
 class Engine(Protocol):
     """One program that serves tokens. `settings` declares what can be configured; `availability` says whether it can be
-    chosen; `pins_adapters` whether it can load an adapter at a given revision of its repository."""
+    chosen; `pins_adapters` whether it can load an adapter at a given revision of its repository; `usage_reporting` how
+    often it reports the usage of a stream."""
 
     @property
     def title(self) -> str: ...
@@ -58,11 +61,20 @@ class Engine(Protocol):
     @property
     def pins_adapters(self) -> bool: ...
 
+    @property
+    def usage_reporting(self) -> UsageReporting: ...
+
     def launch(self, settings: Any, context: LaunchContext) -> Launch:
         """How to run it. `settings` is an instance of the engine's own settings class."""
 
     def failure(self, exited: ExitRecord, log_tail: str) -> Cause:
         """What an exit means that nobody asked for; `log_tail` is the end of its output."""
+
+
+def least_usage_reporting(engines: Iterable[Engine]) -> UsageReporting:
+    """What all of these engines can report; the most if there is none."""
+    levels: tuple[UsageReporting, ...] = get_args(UsageReporting)
+    return max((engine.usage_reporting for engine in engines), key=levels.index, default=levels[0])
 
 
 def lora_modules(context: LaunchContext) -> tuple[str, ...]:

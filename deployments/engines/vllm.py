@@ -64,6 +64,7 @@ class Vllm:
     availability: base.Availability = "available"
     settings: type[VllmSettings] = VllmSettings
     pins_adapters: bool = False  # it fetches the default branch of an adapter's repository, whatever is asked
+    usage_reporting: base.UsageReporting = "every_chunk"
 
     def launch(self, settings: VllmSettings, context: base.LaunchContext) -> Launch:
         return Launch(

@@ -17,6 +17,8 @@ import redis
 
 from accounts.redis_client import redis_client
 from deployments.config.deployment_spec import RevisionSpec, UnreadableSpec
+from deployments.engines.base import least_usage_reporting
+from deployments.engines.registry import ENGINES
 from deployments.messages import describe_reason
 from deployments.models import Deployment, Replica, Revision
 from deployments.states import DeploymentStatus, ReplicaState
@@ -159,6 +161,7 @@ def _route_record(deployment: Deployment, serving: Sequence[RevisionSpec]) -> co
         context_length=min((each.engine.context_length for each in readable), default=0),
         simulated=deployment.endpoint.cluster.simulated or bool(spec and spec.engine.name == "simulator"),
         reason=describe_reason(deployment.cause).sentence if has_failed and deployment.cause else "",
+        usage_reporting=least_usage_reporting(ENGINES[each.engine.name] for each in readable),
         adapters=[adapter.name for adapter in adapters if all(adapter in each.adapters for each in serving)],
     )
 

@@ -79,6 +79,7 @@ class Simulator:
     availability: base.Availability = "available"
     settings: type[SimulatorSettings] = SimulatorSettings
     pins_adapters: bool = True
+    usage_reporting: base.UsageReporting = "every_chunk"
 
     def launch(self, settings: SimulatorSettings, context: base.LaunchContext) -> Launch:
         behaviour = settings.simulator

@@ -115,6 +115,14 @@ def test_a_stream_that_redis_lost_is_read_from_its_start(store):
     assert sum_all_usage()[0] == 2
 
 
+def test_the_latency_of_a_request_is_stored_and_an_event_without_it_accepted(store):
+    latency = {"itl_mean_seconds": 0.02, "itl_p99_seconds": 0.05, "queue_seconds": 1.5, "cold": True}
+    send(store, build_event(1, **latency), build_event(2))
+    usage_ingestion.ingest_batch()
+    first, second = UsageEvent.objects.order_by("admitted_at").values(*latency)
+    assert (first, second) == (latency, dict.fromkeys(latency))
+
+
 def test_an_invalid_entry_is_rejected_without_blocking_later_entries(store):
     store.xadd(contract.USAGE, {"event": "{not json"})
     store.xadd(contract.USAGE, {"event": build_event(1, key_id="nobody").to_json()})
@@ -128,7 +136,8 @@ def test_an_invalid_entry_is_rejected_without_blocking_later_entries(store):
 @pytest.mark.parametrize(
     "broken",
     [{"model": "a\x00b"}, {"model": "\ud800"}, {"outcome": "\x00"}, {"ttft_seconds": float("nan")},
-     {"ttft_seconds": "soon"}, {"admitted_at": float("inf")}, {"finished_at": 1e18}, {"output_tokens": 1.5},
+     {"ttft_seconds": "soon"}, {"itl_p99_seconds": float("inf")}, {"queue_seconds": "long"}, {"cold": "yes"},
+     {"admitted_at": float("inf")}, {"finished_at": 1e18}, {"output_tokens": 1.5},
      {"stream": "perhaps"}, {"status": 200.5}],
     ids=lambda changes: " ".join(map(ascii, *changes.items())),
 )  # fmt: skip

@@ -141,7 +141,7 @@ async def _idle(world: World, deployment: contract.RouteRecord) -> bool:
 
 async def test_the_spool_of_an_ended_process_is_taken_over(world: World):
     admitted = Admitted("0199aaaa-0000-7000-8000-000000000000", 1.5, "gone", "o", "o", "d", "r", "k", "u", "m", False)
-    event = build_usage_event(admitted, NO_TOKENS, outcome="completed", status=200, seconds=1, ttft_seconds=None)
+    event = build_usage_event(admitted, NO_TOKENS, outcome="completed", status=200, seconds=1)
     spool = SettlementSpool(world.folder / "spool", "gone")
     spool.append(Settlement(admitted, event))
     path = world.folder / "spool" / "gone.jsonl"
@@ -205,7 +205,7 @@ async def test_the_metrics_of_a_process_are_written_to_the_multiprocess_folder(w
     assert f'console_gateway_requests_total{{{path},status="200"}} 1.0' in text
     assert f'console_gateway_requests_total{{{path},status="404"}} 1.0' in text
     assert 'console_gateway_tokens_total{direction="output",process="gateway"} 4.0' in text
-    assert 'console_gateway_ttft_seconds_count{process="gateway"} 1.0' in text
+    assert 'console_gateway_ttft_seconds_count{process="gateway",start="warm"} 1.0' in text
     assert "unknown-model" not in text
 
 

@@ -1,11 +1,13 @@
 """Responses byte for byte, and their usage events."""
 
+import asyncio
 import json
 
 import pytest
 
+from gateway import contract
 from tests.integration.gateway import scripted_replica
-from tests.integration.gateway.conftest import World, chat, until
+from tests.integration.gateway.conftest import World, chat, until, wait_until_queued
 
 OPTIONS = {
     "no options": None,
@@ -128,3 +130,53 @@ async def test_a_slow_client_does_not_make_the_gateway_buffer_the_response(world
     assert event.outcome == "client_left"
     assert event.output_tokens < 4000
     assert replica.most == 1
+
+
+@pytest.mark.parametrize(
+    ("reporting", "options", "counts"),
+    [("none", None, (4, 6, True)), ("last_chunk", {"include_usage": True}, (7, 6, False))],
+)
+async def test_an_engine_is_asked_only_for_the_usage_that_it_can_report(world: World, reporting, options, counts):
+    url = await world.gateway()
+    replica = await world.replica(await world.deployment(usage_reporting=reporting))
+    _, _, body = await world.post(url, chat("chunks=6", stream=True))
+    assert body == b"".join(scripted_replica.build_stream({}, 6))
+    assert replica.requests[0].get("stream_options") == options
+    event = await world.event()
+    assert (event.input_tokens, event.output_tokens, event.estimated) == counts
+
+
+async def test_the_latency_of_a_stream_and_of_a_whole_response(world: World):
+    url = await world.gateway()
+    await world.replica(await world.deployment())
+    await world.post(url, chat("chunks=3 pause=0.05", stream=True))
+    event = await world.event()
+    assert event.ttft_seconds is not None
+    assert event.itl_mean_seconds is not None
+    assert event.itl_p99_seconds is not None
+    assert 0.04 < event.itl_mean_seconds <= event.itl_p99_seconds
+    assert event.ttft_seconds + 2 * event.itl_mean_seconds < event.finished_at - event.admitted_at + 0.5
+    assert (event.queue_seconds, event.cold) == (0, False)
+
+
+async def test_the_time_in_the_queue_is_measured_and_a_cold_start_is_marked(world: World):
+    url = await world.gateway()
+    deployment = await world.deployment()
+    cold = asyncio.create_task(world.post(url, chat("chunks=1")))
+    await wait_until_queued(world, deployment, 1)
+    await world.replica(deployment, slots=1)
+    await cold
+    event = await world.event()
+    assert event.cold is True
+    assert event.queue_seconds is not None
+    assert event.queue_seconds > 0
+
+    await world.store.delete(contract.USAGE)
+    first = asyncio.create_task(world.post(url, chat("pause=0.3")))
+    await until(lambda: world.slots(deployment))
+    second = asyncio.create_task(world.post(url, chat("chunks=2")))
+    await asyncio.gather(first, second)
+    await until(world.is_idle)
+    events = sorted(await world.events(), key=lambda event: event.queue_seconds or 0.0)
+    assert [event.cold for event in events] == [False, False]
+    assert (events[0].queue_seconds, (events[1].queue_seconds or 0) > 0.05) == (0, True)

@@ -1,6 +1,7 @@
 """How engines are launched, and what their end means."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import get_args
 
@@ -8,10 +9,10 @@ import pytest
 
 from deployments import causes
 from deployments.drivers.base import ExitRecord
-from deployments.engines.base import LaunchContext
+from deployments.engines.base import LaunchContext, least_usage_reporting
 from deployments.engines.registry import ENGINES
 from deployments.engines.simulator.engine import Fault, SimulatedBehaviour, SimulatorSettings
-from deployments.engines.vllm import VllmSettings
+from deployments.engines.vllm import Vllm, VllmSettings
 from deployments.schema.adapter import Adapter
 from deployments.schema.engine_settings import EngineSettings
 
@@ -183,3 +184,11 @@ def test_memory_that_the_provider_saw_run_out_needs_no_line_in_the_log() -> None
 
 def test_evidence_is_short() -> None:
     assert causes.last_lines("\n".join("x" * 1000 for _ in range(50))) == "\n".join(["x" * 1000] * 5)[-2000:]
+
+
+def test_a_route_asks_for_the_usage_that_all_of_its_engines_can_report():
+    every, last, never = (replace(Vllm(), usage_reporting=level) for level in ("every_chunk", "last_chunk", "none"))
+    assert least_usage_reporting([every, last]) == "last_chunk"
+    assert least_usage_reporting([never, last, every]) == "none"
+    assert least_usage_reporting([]) == "every_chunk"
+    assert {engine.usage_reporting for engine in ENGINES.values()} == {"every_chunk"}
