@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-import resource
 import signal
 import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+
+import psutil
 
 from gateway import openai_errors
 from gateway.openai_errors import ErrorResponse
@@ -28,7 +29,7 @@ WORKER_COMMAND = (sys.executable, "-m", "gateway.body_workers")
 WORKER_COUNT = 2
 VALIDATION_SECONDS = 15.0
 MAX_WAITING_BYTES = 256 * 1024 * 1024
-MAX_WORKER_KILOBYTES = 256 * 1024
+MAX_WORKER_BYTES = 256 * 1024 * 1024
 
 
 class WorkerLost(Exception):
@@ -133,7 +134,7 @@ def main() -> None:
         size, path_index = SIZE_AND_TAG.unpack(header)
         result = validate_body(PATHS[path_index], source.read(size))
         data = pickle.dumps(result._replace(body=b"") if isinstance(result, ValidatedBody) else result)
-        is_ending = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > MAX_WORKER_KILOBYTES
+        is_ending = psutil.Process().memory_info().rss > MAX_WORKER_BYTES
         target.write(SIZE_AND_TAG.pack(len(data), is_ending) + data)
         target.flush()
         if is_ending:

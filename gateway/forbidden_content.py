@@ -54,11 +54,9 @@ def find_forbidden_content(fields: Mapping[str, Any]) -> ErrorResponse | None:
 
 def _check_fields(fields: Mapping[str, Any]) -> ErrorResponse | None:
     """Return the error for the first forbidden field that is not null, including those of nested argument objects."""
-    pending = [("", fields)]
+    pending = [] if SPECIAL_FIELDS.isdisjoint(fields) else [("", fields)]
     while pending:
         prefix, members = pending.pop()
-        if SPECIAL_FIELDS.isdisjoint(members):
-            continue
         for name, value in members.items():
             if name in FORBIDDEN_FIELDS and value is not None:
                 path = prefix + name

@@ -47,24 +47,27 @@ REQUESTED_USAGE: Mapping[str, Mapping[str, bool]] = {
 OUTPUT_CAP = "max_tokens"  # every engine accepts it on every path that generates text
 DEPTH_CHANGES = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 NO_BRACKETS_OR_QUOTES = bytes(set(range(256)) - set(b'[]{}"'))
+NO_STREAM_OPTIONS = StreamOptions()
 _decode = msgspec.json.Decoder().decode
 
 
 class InferencePath(Enum):
-    """The paths that are forwarded to engines."""
+    """The paths that are forwarded to engines, and the field that has the prompt."""
 
-    CHAT = "/v1/chat/completions"
-    COMPLETIONS = "/v1/completions"
-    EMBEDDINGS = "/v1/embeddings"
+    CHAT = "/v1/chat/completions", "messages"
+    COMPLETIONS = "/v1/completions", "prompt"
+    EMBEDDINGS = "/v1/embeddings", "input"
 
-    @property
-    def prompt_field(self) -> str:
-        fields = {
-            InferencePath.CHAT: "messages",
-            InferencePath.COMPLETIONS: "prompt",
-            InferencePath.EMBEDDINGS: "input",
-        }
-        return fields[self]
+    prompt_field: str
+
+    def __new__(cls, path: str, prompt_field: str) -> InferencePath:
+        member = object.__new__(cls)
+        member._value_ = path
+        member.prompt_field = prompt_field
+        return member
+
+
+CHAT, COMPLETIONS, EMBEDDINGS = InferencePath
 
 
 class ValidatedBody(NamedTuple):
@@ -124,7 +127,7 @@ class Range:
 
     def contains(self, value: float) -> bool:
         is_above_low = self.low < value if self.exclusive_low else self.low <= value
-        return is_above_low and value <= self.high and not (self.is_integer and value % 1 != 0)
+        return is_above_low and value <= self.high and (not self.is_integer or value % 1 == 0)
 
     def describe(self) -> str:
         kind = "a whole number" if self.is_integer else "a number"
@@ -145,7 +148,6 @@ RANGES: Mapping[str, Range] = {
     "top_logprobs": Range(0, 20, is_integer=True),
     "dimensions": Range(1, UNLIMITED, is_integer=True),
 }
-OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")  # the first that is set applies
 
 
 def is_quick_to_validate(body: bytes) -> bool:
@@ -167,23 +169,29 @@ def validate_body(path: InferencePath, body: bytes) -> ValidatedBody | ErrorResp
     )
     if error:
         return error
-    stream, options = fields.get("stream") is True, fields.get("stream_options") or {}
-    sizes = [_count_bytes(prompt) for prompt in _list_prompts(path, fields[path.prompt_field])]
-    replaceable = {name for name in ("stream_options",) if stream and name in fields}
-    if OUTPUT_CAP in fields and fields[OUTPUT_CAP] is None:
-        replaceable.add(OUTPUT_CAP)
-    return ValidatedBody(
-        path=path,
-        model=fields["model"],
-        stream=stream,
-        stream_options=StreamOptions(
+    stream, stream_options, other_options = fields.get("stream") is True, NO_STREAM_OPTIONS, b""
+    if options := fields.get("stream_options"):
+        stream_options = StreamOptions(
             options.get("include_usage") is True, options.get("continuous_usage_stats") is True
-        ),
+        )
+        other_options = b"" if USAGE_OPTIONS.issuperset(options) else _encode_other_options(options)
+    replaceable = []
+    if stream and "stream_options" in fields:
+        replaceable.append("stream_options")
+    if OUTPUT_CAP in fields and fields[OUTPUT_CAP] is None:
+        replaceable.append(OUTPUT_CAP)
+    sizes = [_count_bytes(prompt) for prompt in _list_prompts(path, fields[path.prompt_field])]
+    output_limit = fields.get("max_completion_tokens")
+    return ValidatedBody(
+        path,
+        fields["model"],
+        stream,
+        stream_options,
         prompt_bytes=sum(sizes),
         longest_prompt_bytes=max(sizes),
-        max_output_tokens=next((fields[name] for name in OUTPUT_LIMITS if fields.get(name) is not None), None),
+        max_output_tokens=fields.get("max_tokens") if output_limit is None else output_limit,
         body=body,
-        other_stream_options=b"" if USAGE_OPTIONS.issuperset(options) else _encode_other_options(options),
+        other_stream_options=other_options,
         replaceable=json_edit.find_values(body, replaceable) if replaceable else {},
     )
 
@@ -267,7 +275,7 @@ def _check_common_fields(path: InferencePath, fields: Mapping[str, Any]) -> Erro
     if options and not stream:
         message = "`stream_options` is allowed only together with `stream: true`."
         return openai_errors.invalid_request(message, "stream_options")
-    if stream and path is InferencePath.EMBEDDINGS:
+    if stream and path is EMBEDDINGS:
         return openai_errors.invalid_request("Embeddings cannot be streamed: leave `stream` out.", "stream")
     return None
 
@@ -275,12 +283,12 @@ def _check_common_fields(path: InferencePath, fields: Mapping[str, Any]) -> Erro
 def _check_prompt(path: InferencePath, fields: Mapping[str, Any]) -> ErrorResponse | None:
     name = path.prompt_field
     prompt = fields.get(name)
-    if path is InferencePath.CHAT:
+    if path is CHAT:
         return _check_messages(prompt)
     if isinstance(prompt, list) and len(prompt) > MAX_PROMPTS and not _is_token_id_list(prompt):
         message = f"`{name}` has {len(prompt)} items; at most {MAX_PROMPTS} are accepted in one request. Split it."
         return openai_errors.invalid_request(message, name)
-    if path is InferencePath.EMBEDDINGS:
+    if path is EMBEDDINGS:
         is_valid = _is_embedding_input(prompt)
         message = "`input` must be text, a list of token ids, or a list of these; none of them empty."
     else:
@@ -319,9 +327,9 @@ def _is_token_id_list(value: Any) -> bool:
 
 def _check_numbers(fields: Mapping[str, Any]) -> ErrorResponse | None:
     for name, value in fields.items():
-        if value is None or name not in RANGES:
+        allowed = RANGES.get(name)
+        if allowed is None or value is None:
             continue
-        allowed = RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
             return openai_errors.invalid_request(f"`{name}` must be {allowed.describe()}.", name)
         if not allowed.contains(value):
@@ -331,7 +339,7 @@ def _check_numbers(fields: Mapping[str, Any]) -> ErrorResponse | None:
 
 def _list_prompts(path: InferencePath, value: Any) -> list[Any]:
     """List the prompts of a request; the engine processes each one separately."""
-    is_single = path is InferencePath.CHAT or isinstance(value, str) or _is_token_id_list(value)
+    is_single = path is CHAT or isinstance(value, str) or _is_token_id_list(value)
     return [value] if is_single else value
 
 
@@ -339,11 +347,10 @@ def _count_bytes(prompt: Any) -> int:
     """Count the bytes of the text in a prompt: a text, a token id, a message, a content part, or a list of these."""
     if isinstance(prompt, str):
         return len(prompt) if prompt.isascii() else len(prompt.encode("utf-8", "surrogatepass"))
-    if isinstance(prompt, int):
-        return BYTES_PER_TOKEN
+    if isinstance(prompt, dict):
+        content, text = prompt.get("content"), prompt.get("text")
+        size = _count_bytes(content) if isinstance(content, (str, list)) else 0
+        return size + _count_bytes(text) if isinstance(text, (str, list)) else size
     if isinstance(prompt, list):
         return BYTES_PER_TOKEN * len(prompt) if _is_token_id_list(prompt) else sum(map(_count_bytes, prompt))
-    if isinstance(prompt, dict):
-        texts = [prompt[name] for name in ("content", "text") if isinstance(prompt.get(name), str | list)]
-        return sum(map(_count_bytes, texts))
-    return 0
+    return BYTES_PER_TOKEN if isinstance(prompt, int) else 0

@@ -134,7 +134,7 @@ async def test_a_slow_client_does_not_make_the_gateway_buffer_the_response(world
 
 @pytest.mark.parametrize(
     ("reporting", "options", "counts"),
-    [("none", None, (4, 6, True)), ("last_chunk", {"include_usage": True}, (7, 6, False))],
+    [("none", None, (2, 6, True)), ("last_chunk", {"include_usage": True}, (7, 6, False))],
 )
 async def test_an_engine_is_asked_only_for_the_usage_that_it_can_report(world: World, reporting, options, counts):
     url = await world.gateway()
