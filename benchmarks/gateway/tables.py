@@ -12,7 +12,6 @@ from benchmarks.gateway.verdicts import (
     HELD,
     PACED,
     RATE,
-    RATE_LIMITS,
     RATE_MANY,
     REQUEST_CPU,
     STREAM_MEMORY,
@@ -32,7 +31,6 @@ REQUEST_COLUMNS = (
 COLUMNS: Mapping[str, Sequence[tuple[str, str, int | None]]] = {
     RATE: REQUEST_COLUMNS,
     RATE_MANY: REQUEST_COLUMNS,
-    RATE_LIMITS: REQUEST_COLUMNS,
     PACED: (
         ("p50 ms", "p50_ms", 2),
         ("p99 ms", "p99_ms", 2),
@@ -79,7 +77,6 @@ def describe_scenario(scenario: str, plan: Plan) -> str:
     return {
         RATE: f"{at_a_time}, one replica",
         RATE_MANY: f"{at_a_time}, {plan.replicas} replicas",
-        RATE_LIMITS: f"{at_a_time}, one replica, limits on",
         PACED: f"{plan.per_second:,.0f} requests/s at fixed moments, not streamed; from when a request is due",
         STREAMS: f"{plan.streams} streams of {plan.chunks} chunks, one every {plan.pause * 1000:.0f} ms",
         HELD: f"{plan.held:,} open streams that send a chunk every 10 s",

@@ -16,9 +16,9 @@ ADDED_P99_GOAL = 0.4  # ms
 STREAM_MEMORY_GOAL = 10.0  # kB
 
 # Scenarios and figures, as measurements and tables name them.
-RATE, RATE_MANY, RATE_LIMITS, PACED, STREAMS, HELD = "rate", "replicas", "limits", "paced", "streams", "memory"
+RATE, RATE_MANY, PACED, STREAMS, HELD = "rate", "replicas", "paced", "streams", "memory"
 REQUEST_CPU, CHUNK_CPU, ADDED_P99, STREAM_MEMORY = "cpu_us", "chunk_us", "added_p99_ms", "stream_kb"
-HELD_TO = {RATE: "CPU a request", RATE_MANY: "CPU a request, all replicas", RATE_LIMITS: "CPU a request, limits on"}
+HELD_TO = {RATE: "CPU a request", RATE_MANY: "CPU a request, all replicas"}
 
 
 @dataclass(frozen=True)
