@@ -5,7 +5,7 @@
 # make kills   SIGKILL at seeded moments      make survive       rolls, waking, nights: in real time
 # make reword  words every message of the catalogue anew in a copy, and runs the tests on it
 # make docs    docs/openapi.json and the table of settings in docs/engines.md anew, from the code
-# make bench   idle_pass, list_page and bench-gateway: the figures of benchmarks/
+# make bench   idle_pass, list_page, bodies_and_chunks and bench-gateway: the figures of benchmarks/
 # make bench-gateway   the gateway beside nginx and vllm-router; BENCH="--quick" or BENCH="--profile"
 # make lock    pin requirements/*.txt anew    make clean         remove .venv and build/ (never var/)
 
@@ -56,6 +56,7 @@ reword: $(VENV)/dev.installed
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m benchmarks.idle_pass
 	$(BIN)/python -m benchmarks.list_page
+	$(BIN)/python -m benchmarks.bodies_and_chunks
 	$(MAKE) bench-gateway
 
 bench-gateway: $(VENV)/dev.installed

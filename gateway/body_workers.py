@@ -8,6 +8,7 @@ a header (SIZE_AND_TAG) and that many bytes. A worker that has become large ends
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import pickle
 import signal
@@ -27,7 +28,7 @@ SIZE_AND_TAG = struct.Struct(">IB")  # tag of a request: index of its path; of a
 PATHS = tuple(InferencePath)
 WORKER_COMMAND = (sys.executable, "-m", "gateway.body_workers")
 WORKER_COUNT = 2
-VALIDATION_SECONDS = 15.0
+VALIDATION_SECONDS = 60.0  # far more than any body takes on a busy machine; a worker that ends is noticed at once
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 MAX_WORKER_BYTES = 256 * 1024 * 1024
 
@@ -128,6 +129,7 @@ async def _end(process: Process) -> None:
 
 def main() -> None:
     """Serve as a worker until the standard input is closed."""
+    gc.disable()  # bodies have no cycles, and the collector would go through millions of values again and again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the gateway drains first
     source, target = sys.stdin.buffer, sys.stdout.buffer
     while len(header := source.read(SIZE_AND_TAG.size)) == SIZE_AND_TAG.size:
