@@ -130,21 +130,51 @@ class RequestHeadParser:
                     return last
                 return RequestHead(last.method, last.path, last.query, last.fields, length, False, False, False)
         parsed = parse_request_head(head, self._names)
-        if isinstance(parsed, RequestHead) and len(head) <= MAX_REPEATED_HEAD_BYTES:
-            self._remember(head, parsed)
+        if isinstance(parsed, RequestHead):
+            is_plain = not (parsed.closes or parsed.is_old or parsed.expects_continue)
+            parts = _split_at_length(head) if is_plain else None
+            self._last = parsed if parts else None
+            if parts:
+                self._before, self._after = parts
         return parsed
 
-    def _remember(self, head: bytes, parsed: RequestHead) -> None:
-        self._last = None
-        is_plain = not (parsed.closes or parsed.is_old or parsed.expects_continue)
-        start = head.lower().find(b"\r\ncontent-length:")
-        if is_plain and start >= 0:
-            start += len(b"\r\ncontent-length:")
-            start += head[start] == ord(" ")
-            end = head.find(b"\r\n", start)
-            end = len(head) if end < 0 else end
-            if head[start:end].isdigit():
-                self._last, self._before, self._after = parsed, head[:start], head[end:]
+
+class ResponseHeadParser:
+    """Parses the response heads of one connection, which repeat within a second as those of requests do."""
+
+    __slots__ = ("_after", "_before", "_last", "_names")
+
+    def __init__(self, names: FieldNames) -> None:
+        self._names = names
+        self._last: ResponseHead | None = None
+        self._before = self._after = b""
+
+    def parse(self, head: bytes) -> ResponseHead | Refusal:
+        """Parse a head without the empty line at its end."""
+        last = self._last
+        if last is not None and head.startswith(self._before) and head.endswith(self._after):
+            digits = head[len(self._before) : len(head) - len(self._after)]
+            if digits.isdigit() and len(digits) <= MAX_LENGTH_DIGITS:
+                length = int(digits)
+                return last if length == last.body_length else ResponseHead(last.status, last.fields, length, False)
+        parsed = parse_response_head(head, self._names)
+        if isinstance(parsed, ResponseHead):
+            parts = _split_at_length(head) if parsed.status == 200 and not parsed.closes else None
+            self._last = parsed if parts else None
+            if parts:
+                self._before, self._after = parts
+        return parsed
+
+
+def _split_at_length(head: bytes) -> tuple[bytes, bytes] | None:
+    """Split a valid head before and after the digits of Content-Length; None without them, or if the head is long."""
+    start = head.lower().find(b"\r\ncontent-length:") + len(b"\r\ncontent-length:")
+    if start < len(b"\r\ncontent-length:") or len(head) > MAX_REPEATED_HEAD_BYTES:
+        return None
+    start += head[start : start + 1] == b" "
+    end = head.find(b"\r\n", start)
+    end = len(head) if end < 0 else end
+    return (head[:start], head[end:]) if head[start:end].isdigit() else None
 
 
 def parse_request_head(head: bytes, names: FieldNames) -> RequestHead | Refusal:
@@ -227,7 +257,7 @@ def parse_response_head(head: bytes, names: FieldNames) -> ResponseHead | Refusa
     if isinstance(fields, Refusal):
         return fields
     closes = version == b"HTTP/1.0" or has_close_option(fields)
-    length, coding = fields.get("content-length"), fields.get("transfer-encoding")
+    length, coding = fields.pop("content-length", None), fields.get("transfer-encoding")
     if length is not None and coding is not None:
         return Refusal(502, "Content-Length and Transfer-Encoding exclude each other.")
     if status < 200 or status in (204, 304):

@@ -11,7 +11,7 @@ import enum
 from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.http.chunked_body import ChunkedBody, MalformedChunk
-from gateway.http.heads import CHUNKED, HEAD_END, MAX_HEAD_BYTES, Refusal, ResponseHead, parse_response_head
+from gateway.http.heads import CHUNKED, HEAD_END, MAX_HEAD_BYTES, Refusal, ResponseHead, ResponseHeadParser
 
 if TYPE_CHECKING:
     from gateway.http.replica_pool import ReplicaPool
@@ -57,6 +57,7 @@ class ReplicaConnection(asyncio.Protocol):
         "_input",
         "_is_paused",
         "_left",
+        "_parser",
         "_pool",
         "_transport",
         "address",
@@ -67,6 +68,7 @@ class ReplicaConnection(asyncio.Protocol):
 
     def __init__(self, pool: ReplicaPool, address: str) -> None:
         self._pool = pool
+        self._parser = ResponseHeadParser(pool.field_names)
         self._transport: asyncio.Transport
         self.address = address
         self.idle_since = 0.0
@@ -171,7 +173,7 @@ class ReplicaConnection(asyncio.Protocol):
             else:
                 self._input = data
             return
-        head = parse_response_head(data[:end], self._pool.field_names)
+        head = self._parser.parse(data[:end])
         if isinstance(head, Refusal):
             self._fail(head.message)
             return

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http.heads import CHUNKED, FieldNames, Refusal, ResponseHead, parse_response_head
+from gateway.http.heads import CHUNKED, FieldNames, Refusal, ResponseHead, ResponseHeadParser, parse_response_head
 
 NAMES = FieldNames(("content-type",))
 
@@ -54,3 +54,15 @@ REFUSED = (
 @pytest.mark.parametrize("head", REFUSED)
 def test_malformed_response_heads_are_refused(head):
     assert isinstance(parse_response_head(head, NAMES), Refusal)
+
+
+def test_a_repeated_head_is_recognised_whatever_its_length():
+    parser = ResponseHeadParser(NAMES)
+    start = b"HTTP/1.1 200 OK\r\ndate: x\r\nContent-Length: %d\r\ncontent-type: a"
+    first, second, third = (parser.parse(start % length) for length in (5, 5, 77))
+    assert first is second
+    assert isinstance(third, ResponseHead)
+    assert (third.body_length, third.fields) == (77, {"content-type": "a"})
+    other = parser.parse(start.replace(b"200 OK", b"404 Not Found") % 5)
+    assert isinstance(other, ResponseHead)
+    assert other.status == 404
