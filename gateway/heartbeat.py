@@ -22,6 +22,7 @@ class Heartbeat:
     def __init__(self, slots: SlotStore, settlements: Settlements) -> None:
         self._slots = slots
         self._settlements = settlements
+        self._has_beaten = False
 
     async def beat(self) -> None:
         """Run one heartbeat. Raises StoreError when Redis is unavailable."""
@@ -33,10 +34,13 @@ class Heartbeat:
             await self._slots.reap(gateway_id)
         await self._settlements.release_unacknowledged_slots()
         await self._settlements.replay_spool()
+        self._has_beaten = True
 
     async def run(self) -> None:
         """Beat every HEARTBEAT_SECONDS until cancelled, every RETRY_SECONDS after an error or while the spool is not
-        empty."""
+        empty. The first beat may be the caller's."""
+        if self._has_beaten:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
         while True:
             pause = HEARTBEAT_SECONDS
             try:
