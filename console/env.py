@@ -74,6 +74,7 @@ class Environment:
     console_port: int
     gateway_port: int
     metrics_port: int
+    gateway_processes: int
     database_url: str
     redis_url: str
     secret_key: str
@@ -116,6 +117,7 @@ def read(variables: Mapping[str, str]) -> Environment:
         data_dir=data_dir if data_dir.is_absolute() else ROOT / data_dir,
         host=variables.get("CONSOLE_HOST") or "127.0.0.1",
         **_parse_ports(variables),
+        gateway_processes=_parse_gateway_processes(variables),
         database_url=_parse_url(variables, "DATABASE_URL", "postgresql://", "postgres://"),
         redis_url=_parse_url(variables, "REDIS_URL", "redis://", "rediss://"),
         secret_key=variables.get("CONSOLE_SECRET_KEY", ""),
@@ -253,6 +255,13 @@ def _parse_ports(variables: Mapping[str, str]) -> dict[str, int]:
         if ports[name] == ports[other]:
             raise InvalidEnvironment(f"{name} and {other} are both {ports[name]}; each needs a port of its own.")
     return {name.lower(): port for name, port in ports.items()}
+
+
+def _parse_gateway_processes(variables: Mapping[str, str]) -> int:
+    count = _parse_integer(variables, "GATEWAY_PROCESSES", 1)
+    if not 1 <= count <= 64:
+        raise InvalidEnvironment(f"GATEWAY_PROCESSES must be between 1 and 64, not {count}.")
+    return count
 
 
 def _parse_port(variables: Mapping[str, str], name: str, default: int) -> int:

@@ -12,7 +12,7 @@ import sys
 import uvloop
 
 from gateway.lifecycle import Gateway
-from gateway.server import GatewayServer, open_listener, raise_file_limit
+from gateway.server import GatewayServer, bind_listener, raise_file_limit
 from gateway.settings import InvalidSetting, Settings, read_settings
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     except InvalidSetting as error:
         sys.exit(f"{error}")
     try:
-        listener = open_listener(settings)
+        listener = bind_listener(settings)
     except OSError as error:
         sys.exit(f"The gateway cannot listen on {settings.host}:{settings.port}: {error}")
     raise_file_limit()

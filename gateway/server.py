@@ -7,7 +7,7 @@ import resource
 import socket
 
 from gateway.forwarded_headers import CLIENT_FIELDS
-from gateway.http.clients import BACKLOG, ClientEndpoint, ClientLimits
+from gateway.http.clients import ClientEndpoint, ClientLimits
 from gateway.lifecycle import Gateway
 from gateway.routes import Router
 from gateway.settings import Settings
@@ -33,6 +33,8 @@ class GatewayServer:
             self._router.render_refusal,
         )
         await self._endpoint.listen(listener)
+        if self._gateway.settings.ready_file:
+            self._gateway.settings.ready_file.touch()
 
     def drain(self) -> None:
         """Become not ready, and accept connections for `lame_duck_seconds` more, until load balancers have noticed. A
@@ -52,10 +54,17 @@ class GatewayServer:
         await self._gateway.stop()
 
 
-def open_listener(settings: Settings) -> socket.socket:
-    """Bind the address of the gateway. Raises OSError."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+def bind_listener(settings: Settings) -> socket.socket:
+    """Bind the address of the gateway without listening yet. Raises OSError.
+
+    Several gateways share one port: the kernel distributes connections among the sockets that listen on it.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if settings.processes > 1:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((settings.host, settings.port))
+    return listener
 
 
 def raise_file_limit() -> None:

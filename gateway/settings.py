@@ -34,6 +34,8 @@ class Settings:
     connections: int = 10_000
     held_bytes: int = 1024 * 1024 * 1024
     lame_duck_seconds: float = 0.0
+    processes: int = 1
+    ready_file: Path | None = None
 
     @property
     def spool_dir(self) -> Path:
@@ -63,6 +65,8 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         idle_seconds=_parse_number(variables, "GATEWAY_IDLE_SECONDS", default.idle_seconds),
         connections=int(_parse_number(variables, "GATEWAY_CONNECTIONS", default.connections)),
         held_bytes=int(_parse_number(variables, "GATEWAY_HELD_BYTES", default.held_bytes)),
+        processes=int(_parse_number(variables, "GATEWAY_PROCESSES", default.processes)),
+        ready_file=Path(variables["CONSOLE_READY_FILE"]) if variables.get("CONSOLE_READY_FILE") else None,
         lame_duck_seconds=_parse_number(variables, "GATEWAY_LAME_DUCK_SECONDS", default.lame_duck_seconds),
     )
 

@@ -1,6 +1,6 @@
 """The processes of the console (gateway, web, workers, beat, watch): their commands, environments and readiness probes.
 
-web and gateway are probed over HTTP; workers, beat and watch create `$CONSOLE_READY_FILE`.
+web and the first gateway are probed over HTTP; other gateways, workers, beat and watch create `$CONSOLE_READY_FILE`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def build_console_processes(
     # In memory: the schedule is defined in code, and a killed beat could leave a corrupt schedule file.
     beat = (*CELERY, "beat", "--loglevel", "WARNING", "--scheduler", "celery.beat:Scheduler", "--pidfile", "")
     commands: dict[str, tuple[str, ...]] = {
-        "gateway": (sys.executable, "-m", "gateway"),
+        **{name: (sys.executable, "-m", "gateway") for name in list_gateways(environment)},
         "web": web,
         **{name: _build_worker_command(name, queues) for name, queues in QUEUES_BY_WORKER.items()},
         "beat": beat,
@@ -50,6 +50,11 @@ def build_console_processes(
         name: _build_process(name, command, probes.get(name), variables, run_folder)
         for name, command in commands.items()
     }
+
+
+def list_gateways(environment: env.Environment) -> list[str]:
+    """Return the names of the gateway processes, which share one port."""
+    return ["gateway", *(f"gateway-{number}" for number in range(2, environment.gateway_processes + 1))]
 
 
 def _build_worker_command(name: str, queues: Iterable[str]) -> tuple[str, ...]:

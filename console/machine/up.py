@@ -117,7 +117,10 @@ class Console:
         create_folder(run_folder, 0o700)
         specs = console_processes.build_console_processes(self.environment, self.variables, run_folder)
         await self._serve_metrics()
-        first = [asyncio.create_task(self._start(specs.pop(name))) for name in ("gateway", "web")]
+        first = [
+            asyncio.create_task(self._start(specs.pop(name)))
+            for name in (*console_processes.list_gateways(self.environment), "web")
+        ]
         await self._prepare_database()
         await asyncio.gather(*first, *(self._start(spec) for spec in specs.values()))
         self.is_announced = True
@@ -168,6 +171,7 @@ class Console:
             "CONSOLE_PORT": str(environment.console_port),
             "GATEWAY_PORT": str(environment.gateway_port),
             "METRICS_PORT": str(environment.metrics_port),
+            "GATEWAY_PROCESSES": str(environment.gateway_processes),
             "CONSOLE_DEMO": str(int(environment.demo)),
             "DATABASE_URL": self.servers.database_url,
             "REDIS_URL": self.servers.redis_url,
@@ -204,7 +208,7 @@ class Console:
         stopping_replicas = asyncio.create_task(self._preload_replica_stop())
         await asyncio.gather(
             *(self._stop(name, 2.0) for name in ("beat", "watch", *QUEUES_BY_WORKER)),
-            self._stop_gateway(),
+            *(self._stop_gateway(name) for name in console_processes.list_gateways(self.environment)),
         )
         await asyncio.gather(self._stop("web", 1.5), self._finish_stopping_replicas(await stopping_replicas, deadline))
         await asyncio.gather(*(self._stop(name, DATABASE_STOP_SECONDS) for name in ("valkey", "postgresql")))
@@ -215,9 +219,9 @@ class Console:
         if process := self.processes.get(name):
             await process.stop(grace_seconds=grace_seconds)
 
-    async def _stop_gateway(self) -> None:
-        """Stop the gateway; after STREAM_SECONDS a second SIGTERM ends open streams with an error event."""
-        gateway = self.processes.get("gateway")
+    async def _stop_gateway(self, name: str) -> None:
+        """Stop a gateway; after STREAM_SECONDS a second SIGTERM ends open streams with an error event."""
+        gateway = self.processes.get(name)
         if not gateway:
             return
         gateway.is_stopping = True

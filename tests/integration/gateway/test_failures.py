@@ -25,7 +25,7 @@ SOON = 8.0
 
 
 async def start_process(world: World, **changes: str) -> tuple[asyncio.subprocess.Process, str]:
-    port = find_free_port()
+    port = int(changes.get("GATEWAY_PORT") or find_free_port())
     environment = os.environ | {
         "REDIS_URL": world.redis_url,
         "CONSOLE_DATA_DIR": str(world.folder),
@@ -249,3 +249,32 @@ async def test_a_client_that_leaves_while_its_lost_attempt_is_settled_leaves_no_
         await until(world.is_idle)
         assert await world.slots(deployment) == {}
         assert world.gateways[0].components.settlements.open_requests == {}
+
+
+async def test_several_processes_serve_one_port_and_one_that_drains_hands_over(world: World):
+    await world.replica(await world.deployment(), slots=100)
+    ready = [world.folder / "one", world.folder / "two"]
+    shared = {"GATEWAY_PROCESSES": "2", "GATEWAY_DRAIN_SECONDS": "20"}
+    first, url = await start_process(world, CONSOLE_READY_FILE=str(ready[0]), **shared)
+    port = url.rpartition(":")[2]
+    second, _ = await start_process(world, GATEWAY_PORT=port, CONSOLE_READY_FILE=str(ready[1]), **shared)
+
+    async def are_ready():
+        return all(path.exists() for path in ready)
+
+    await until(are_ready, 20)
+    # As a client does, a new connection for each: the kernel chooses the process by its port.
+    streams = await asyncio.gather(*(first_piece(world, url, "chunks=60 pause=0.05") for _ in range(24)))
+    gateway_ids = await world.store.zrange(contract.GATEWAYS, 0, -1)
+    shares = [await world.store.hlen(contract.gateway_requests_key(gateway_id)) for gateway_id in gateway_ids]
+    assert (len(shares), sum(shares), min(shares) > 0) == (2, 24, True)
+    first.send_signal(signal.SIGTERM)
+    counts = await asyncio.gather(*(count_chunks(stream) for stream in streams))
+    assert counts == [59] * 24
+    assert await asyncio.wait_for(first.wait(), SOON) == 0
+    assert [(await world.post(url, chat()))[0] for _ in range(5)] == [200] * 5
+    assert second.returncode is None
+
+
+async def count_chunks(stream) -> int:
+    return len([chunk async for chunk in stream])

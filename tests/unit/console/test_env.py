@@ -40,6 +40,7 @@ def test_a_wildcard_address_is_called_by_a_real_one():
         ("AUTOSCALER_SAMPLE_SECONDS", "0", "AUTOSCALER_SAMPLE_SECONDS must be 1 or more"),
         ("TRUSTED_PROXIES", "10.0.0.2, *", "separated by commas, not '*'"),
         ("TRUSTED_PROXIES", "10.0.0.2/8", "TRUSTED_PROXIES must be addresses or networks such as 10.0.0.0/8"),
+        ("GATEWAY_PROCESSES", "0", "GATEWAY_PROCESSES must be between 1 and 64"),
         ("ENDED_REPLICA_DAYS", "0", "ENDED_REPLICA_DAYS must be between 1 and 36500"),
         ("EMAIL_URL", "mail.example.com", "EMAIL_URL must be smtp://"),
         ("EMAIL_URL", "smtp://mail.example.com:port", "EMAIL_URL must be smtp://"),
