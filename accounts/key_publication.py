@@ -1,20 +1,31 @@
-"""Publishes usable API keys to the gateways: the hash `mc:keys` and the generation counter that gateways poll.
+"""Publishes usable API keys to the gateways: the hash `mc:keys`, and the stream `mc:changes` that gateways follow.
 
-`gateway/contract.py` documents both keys.
+A publication compares a bounded number of keys with their rows and writes only the differences. It reads the rows under
+a lock per key that it holds until Redis has them, so rows that were read before a revocation never restore the key.
+`gateway/contract.py` documents the Redis keys.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-import redis
+from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from accounts.models import ApiKey
-from accounts.queries import get_role, get_usable_scopes, list_usable_keys
+from accounts.models import ApiKey, User
+from accounts.publication_lock import lock_published
+from accounts.queries import get_usable_scopes, list_usable_keys
 from accounts.redis_client import redis_client
 from gateway import contract
+
+BATCH_SIZE = 500
+# How many keys a periodic publication compares besides those that changed of late; the next one continues after them.
+MAX_COMPARED = 2000
+RECENT = timedelta(minutes=30)
+AFTER, CURSOR = "keys after", "keys cursor"
 
 
 def build_key_record(key: ApiKey, role: str | None) -> contract.KeyRecord:
@@ -31,44 +42,90 @@ def build_key_record(key: ApiKey, role: str | None) -> contract.KeyRecord:
 
 
 def publish_keys(now: datetime) -> None:
-    """Replace the published keys by all keys that are usable at `now`.
+    """Publish keys that were created or revoked of late, and compare further ones; all after Redis lost its data.
 
-    Uses optimistic locking on the generation: a key revoked while the rows are read raises the generation, which makes
-    the transaction fail and start again. A stale listing therefore never restores a revoked key.
+    Raises `redis.RedisError`.
     """
     client = redis_client()
-    while True:
-        with client.pipeline(transaction=True) as pipeline:
-            pipeline.watch(contract.GENERATION)  # type: ignore[no-untyped-call]
-            records: dict[Any, Any] = {
-                key.key_hash: build_key_record(key, key.role).to_json() for key in list_usable_keys(now)
-            }
-            pipeline.multi()
-            pipeline.delete(contract.KEYS)
-            if records:
-                pipeline.hset(contract.KEYS, mapping=records)
-            pipeline.incr(contract.GENERATION)
-            try:
-                pipeline.execute()
-            except redis.WatchError:
-                continue
-            return
-
-
-def republish_all_keys() -> None:
-    """Publish all keys after a change of users or memberships; to be called on commit."""
-    publish_keys(timezone.now())  # noqa: TID251 - runs after a commit, at the edge
+    is_complete = bool(client.hexists(contract.PUBLISHED, contract.KEYS_COMPLETE))
+    recent = ApiKey.objects.filter(Q(created_at__gt=now - RECENT) | Q(revoked_at__gt=now - RECENT))
+    _publish(list(recent.values_list("key_hash", flat=True)), now)
+    _compare_rows(client, now, MAX_COMPARED if is_complete else None)
+    _compare_published(client, now, MAX_COMPARED if is_complete else None)
+    if not is_complete:
+        client.hset(contract.PUBLISHED, contract.KEYS_COMPLETE, now.isoformat())
 
 
 def publish_key(key: ApiKey) -> None:
-    pipeline = redis_client().pipeline(transaction=True)
-    pipeline.hset(contract.KEYS, key.key_hash, build_key_record(key, get_role(key)).to_json())
-    pipeline.incr(contract.GENERATION)
-    pipeline.execute()
+    """Publish or withdraw a key as its row says now; to be called on commit."""
+    _publish([key.key_hash], timezone.now())  # noqa: TID251 - runs after a commit, at the edge
 
 
-def withdraw_key(key: ApiKey) -> None:
-    pipeline = redis_client().pipeline(transaction=True)
-    pipeline.hdel(contract.KEYS, key.key_hash)
-    pipeline.incr(contract.GENERATION)
+def publish_keys_of(users: Sequence[User]) -> None:
+    """Publish the keys of users after a change of them or of their memberships; to be called on commit."""
+    hashes = ApiKey.objects.filter(user__in=users).values_list("key_hash", flat=True)
+    _publish(list(hashes), timezone.now())  # noqa: TID251 - runs after a commit, at the edge
+
+
+def withdraw_keys(hashes: Sequence[str]) -> None:
+    """Withdraw keys whose rows are deleted; to be called on commit."""
+    _publish(hashes, timezone.now())  # noqa: TID251 - runs after a commit, at the edge
+
+
+def _compare_rows(client: Any, now: datetime, limit: int | None) -> None:
+    """Compare keys in the order of their hashes, from where the last publication ended; `limit` None: all."""
+    after = "" if limit is None else (client.hget(contract.PUBLISHED, AFTER) or b"").decode()
+    compared = 0
+    while limit is None or compared < limit:
+        usable = list_usable_keys(now).filter(key_hash__gt=after).order_by("key_hash")
+        hashes = list(usable.values_list("key_hash", flat=True)[:BATCH_SIZE])
+        _publish(hashes, now)
+        compared += len(hashes)
+        after = hashes[-1] if len(hashes) == BATCH_SIZE else ""
+        if not after:
+            break
+    client.hset(contract.PUBLISHED, AFTER, after)
+
+
+def _compare_published(client: Any, now: datetime, limit: int | None) -> None:
+    """Compare what Redis has with the rows, to remove keys that are not usable any more."""
+    cursor = 0 if limit is None else int(client.hget(contract.PUBLISHED, CURSOR) or 0)
+    compared = 0
+    while limit is None or compared < limit:
+        cursor, found = client.hscan(contract.KEYS, cursor, count=BATCH_SIZE)
+        hashes = [name.decode() for name in found]
+        for start in range(0, len(hashes), BATCH_SIZE):
+            _publish(hashes[start : start + BATCH_SIZE], now)
+        compared += len(hashes)
+        if not cursor:
+            break
+    client.hset(contract.PUBLISHED, CURSOR, cursor)
+
+
+def _publish(hashes: Sequence[str], now: datetime) -> None:
+    """Write what differs between the rows of these keys and Redis, and announce it."""
+    for start in range(0, len(hashes), BATCH_SIZE):
+        with transaction.atomic():
+            _publish_batch(hashes[start : start + BATCH_SIZE], now)
+
+
+def _publish_batch(hashes: Sequence[str], now: datetime) -> None:
+    client = redis_client()
+    lock_published(hashes)
+    usable = {
+        key.key_hash: build_key_record(key, key.role).to_json()
+        for key in list_usable_keys(now).filter(key_hash__in=hashes)
+    }
+    values: list[bytes | None] = client.hmget(contract.KEYS, list(hashes))  # type: ignore[assignment]
+    current = {name: value.decode() for name, value in zip(hashes, values, strict=True) if value is not None}
+    changed = [name for name in hashes if usable.get(name) != current.get(name)]
+    if not changed:
+        return
+    pipeline = client.pipeline(transaction=True)
+    for name in changed:
+        if name in usable:
+            pipeline.hset(contract.KEYS, name, usable[name])
+        else:
+            pipeline.hdel(contract.KEYS, name)
+        pipeline.xadd(contract.CHANGES, {contract.KEY_CHANGED: name}, maxlen=contract.MAX_CHANGES)
     pipeline.execute()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 from django.db.models import F, FilteredRelation, Q, QuerySet
 from django_stubs_ext import WithAnnotations
 
-from accounts.models import ApiKey, Membership
+from accounts.models import ApiKey
 from accounts.roles import Right, Role, Scope, get_rights
 from gateway.contract import is_well_formed_key, key_hash
 
@@ -40,15 +40,6 @@ def list_usable_keys(now: datetime) -> QuerySet[UsableKey]:
         revoked_at=None,
         user__is_active=True,
     ).select_related("user", "organization")
-
-
-def get_role(key: ApiKey) -> str | None:
-    """Return the current role of the key's user in the key's organization; None without a membership."""
-    return (
-        Membership.objects.filter(organization=key.organization_id, user=key.user_id)
-        .values_list("role", flat=True)
-        .first()
-    )
 
 
 def get_usable_scopes(key: ApiKey, role: str | None) -> list[str]:

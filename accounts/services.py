@@ -39,7 +39,7 @@ def set_role(*, organization: Organization, user: User, role: Role) -> Membershi
     membership, _ = Membership.objects.update_or_create(
         organization=organization, user=user, defaults={"role": role.value}
     )
-    transaction.on_commit(key_publication.republish_all_keys, robust=True)
+    transaction.on_commit(lambda: key_publication.publish_keys_of([user]), robust=True)
     return membership
 
 
@@ -48,7 +48,7 @@ def remove_member(*, organization: Organization, user: User, now: datetime) -> N
     """Remove the membership and revoke the user's keys in this organization."""
     Membership.objects.filter(organization=organization, user=user).delete()
     ApiKey.objects.filter(organization=organization, user=user, revoked_at=None).update(revoked_at=now)
-    transaction.on_commit(key_publication.republish_all_keys, robust=True)
+    transaction.on_commit(lambda: key_publication.publish_keys_of([user]), robust=True)
 
 
 def rename_user(user: User, name: str) -> None:
@@ -59,13 +59,13 @@ def rename_user(user: User, name: str) -> None:
 
 @transaction.atomic
 def apply_account_change(user: User, now: datetime) -> None:
-    """Apply the consequences of a saved change of `user`: revoke the keys of an inactive user, republish all keys.
+    """Apply the consequences of a saved change of `user`: revoke the keys of an inactive user, publish the others.
 
     Revocation is final; reactivating the user does not restore the keys.
     """
     if not user.is_active:
         ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
-    transaction.on_commit(key_publication.republish_all_keys, robust=True)
+    transaction.on_commit(lambda: key_publication.publish_keys_of([user]), robust=True)
 
 
 @transaction.atomic
@@ -122,7 +122,7 @@ def revoke_key(key: ApiKey, now: datetime) -> None:
     """Revoke a key; gateways refuse it within a second. Idempotent."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=now)
     key.refresh_from_db(fields=["revoked_at"])
-    transaction.on_commit(lambda: key_publication.withdraw_key(key), robust=True)
+    transaction.on_commit(lambda: key_publication.publish_key(key), robust=True)
 
 
 def record_key_use(used_at_by_key_id: dict[uuid.UUID, datetime]) -> None:

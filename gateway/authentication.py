@@ -1,4 +1,4 @@
-"""Authentication: from the Authorization header to the record of a usable API key, or an error response. Pure.
+"""Authentication: from the Authorization header to the hash of an API key, and whether its record may call. Pure.
 
 A request with a key in its URL is refused, because proxies and logs store URLs. A key with a wrong checksum is refused
 without a lookup.
@@ -6,7 +6,6 @@ without a lookup.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from gateway import openai_errors
@@ -17,15 +16,10 @@ SCOPE = "inference"
 KEY_PARAMETERS = {"api_key", "api-key", "apikey", "access_token", "authorization", "key", "token"}
 
 
-def authenticate(
-    authorization: str | None, query: str, keys: Mapping[str, KeyRecord], now: float
-) -> KeyRecord | ErrorResponse:
-    """Find the usable key of a request.
-
-    `authorization` is the header's value, `query` the raw query string, `keys` maps key hash → record, `now` is in
-    seconds since the epoch.
-    """
-    if _has_key_in_query(query):
+def identify(authorization: str | None, query: str) -> str | ErrorResponse:
+    """Return the hash of the key that a request carries; `authorization` is the header's value, `query` the raw query
+    string."""
+    if query and _has_key_in_query(query):
         return openai_errors.invalid_api_key(
             "An API key must not be part of the URL. Revoke it, and send the new one in the Authorization header."
         )
@@ -33,16 +27,22 @@ def authenticate(
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
         return openai_errors.invalid_api_key("No API key was sent. Add the header `Authorization: Bearer mc_…`.")
-    record = keys.get(key_hash(secret)) if is_well_formed_key(secret) else None
+    return key_hash(secret) if is_well_formed_key(secret) else _build_unknown_key()
+
+
+def authorize(record: KeyRecord | None, now: float) -> KeyRecord | ErrorResponse:
+    """Check the key with the hash of a request, None if there is none; `now` is in seconds since the epoch."""
     if record is None or (record.expires_at is not None and record.expires_at <= now):
-        return openai_errors.invalid_api_key(
-            "The API key is unknown, expired or revoked. Create a new one in the console."
-        )
+        return _build_unknown_key()
     if SCOPE not in record.scopes:
         return openai_errors.permission_denied(
             f"This API key lacks the scope `{SCOPE}`. Use or create a key that has it."
         )
     return record
+
+
+def _build_unknown_key() -> ErrorResponse:
+    return openai_errors.invalid_api_key("The API key is unknown, expired or revoked. Create a new one in the console.")
 
 
 def _has_key_in_query(query: str) -> bool:

@@ -6,7 +6,10 @@ or of the cluster), tokens are integers.
 Redis keys
     mc:keys                     hash  key_hash → KeyRecord                 published by accounts/key_publication.py
     mc:routes                   hash  deployment_id → RouteRecord          published by deployments/routing/publish.py
-    mc:generation               int   incremented by every publication; polled by gateways; missing: keep the snapshot
+    mc:changes                  stream {"key": key_hash} or {"deployment": deployment_id}: what was published anew;
+                                      the last MAX_CHANGES; followed by gateways
+    mc:published                hash  "keys", "routes" → when all of them were published; missing: Redis lost its data
+                                      and what it lacks is not gone. Beside them where the next publication continues.
     mc:d:{id}:replicas          hash  replica_id → ReplicaRecord           candidates of `admit`
     mc:d:{id}:slots             hash  replica_id → requests in flight      counted by `admit` and `settle`
     mc:d:{id}:waiting           set   gateway ids that wait for a slot     filled by `admit`, emptied by `settle`
@@ -37,11 +40,16 @@ from typing import Any, Self
 
 KEYS = "mc:keys"
 ROUTES = "mc:routes"
-GENERATION = "mc:generation"
+CHANGES = "mc:changes"
+PUBLISHED = "mc:published"
 GATEWAYS = "mc:gateways"
 USAGE = "mc:usage"
 WAKEUPS = "mc:wakeups"
 EPOCH = "mc:epoch"
+
+KEY_CHANGED, DEPLOYMENT_CHANGED = "key", "deployment"
+KEYS_COMPLETE, ROUTES_COMPLETE = "keys", "routes"
+MAX_CHANGES = 10_000
 
 ARRIVED, ASLEEP, WAKE, WAITING = "at", "asleep", "wake", "waiting "
 
@@ -52,7 +60,6 @@ USAGE_EVERY_CHUNK, USAGE_LAST_CHUNK, USAGE_NONE = "every_chunk", "last_chunk", "
 HEARTBEAT_SECONDS = 5.0
 GATEWAY_DEAD_SECONDS = 15.0
 PUBLISH_SECONDS = 15.0
-SNAPSHOT_POLL_SECONDS = 0.5
 
 
 # An API key is `mc_`, 30 random base62 characters, and the CRC32 of these 33 characters as 6 base62 characters. It has

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway import metrics, model_lookup, openai_errors, usage_metering
@@ -24,8 +25,8 @@ from gateway.coroutine_http import (
 from gateway.forwarded_headers import render_replica_headers
 from gateway.http.replica_pool import ReplicaPool
 from gateway.keepalive import KeepaliveComments
-from gateway.key_and_route_cache import KeyAndRouteCache
 from gateway.openai_errors import ErrorResponse
+from gateway.published_changes import PublishedChanges
 from gateway.request_queue import QueuedRequest, RequestQueues
 from gateway.request_validation import (
     COLD_START_TIMEOUT_HEADER,
@@ -51,7 +52,7 @@ class Components:
 
     slots: SlotStore
     settlements: Settlements
-    cache: KeyAndRouteCache
+    published: PublishedChanges
     queues: RequestQueues
     replica_pool: ReplicaPool
     body_workers: BodyWorkers
@@ -62,7 +63,7 @@ async def handle_inference(
     components: Components, request: Request, response: Response, key: KeyRecord, body: ValidatedBody
 ) -> None:
     """Respond to an authenticated request with a valid body."""
-    route = await find_route(body.model, key, components.cache)
+    route = await find_route(body.model, key, components.published)
     if isinstance(route, ErrorResponse):
         return await response.send_error(route)
     error = model_lookup.check_route_state(route) or check_context_length(body, route.context_length)
@@ -75,11 +76,13 @@ async def handle_inference(
     await ProxiedRequest(components, request, response, key, body, route, cold_start_seconds).run()
 
 
-async def find_route(model: str, key: KeyRecord, cache: KeyAndRouteCache) -> RouteRecord | ErrorResponse:
-    """Find the route of `model`; refreshes the cache before an unknown model is refused."""
-    route = model_lookup.find_route(model, key, cache.snapshot.routes if cache.snapshot else {})
-    if isinstance(route, ErrorResponse) and await cache.refresh_before_refusal() and cache.snapshot:
-        route = model_lookup.find_route(model, key, cache.snapshot.routes)
+async def find_route(model: str, key: KeyRecord, published: PublishedChanges) -> RouteRecord | ErrorResponse:
+    """Find the route of `model`; reads the latest changes before an unknown model is refused."""
+    route = model_lookup.find_route(model, key, published.snapshot.routes if published.snapshot else {})
+    if isinstance(route, ErrorResponse):
+        with suppress(StoreError):
+            if await published.catch_up() and published.snapshot:
+                return model_lookup.find_route(model, key, published.snapshot.routes)
     return route
 
 
@@ -216,7 +219,7 @@ class ProxiedRequest:
 
     def _check_current_route(self) -> ErrorResponse | None:
         """Return an error if the deployment failed or was terminated while the request was queued."""
-        snapshot = self._components.cache.snapshot
+        snapshot = self._components.published.snapshot
         route = snapshot.routes_by_id.get(self._route.deployment_id) if snapshot else None
         return model_lookup.check_route_state(route) if route else openai_errors.model_not_found(self._body.model)
 

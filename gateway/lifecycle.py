@@ -14,8 +14,9 @@ from gateway.forwarded_headers import REPLICA_FIELDS
 from gateway.heartbeat import Heartbeat
 from gateway.http.replica_pool import ReplicaLimits, ReplicaPool
 from gateway.inference import Components
-from gateway.key_and_route_cache import KeyAndRouteCache
+from gateway.key_cache import KeyCache
 from gateway.loop_lag import LoopLagSampler
+from gateway.published_changes import PublishedChanges
 from gateway.queue_reports import QueueReporter
 from gateway.request_queue import RequestQueues
 from gateway.settings import Settings
@@ -37,12 +38,13 @@ class Gateway:
         self.heartbeat: Heartbeat | None = None
         self.queue_reporter: QueueReporter | None = None
         self.loop_lag: LoopLagSampler | None = None
+        self._reader: StoreClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def is_ready(self) -> bool:
         """Whether keys and routes are loaded and the gateway is not draining."""
-        return not self.is_draining and self.components is not None and self.components.cache.snapshot is not None
+        return not self.is_draining and self.components is not None and self.components.published.snapshot is not None
 
     async def start(self) -> None:
         """Start the background tasks; an unavailable Redis is retried by them."""
@@ -51,18 +53,26 @@ class Gateway:
             self.settings.redis_url,
             scripts=scripts.ALL,
             channel=contract.gateway_channel(self.gateway_id),
-            on_message=queues.notify_slot_released,
+            on_message=queues.wake_first,
         )
+        reader = self._reader = StoreClient(self.settings.redis_url)
         client.start()
-        slots = SlotStore(client, self.gateway_id, asyncio.get_running_loop().time)
+        reader.start()
+        clock = asyncio.get_running_loop().time
+        slots = SlotStore(client, self.gateway_id, clock)
+
+        def handle_change(deployment_id: str) -> None:
+            slots.forget_replicas(deployment_id)
+            queues.wake_first(deployment_id)
+
+        published = PublishedChanges(client, reader, KeyCache(client, clock), handle_change, clock)
         settlements = Settlements(slots, SettlementSpool(self.settings.spool_dir, self.gateway_id))
-        cache = KeyAndRouteCache(client)
         heartbeat = self.heartbeat = Heartbeat(slots, settlements)
         self.queue_reporter = QueueReporter(slots, queues)
         self.components = Components(
             slots=slots,
             settlements=settlements,
-            cache=cache,
+            published=published,
             queues=queues,
             replica_pool=ReplicaPool(
                 ReplicaLimits(self.settings.connect_seconds, self.settings.upstream_seconds), REPLICA_FIELDS
@@ -74,8 +84,8 @@ class Gateway:
         self.loop_lag.start()
         with suppress(StoreError):
             await heartbeat.beat()
-            await cache.refresh()
-        self._tasks = [asyncio.create_task(heartbeat.run()), asyncio.create_task(cache.run())]
+            await published.reload()
+        self._tasks = [asyncio.create_task(heartbeat.run()), asyncio.create_task(published.run())]
 
     def drain(self) -> None:
         """Become not ready; open requests are interrupted after the drain limit, or at once by a second call."""
@@ -105,6 +115,8 @@ class Gateway:
         self.components.replica_pool.close()
         await self.components.body_workers.close()
         await self.components.slots.client.close()
+        if self._reader:
+            await self._reader.close()
 
 
 async def _cancel_tasks(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -1,8 +1,9 @@
 """Queues of requests that wait for a slot: FIFO per deployment, bounded in length, bytes and waiting time.
 
 Only the first request of a queue asks Redis for a slot. It asks again when Redis announces that a slot was released, by
-whichever gateway, and after a pause, because an announcement can be lost. Waiting for a replica to start and
-waiting for a free slot have separate time limits: a long cold start does not shorten the time to wait for a slot.
+whichever gateway, or that the replicas have changed, and after a pause, because an announcement can be lost. Waiting
+for a replica to start and waiting for a free slot have separate time limits: a long cold start does not shorten the
+time to wait for a slot.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gateway.openai_errors import ErrorResponse
 from gateway.settings import Settings
 from gateway.slots import NoSlot, Slot
 
-RETRY_SECONDS = {NoSlot.FULL: 1.0, NoSlot.UNREACHABLE: 0.1, NoSlot.NOTHING_READY: 0.2, NoSlot.ASLEEP: 0.2}
+RETRY_SECONDS = {NoSlot.FULL: 1.0, NoSlot.UNREACHABLE: 0.1, NoSlot.NOTHING_READY: 1.0, NoSlot.ASLEEP: 1.0}
 WaitedSeconds = dict[bool, float]  # whether it was a cold start → seconds
 
 
@@ -110,7 +111,7 @@ class RequestQueues:
         queue = self._queues.get(deployment_id)
         return time.monotonic() - queue.requests[0].arrived_at if queue and queue.requests else 0.0
 
-    def notify_slot_released(self, deployment_id: str) -> None:
+    def wake_first(self, deployment_id: str) -> None:
         """Let the first request of the queue ask for a slot now."""
         queue = self._queues.get(deployment_id)
         if queue and queue.requests:

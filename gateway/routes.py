@@ -8,16 +8,17 @@ import os
 import time
 
 from gateway import metrics, model_lookup, openai_errors, openai_models, request_ids
-from gateway.authentication import authenticate
+from gateway.authentication import authorize, identify
 from gateway.contract import KeyRecord
 from gateway.coroutine_http import ClientDisconnected, ExchangeTask, Request, Response, render_headers
 from gateway.http.client_connection import ClientResponse
 from gateway.http.heads import Refusal, RequestHead
 from gateway.inference import Components, find_route, handle_inference
-from gateway.key_and_route_cache import Snapshot
 from gateway.lifecycle import Gateway
 from gateway.openai_errors import ErrorResponse
+from gateway.published_changes import PublishedChanges
 from gateway.request_validation import InferencePath
+from gateway.store.client import StoreError
 
 log = logging.getLogger(__name__)
 INFERENCE_PATHS = {path.value: path for path in InferencePath}
@@ -82,12 +83,10 @@ class Router:
 
     async def _handle_authenticated(self, request: Request, response: Response) -> None:
         components = self._gateway.components
-        if components is None or components.cache.snapshot is None:
+        if components is None or components.published.snapshot is None:
             message = "The gateway is starting. Try again in a few seconds."
             return await response.send_error(openai_errors.service_unavailable(message))
-        key = _authenticate(request, components.cache.snapshot)
-        if isinstance(key, ErrorResponse) and await components.cache.refresh_before_refusal():
-            key = _authenticate(request, components.cache.snapshot)
+        key = await _authenticate(request, components.published)
         if isinstance(key, ErrorResponse):
             return await response.send_error(key)
         response.organization = key.organization_slug
@@ -95,10 +94,10 @@ class Router:
             with metrics.in_flight.track_inprogress():
                 return await self._infer(components, path, request, response, key)
         if request.path == MODELS_PATH:
-            routes = model_lookup.list_callable_routes(key, components.cache.snapshot.routes)
+            routes = model_lookup.list_callable_routes(key, components.published.snapshot.routes)
             return await response.send_whole(200, openai_models.render_models(routes))
         model = request.path.removeprefix(f"{MODELS_PATH}/")
-        route = await find_route(model, key, components.cache)
+        route = await find_route(model, key, components.published)
         if isinstance(route, ErrorResponse):
             return await response.send_error(route)
         await response.send_whole(200, openai_models.render_model(route, model_lookup.get_adapter_name(model)))
@@ -115,8 +114,17 @@ class Router:
         await handle_inference(components, request, response, key, body)
 
 
-def _authenticate(request: Request, snapshot: Snapshot) -> KeyRecord | ErrorResponse:
-    return authenticate(request.headers.get("authorization"), request.query, snapshot.keys, _now())
+async def _authenticate(request: Request, published: PublishedChanges) -> KeyRecord | ErrorResponse:
+    key_hash = identify(request.headers.get("authorization"), request.query)
+    if isinstance(key_hash, ErrorResponse):
+        return key_hash
+    try:
+        return authorize(await published.keys.wait_for(key_hash), _now())
+    except StoreError as error:
+        log.warning("A key cannot be looked up: %s", error)
+        return openai_errors.service_unavailable(
+            "The gateway cannot check API keys right now. Try again in a few seconds."
+        )
 
 
 def _now() -> float:

@@ -248,7 +248,7 @@ def publish(store: redis.Redis, deployments: Mapping[str, list[int]]) -> None:
         for port in ports:
             replica = contract.ReplicaRecord(str(uuid.uuid4()), f"127.0.0.1:{port}", 100_000)
             store.hset(contract.replicas_key(deployment), replica.replica_id, replica.to_text())
-    store.incr(contract.GENERATION)
+    store.hset(contract.PUBLISHED, mapping={contract.KEYS_COMPLETE: 1, contract.ROUTES_COMPLETE: 1})
 
 
 def is_answering(port: int, path: str) -> bool:

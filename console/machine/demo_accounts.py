@@ -18,7 +18,7 @@ from allauth.account.models import EmailAddress
 from django.db import transaction
 from django.db.models import ProtectedError
 
-from accounts.key_publication import republish_all_keys
+from accounts.key_publication import withdraw_keys
 from accounts.models import ApiKey, Organization, User
 from accounts.queries import find_usable_key
 from accounts.roles import Role, Scope
@@ -72,13 +72,15 @@ def remove_demo_data(now: datetime) -> dict[str, Any]:
     Raises DemoDataInUse if the organization has deployments.
     """
     people = User.objects.filter(email__in=[_build_email(name) for name in ("operator", *Role)])
-    ApiKey.objects.filter(user__in=people).delete()
+    keys = ApiKey.objects.filter(user__in=people)
+    hashes = list(keys.values_list("key_hash", flat=True))
+    keys.delete()
     try:
         Organization.objects.filter(slug=ORGANIZATION).delete()
     except ProtectedError:
         raise DemoDataInUse("The demo organization has deployments, or the history of some, and has to stay.") from None
     people.delete()
-    transaction.on_commit(republish_all_keys)
+    transaction.on_commit(lambda: withdraw_keys(hashes))
     return {"removed": True, "removed_at": now.isoformat()}
 
 

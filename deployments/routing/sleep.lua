@@ -1,5 +1,5 @@
 -- Put a deployment to sleep unless it has requests; while it is asleep, `admit` grants no slot.
--- KEYS: load, slots, gateways, epoch, generation
+-- KEYS: load, slots, gateways, epoch
 -- ARGV: the epoch under which the idle time was measured, the required milliseconds without an arrival, seconds without
 --       a heartbeat after which a gateway is dead
 -- Returns 'asleep' | 'busy' (requests in flight or waiting) | 'recent' (a request arrived recently) | 'unknown' (no
@@ -36,5 +36,4 @@ if arrived and now - arrived < tonumber(ARGV[2]) then
 end
 redis.call('HSET', KEYS[1], 'asleep', '1')
 redis.call('HDEL', KEYS[1], 'wake')
-redis.call('INCR', KEYS[5]) -- a publication that read the rows earlier reads them again
 return 'asleep'

@@ -25,12 +25,11 @@ def fall_asleep(deployment_id: UUID, epoch: str, idle_seconds: float) -> str:
     try:
         answer = redis_client().eval(
             SCRIPT,
-            5,
+            4,
             contract.load_key(key),
             contract.slots_key(key),
             contract.GATEWAYS,
             contract.EPOCH,
-            contract.GENERATION,
             epoch,
             round(idle_seconds * 1000),
             contract.GATEWAY_DEAD_SECONDS,

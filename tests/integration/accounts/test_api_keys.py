@@ -1,9 +1,11 @@
 """API keys from creation to revocation, and the records published to the gateways."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from django.db import connection
 
 from accounts import key_publication, queries, services
 from accounts.models import ApiKey, Organization, User
@@ -56,10 +58,9 @@ def test_a_new_key_is_found_by_its_secret_and_only_its_hash_is_stored(organizati
 
 
 def test_a_new_key_reaches_the_gateways_at_once(organization, user, store):
-    generation = int(store.get(contract.GENERATION) or 0)
     key, secret = create_key(organization, user)
     assert read_published_keys(store)[contract.key_hash(secret)].key_id == str(key.id)
-    assert int(store.get(contract.GENERATION)) > generation
+    assert store.xrevrange(contract.CHANGES, count=1)[0][1] == {b"key": contract.key_hash(secret).encode()}
 
 
 def test_a_revoked_key_is_withdrawn_from_the_gateways_at_once_and_unusable(organization, user, store):
@@ -69,21 +70,50 @@ def test_a_revoked_key_is_withdrawn_from_the_gateways_at_once_and_unusable(organ
     assert queries.find_usable_key(secret, NOW) is None
 
 
-def test_a_listing_read_before_a_revocation_does_not_restore_the_key(organization, user, store, monkeypatch):
+def test_rows_read_before_a_revocation_do_not_restore_the_key(organization, user, store, monkeypatch):
     key, secret = create_key(organization, user)
-    rows = queries.list_usable_keys
-    calls = []
+    store.hdel(contract.KEYS, key.key_hash)
+    build = key_publication.build_key_record
 
-    def revoke_while_reading(now):
-        listed = list(rows(now))
-        if not calls:
-            calls.append(1)
-            services.revoke_key(key, NOW)
-        return listed
+    def revoke() -> None:
+        services.revoke_key(key, NOW)
+        connection.close()
 
-    monkeypatch.setattr(key_publication, "list_usable_keys", revoke_while_reading)
+    revocation = threading.Thread(target=revoke)
+
+    def build_while_it_is_revoked(*row):
+        if not revocation.ident:
+            revocation.start()
+            while not ApiKey.objects.filter(pk=key.pk, revoked_at=NOW).exists():
+                continue
+        return build(*row)
+
+    monkeypatch.setattr(key_publication, "build_key_record", build_while_it_is_revoked)
     key_publication.publish_keys(NOW)
+    revocation.join()
     assert contract.key_hash(secret) not in read_published_keys(store)
+
+
+def test_after_redis_lost_its_data_every_key_is_published_again(organization, user, store):
+    _, secret = create_key(organization, user)
+    store.flushdb()
+    key_publication.publish_keys(NOW + timedelta(days=90))
+    assert contract.key_hash(secret) in read_published_keys(store)
+    assert store.hexists(contract.PUBLISHED, contract.KEYS_COMPLETE)
+
+
+def test_periodic_publications_together_compare_every_key(organization, user, store, monkeypatch):
+    monkeypatch.setattr(key_publication, "BATCH_SIZE", 2)
+    monkeypatch.setattr(key_publication, "MAX_COMPARED", 2)
+    hashes = {contract.key_hash(create_key(organization, user)[1]) for _ in range(7)}
+    key_publication.publish_keys(NOW)
+    for name in hashes:
+        store.hdel(contract.KEYS, name)
+    store.hset(contract.KEYS, "f" * 64, "{}")
+    later = NOW + timedelta(days=90)
+    for _ in range(4):
+        key_publication.publish_keys(later)
+    assert set(read_published_keys(store)) == hashes
 
 
 def test_a_key_is_unusable_from_its_expiry_time_on(organization, user):

@@ -39,14 +39,15 @@ def test_a_full_publication_removes_what_should_not_be_there(console, store):
     assert store.hlen(contract.replicas_key(str(deployment.pk))) == 1
 
 
-def test_the_generation_is_raised_only_when_something_changed(console, store):
+def test_only_what_changed_is_announced(console, store):
     deployment = console.create()
-    before = int(store.get(contract.GENERATION))
+    before = store.xlen(contract.CHANGES)
     publish.publish_all()
     publish.publish([deployment.pk])
-    assert int(store.get(contract.GENERATION)) == before
+    assert store.xlen(contract.CHANGES) == before
     console.run(deployment)
-    assert int(store.get(contract.GENERATION)) == before + 1
+    assert store.xlen(contract.CHANGES) == before + 1
+    assert store.xrevrange(contract.CHANGES, count=1)[0][1] == {b"deployment": str(deployment.pk).encode()}
 
 
 def test_open_pages_are_told_which_deployment_changed(console):

@@ -119,6 +119,7 @@ class World:
         record = ReplicaRecord(str(uuid.uuid4()), address, slots, **changes)
         key = contract.replicas_key(deployment.deployment_id)
         await self.store.hset(key, record.replica_id, record.to_text())
+        await self.published(contract.DEPLOYMENT_CHANGED, deployment.deployment_id)
         return record
 
     async def deployment(self, name: str = "chat", **changes: Any) -> RouteRecord:
@@ -134,22 +135,27 @@ class World:
         )
         route = replace(route, **changes)
         await self.store.hset(contract.ROUTES, route.deployment_id, route.to_json())
-        await self.published()
+        await self.published(contract.DEPLOYMENT_CHANGED, route.deployment_id)
         return route
 
     async def add_key(self, number: int, **changes: Any) -> str:
         record = KeyRecord(str(uuid.uuid4()), ORGANIZATION, "acme", str(uuid.uuid4()), ["inference"])
         text = secret(number)
         await self.store.hset(contract.KEYS, contract.key_hash(text), replace(record, **changes).to_json())
-        await self.published()
+        await self.published(contract.KEY_CHANGED, contract.key_hash(text))
         return text
 
-    async def published(self) -> None:
-        """Increment the generation and refresh all gateways."""
-        await self.store.incr(contract.GENERATION)
-        for gateway in self.gateways:
-            if gateway.components:
-                await gateway.components.cache.refresh()
+    async def published(self, kind: str, name: str) -> None:
+        """Announce a change and wait until all gateways have read it."""
+        marks = {contract.KEYS_COMPLETE: 1, contract.ROUTES_COMPLETE: 1}
+        await self.store.hset(contract.PUBLISHED, mapping=marks)
+        position = await self.store.xadd(contract.CHANGES, {kind: name})
+
+        async def is_read() -> bool:
+            following = [gateway.components.published for gateway in self.gateways if gateway.components]
+            return all(published.position == position for published in following)
+
+        await until(is_read)
 
     def client(self, url: str, **changes: Any) -> openai.AsyncOpenAI:
         settings = {"base_url": f"{url}/v1", "api_key": self.key, "max_retries": 0} | changes

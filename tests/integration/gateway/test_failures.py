@@ -16,7 +16,8 @@ from console.machine.embedded_servers import find_free_port
 from gateway import contract
 from gateway.contract import Admitted
 from gateway.settlement_spool import Settlement, SettlementSpool
-from gateway.slots import Admission
+from gateway.settlements import Settlements
+from gateway.slots import Admission, SlotStore
 from gateway.usage_metering import NO_TOKENS, build_usage_event
 from tests.integration.gateway.conftest import World, chat, until
 from tests.integration.gateway.store_proxy import proxied
@@ -177,14 +178,16 @@ async def test_a_slot_whose_admission_reply_was_lost_is_released_after_two_heart
     deployment = await world.deployment()
     await world.replica(deployment)
     await world.gateway()
-    components = world.gateways[0].components
-    admitted = Admitted(
-        "", 0.0, components.slots.gateway_id, "o", "o", deployment.deployment_id, "", "k", "u", "m", False
-    )
-    await components.slots.wait_for_admit(Admission(admitted))
-    await components.settlements.release_unacknowledged_slots()
+    running = world.gateways[0].components
+    assert running is not None
+    # A gateway of its own on the same connection, whose heartbeats only this test makes.
+    slots = SlotStore(running.slots.client, "quiet", asyncio.get_running_loop().time)
+    settlements = Settlements(slots, SettlementSpool(world.folder / "spool", "quiet"))
+    admitted = Admitted("", 0.0, "quiet", "o", "o", deployment.deployment_id, "", "k", "u", "m", False)
+    await slots.wait_for_admit(Admission(admitted))
+    await settlements.release_unacknowledged_slots()
     assert await world.slots(deployment) != {}
-    await components.settlements.release_unacknowledged_slots()
+    await settlements.release_unacknowledged_slots()
     assert await world.slots(deployment) == {}
     assert await world.events() == []
 

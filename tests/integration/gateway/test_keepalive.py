@@ -49,6 +49,7 @@ async def create_sleeping_deployment(world: World) -> RouteRecord:
 
 async def wake(world: World, deployment: RouteRecord) -> None:
     await world.store.hdel(contract.load_key(deployment.deployment_id), contract.ASLEEP)
+    await world.published(contract.DEPLOYMENT_CHANGED, deployment.deployment_id)
 
 
 async def test_the_openai_client_reads_a_stream_that_was_queued(world: World):

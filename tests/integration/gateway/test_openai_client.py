@@ -6,6 +6,7 @@ import httpx
 import openai
 import pytest
 
+from gateway import contract
 from tests.integration.gateway.conftest import ORGANIZATION, OTHER, World, chat, secret, until
 
 
@@ -139,8 +140,8 @@ async def test_a_revoked_key_is_refused_within_a_second(world: World):
     await world.replica(await world.deployment())
     client = world.client(await world.gateway())
     await client.chat.completions.create(**chat())
-    await world.store.delete("mc:keys")
-    await world.store.incr("mc:generation")
+    await world.store.delete(contract.KEYS)
+    await world.store.xadd(contract.CHANGES, {contract.KEY_CHANGED: contract.key_hash(world.key)})
 
     async def is_refused():
         try:

@@ -41,7 +41,7 @@ class Trial:
         keys = [contract.load_key(self.deployment_id), contract.slots_key(self.deployment_id)]
         script = self._store.register_script(SLEEP)
         args = [self._epoch, round(idle_seconds * 1000), contract.GATEWAY_DEAD_SECONDS]
-        return await script(keys=[*keys, contract.GATEWAYS, contract.EPOCH, contract.GENERATION], args=args)
+        return await script(keys=[*keys, contract.GATEWAYS, contract.EPOCH], args=args)
 
     async def load(self) -> dict[str, str]:
         return await self._store.hgetall(contract.load_key(self.deployment_id))

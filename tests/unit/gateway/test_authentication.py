@@ -3,7 +3,7 @@
 import pytest
 
 from gateway import contract
-from gateway.authentication import authenticate
+from gateway.authentication import authorize, identify
 from gateway.contract import KeyRecord
 from gateway.openai_errors import ErrorResponse
 
@@ -18,6 +18,13 @@ def build_secret(letter: str) -> str:
 def build_key(**changes: object) -> KeyRecord:
     return KeyRecord(**{"key_id": "k", "organization_id": "o", "organization_slug": "acme", "user_id": "u",
                         "scopes": ["inference"], **changes})  # fmt: skip
+
+
+def authenticate(
+    authorization: str | None, query: str, keys: dict[str, KeyRecord], now: float
+) -> KeyRecord | ErrorResponse:
+    name = identify(authorization, query)
+    return name if isinstance(name, ErrorResponse) else authorize(keys.get(name), now)
 
 
 GOOD, OLD, READ = build_secret("a"), build_secret("b"), build_secret("c")
