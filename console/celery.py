@@ -40,6 +40,11 @@ app.conf.beat_schedule = {
     },
     "delete ended sessions": {"task": "accounts.tasks.delete_ended_sessions", "schedule": crontab(minute="20")},
     "apply retention": {"task": "deployments.tasks.apply_retention", "schedule": crontab(minute="45")},
+    "check the memory of Redis": {
+        "task": "console.tasks.check_redis_memory",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "delete idempotency records": {
         "task": "console.tasks.delete_idempotency_records",
         "schedule": crontab(minute="15"),

@@ -17,6 +17,7 @@ QUEUE_BY_TASK = {
     "billing.tasks.roll_partitions": MAINTENANCE,
     "deployments.tasks.apply_retention": MAINTENANCE,
     "console.tasks.delete_idempotency_records": MAINTENANCE,
+    "console.tasks.check_redis_memory": MAINTENANCE,
 }
 QUEUES_BY_WORKER = {
     "worker": (RECONCILE, MAINTENANCE),

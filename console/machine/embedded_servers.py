@@ -29,6 +29,7 @@ from console.machine.process_spec import ProcessSpec, ProcessStartFailed, System
 SYSTEM_USER = "models-console"
 SHARED_FOLDER = Path("/var/lib/models-console")
 SUPERUSER = "postgres"
+VALKEY_BYTES = 1024 * 1024 * 1024
 
 
 def find_free_port() -> int:
@@ -96,7 +97,7 @@ def prepare_valkey(folder: Path, port: int, password: str, *, durable: bool = Tr
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "port": port, "bind": "127.0.0.1", "dir": f'"{folder}"', "save": '""', "appendonly": "yes" if durable else "no",
-        "maxmemory-policy": "noeviction", "requirepass": password,
+        "maxmemory": VALKEY_BYTES, "maxmemory-policy": "noeviction", "requirepass": password,
         "hash-max-listpack-entries": 16,  # a longer list is searched slowly, and `admit` looks up replicas by id
     }  # fmt: skip
     configuration = folder / "valkey.conf"
@@ -125,6 +126,26 @@ def check_redis(url: str, seconds: int = 1) -> str | None:
     except (OSError, ValueError, redis.RedisError) as error:
         return " ".join(str(error).split())
     return None
+
+
+def list_redis_risks(url: str, seconds: int = 5) -> list[str]:
+    """What could lose usage or slots in the Redis at `url`, by its own settings; each as a sentence with the remedy."""
+    with redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as client:
+        memory, persistence = client.info("memory"), client.info("persistence")
+    risks = []
+    if (policy := memory.get("maxmemory_policy", "noeviction")) != "noeviction":
+        risks.append(
+            f"REDIS_URL: this Redis evicts keys when its memory is full (maxmemory-policy {policy}), which loses usage "
+            "and slots. Set maxmemory-policy to noeviction."
+        )
+    if not memory.get("maxmemory"):
+        risks.append("REDIS_URL: this Redis has no memory limit. Set maxmemory, so that the console can warn in time.")
+    if not persistence.get("aof_enabled"):
+        risks.append(
+            "REDIS_URL: this Redis keeps no append-only file, so a restart loses usage that is not counted yet. Set "
+            "appendonly to yes."
+        )
+    return risks
 
 
 def _is_traversable(folder: Path) -> bool:

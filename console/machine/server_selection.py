@@ -41,9 +41,9 @@ async def select_servers(environment: env.Environment, secrets: Secrets) -> Serv
         asyncio.to_thread(_select_redis, environment, secrets),
     )
     owner_url, database_url, administrator_url, database_processes, notes = database
-    redis_url, redis_processes = redis
+    redis_url, redis_processes, redis_notes = redis
     processes = (*database_processes, *redis_processes)
-    return Servers(owner_url, database_url, redis_url, processes, administrator_url, notes)
+    return Servers(owner_url, database_url, redis_url, processes, administrator_url, (*notes, *redis_notes))
 
 
 # (owner URL, database URL, administrator URL, processes, notes)
@@ -83,17 +83,20 @@ def _select_external_database(url: str, secrets: Secrets) -> Database:
     return url, url, None, (), (note,)
 
 
-def _select_redis(environment: env.Environment, secrets: Secrets) -> tuple[str, tuple[ProcessSpec, ...]]:
+def _select_redis(
+    environment: env.Environment, secrets: Secrets
+) -> tuple[str, tuple[ProcessSpec, ...], tuple[str, ...]]:
+    """The URL, the processes to start, and the notes."""
     if not environment.redis_url:
         port = embedded_servers.find_free_port()
         process = embedded_servers.prepare_valkey(environment.data_dir / "valkey", port, secrets.valkey_password)
-        return embedded_servers.build_redis_url(port, secrets.valkey_password), (process,)
+        return embedded_servers.build_redis_url(port, secrets.valkey_password), (process,), ()
     if reason := embedded_servers.check_redis(environment.redis_url, seconds=5):
         raise StartupError(
             f"REDIS_URL: Redis at {_get_address(environment.redis_url)} cannot be reached ({reason}). Start it or "
             "correct the address; without REDIS_URL an embedded Valkey is used."
         )
-    return environment.redis_url, ()
+    return environment.redis_url, (), tuple(embedded_servers.list_redis_risks(environment.redis_url))
 
 
 def _get_address(url: str) -> str:
