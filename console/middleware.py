@@ -78,8 +78,7 @@ class UnreadableConfiguration:
             return None
         messages.error(
             request,
-            "A configuration that this needs cannot be read by this release of the console. Nothing was changed. Ask "
-            "an operator to install the release that wrote it, or terminate the deployment and create it anew.",
+            f"{UnreadableSpec.PROBLEM} Nothing was changed. {UnreadableSpec.ACTION}",
         )
         return redirect("deployment", deployment_id)
 

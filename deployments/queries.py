@@ -144,27 +144,34 @@ def model_ref(model: CatalogModel) -> ModelRef:
 
 
 def spec_of(deployment: Deployment) -> DeploymentSpec:
-    """The configuration in force, as a request for it."""
+    """The configuration in force, as a request for it. Raises `UnreadableSpec`."""
     assert deployment.revision, "every deployment has its first revision from the start"
     return make_spec(deployment, deployment.endpoint.name, deployment.revision.spec)
 
 
 def make_spec(row: Deployment | Any, endpoint: str, stored: Mapping[str, Any]) -> DeploymentSpec:
     """As `spec_of`. `row`: a deployment, or a row of values with the names of its columns; `stored`: the spec of its
-    revision."""
+    revision. Raises `UnreadableSpec`."""
     revision = RevisionSpec.from_json(stored)
     configuration = Configuration(
-        name=row.name,
-        description=row.description,
-        endpoint=endpoint,
         model=CatalogSource(source="catalog", id=revision.model.id),
         adapters=revision.adapters,
         engine=revision.engine,
         gpu=Gpu(type=row.gpu_type_id, count=revision.gpu_count),
-        autoscaling=autoscaling_of(row),
-        labels=row.labels,
+        **settings_beside_revision(row, endpoint),
     )
     return DeploymentSpec(configuration, revision.model)
+
+
+def settings_beside_revision(row: Deployment | Any, endpoint: str) -> dict[str, Any]:
+    """The fields of a configuration that no revision stores. Parameters as of `make_spec`."""
+    return {
+        "name": row.name,
+        "description": row.description,
+        "endpoint": endpoint,
+        "autoscaling": autoscaling_of(row),
+        "labels": row.labels,
+    }
 
 
 def autoscaling_of(deployment: Deployment | Any) -> Range | Fixed:

@@ -26,6 +26,7 @@ from console.api.auth import MANAGE, unauthenticated
 from console.api.openapi import Document
 from console.api.problems import Problem
 from deployments import services
+from deployments.config.deployment_spec import UnreadableSpec
 from deployments.models import Deployment
 from deployments.schema.errors import InvalidConfiguration
 
@@ -94,4 +95,5 @@ _answer(services.NotNow, lambda error: Problem("not-now", str(error)))
 _answer(services.NotEnded, lambda error: Problem("not-ended", str(error)))
 _answer(services.UnknownRevision, lambda error: Problem("not-found", str(error), [error.error]))
 _answer(services.VersionConflict, _problem_of_conflict)
+_answer(UnreadableSpec, lambda _: Problem("configuration-unreadable", f"{UnreadableSpec.PROBLEM} Nothing was changed."))
 _answer(Deployment.DoesNotExist, lambda _: problems.missing("deployment"))

@@ -1,7 +1,7 @@
 """Deployments: create, list, edit, and the actions on them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpResponse
@@ -22,10 +22,12 @@ from console.api.strict_router import Router
 from deployments import models as tables
 from deployments import queries, services
 from deployments.config.build_spec import parse
-from deployments.config.configuration import Configuration
+from deployments.config.configuration import AnyEngineSettings, CatalogSource, Configuration, Gpu
+from deployments.config.deployment_spec import UnreadableSpec
 from deployments.config.json_schema import create_schema, patch_schema
 from deployments.config.normalize import merge
 from deployments.messages import describe_reason
+from deployments.schema.adapter import Adapter
 from deployments.services import VersionConflict
 from deployments.states import DeploymentStatus, ReplicaState
 
@@ -60,12 +62,28 @@ class Call(Resource):
     model: str
 
 
+class ConfigurationProblem(Resource):
+    code: Literal["unreadable"]
+    message: str
+    action: str
+
+
 class Deployment(Configuration):
+    """The sections that its revision stores are null if this release cannot read them; then there is a
+    configuration_problem."""
+
+    model: CatalogSource | None = None  # type: ignore[assignment]
+    adapters: tuple[Adapter, ...] | None = None  # type: ignore[assignment]
+    engine: AnyEngineSettings | None = None  # type: ignore[assignment]
+    gpu: Gpu | None = None  # type: ignore[assignment]
     id: str
     organization: str = Field(description="Slug of the organization that owns it.")
     status: DeploymentStatus
     phase: ReplicaState | None = Field(description="Phase of the start; only while DEPLOYING.")
     cause: Cause | None = Field(description="Why it failed; only when FAILED.")
+    configuration_problem: ConfigurationProblem | None = Field(
+        description="Why model, adapters, engine and gpu are null, such as after a return to an earlier release."
+    )
     revision: int
     replicas: ReplicaCounts
     call: Call
@@ -140,7 +158,7 @@ def get_deployment(request: ApiRequest, response: HttpResponse, id: Reference) -
     summary="Update a deployment",
     openapi_extra=describe_body(patch_schema(), json_body.MERGE_PATCH),
 )
-@raises("not-now", "changed-meanwhile")
+@raises("not-now", "configuration-unreadable", "changed-meanwhile")
 def edit_deployment(request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None) -> Deployment:
     """The body is a JSON merge patch: omitted fields keep their values, null restores a default. Changes of model,
     adapters, engine or GPU count create a new revision and replace the replicas one by one; other changes take effect
@@ -225,7 +243,7 @@ def retry_deployment(
     response={202: Deployment},
     summary="Roll back to an earlier revision",
 )
-@raises("not-now", "changed-meanwhile")
+@raises("not-now", "configuration-unreadable", "changed-meanwhile")
 @idempotent
 def roll_back_deployment(
     request: ApiRequest, response: HttpResponse, id: Reference, if_match: IfMatch = None,
@@ -283,21 +301,33 @@ def render_cause(stored: Mapping[str, Any] | None) -> Cause | None:
     return Cause(code=text.code, message=text.sentence, evidence=text.evidence, action=text.action)
 
 
+def is_simulator(spec: Mapping[str, Any]) -> bool:
+    """`spec`: what a revision stores, which this release may be unable to read."""
+    engine = spec.get("engine")
+    return isinstance(engine, dict) and engine.get("name") == "simulator"
+
+
 def _render(row: Any, ready: int, live: int) -> Deployment:
-    spec, status = queries.make_spec(row, row.endpoint__name, row.revision__spec), DeploymentStatus(row.status)
+    status, problem = DeploymentStatus(row.status), None
+    try:
+        settings = dict(queries.make_spec(row, row.endpoint__name, row.revision__spec).configuration)
+    except UnreadableSpec:
+        settings = queries.settings_beside_revision(row, row.endpoint__name)
+        problem = ConfigurationProblem(code="unreadable", message=UnreadableSpec.PROBLEM, action=UnreadableSpec.ACTION)
     return Deployment(
         id=str(row.pk),
         organization=row.organization__slug,
-        **dict(spec.configuration),
+        **settings,
         status=status,
         phase=ReplicaState(row.phase) if row.phase and status is DeploymentStatus.DEPLOYING else None,
         cause=render_cause(row.cause) if status is DeploymentStatus.FAILED else None,
+        configuration_problem=problem,
         revision=row.revision__number,
         replicas=ReplicaCounts(
             desired=0 if row.terminate_requested_at else row.desired_replicas, ready=ready, total=live
         ),
         call=Call(base_url=tables.make_api_url(row.endpoint__base_url), model=row.name),
-        simulated=row.endpoint__cluster__simulated or spec.configuration.engine.name == "simulator",
+        simulated=row.endpoint__cluster__simulated or is_simulator(row.revision__spec),
         created_at=row.created_at,
         updated_at=row.updated_at,
         ready_at=row.ready_at,

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from ninja.errors import ValidationError
 
+from deployments.config.deployment_spec import UnreadableSpec
 from deployments.schema.errors import FieldError, InvalidConfiguration, convert
 
 CONTENT_TYPE = "application/problem+json"
@@ -70,6 +71,7 @@ KINDS: Mapping[str, Kind] = {
         "The deployment's status does not allow this",
         "See detail for the status that does; poll the status of the deployment.",
     ),
+    "configuration-unreadable": Kind(409, "The configuration cannot be read by this release", UnreadableSpec.ACTION),
     "changed-meanwhile": Kind(
         412,
         "The resource has changed since you read it",

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from console import access
 from console.api.auth import MANAGE, ApiRequest
-from console.api.deployments import Cause, NoFields, Reference, find_deployment, render_cause
+from console.api.deployments import Cause, NoFields, Reference, find_deployment, is_simulator, render_cause
 from console.api.field_types import Resource, Time
 from console.api.idempotency import idempotent
 from console.api.pagination import NewestFirst, Page
@@ -91,5 +91,5 @@ def _render(row: tables.Replica) -> Replica:
         restarts=row.restarts,
         cause=render_cause(row.cause),
         gone_declared_at=row.gone_declared_at,
-        simulated=row.cluster.simulated or row.revision.spec["engine"].get("simulator") is not None,
+        simulated=row.cluster.simulated or is_simulator(row.revision.spec),
     )

@@ -13,7 +13,7 @@ from console.api.strict_router import Router
 from deployments import models as tables
 from deployments import queries
 from deployments.config.configuration import AnyEngineSettings, CatalogSource, Gpu
-from deployments.config.deployment_spec import RevisionSpec
+from deployments.config.deployment_spec import RevisionSpec, UnreadableSpec
 from deployments.config.diff import diff
 from deployments.schema.adapter import Adapter
 
@@ -43,8 +43,10 @@ class Revision(Resource):
     restores: int | None = Field(description="Number of the revision that a rollback restored.")
     ready_at: Time | None = Field(description="When a replica of this revision was first ready.")
     cause: Cause | None = Field(description="Why the revision could not start and was rolled back.")
-    configuration: RevisionConfiguration
-    changes: list[Change] = Field(description="Changes from the previous revision, by path of the field.")
+    configuration: RevisionConfiguration | None = Field(description="Null if this release cannot read it.")
+    changes: list[Change] = Field(
+        description="Changes from the previous revision, by path of the field; empty if one of the two cannot be read."
+    )
 
 
 class RevisionPage(Page):
@@ -63,9 +65,8 @@ def list_revisions(request: ApiRequest, id: Reference, page: Query[HighestNumber
 
 
 def _render(deployment: tables.Deployment, row: tables.Revision, older: tables.Revision | None) -> Revision:
-    gpu_type = deployment.gpu_type_id
-    configuration = RevisionSpec.from_json(row.spec).configuration_json(gpu_type)
-    before = RevisionSpec.from_json(older.spec).configuration_json(gpu_type) if older else configuration
+    configuration = _read_configuration(row, deployment.gpu_type_id)
+    before = _read_configuration(older, deployment.gpu_type_id) if older else None
     return Revision(
         number=row.number,
         current=row.pk == deployment.revision_id,
@@ -74,6 +75,15 @@ def _render(deployment: tables.Deployment, row: tables.Revision, older: tables.R
         restores=row.restores,
         ready_at=row.ready_at,
         cause=render_cause(row.cause),
-        configuration=RevisionConfiguration.model_validate(configuration),
-        changes=[Change.model_validate(change) for change in diff(before, configuration)],
+        configuration=RevisionConfiguration.model_validate(configuration) if configuration else None,
+        changes=[Change.model_validate(change) for change in diff(before, configuration)]
+        if before and configuration
+        else [],
     )
+
+
+def _read_configuration(revision: tables.Revision, gpu_type: str) -> dict[str, Any] | None:
+    try:
+        return RevisionSpec.from_json(revision.spec).configuration_json(gpu_type)
+    except UnreadableSpec:
+        return None

@@ -21,6 +21,9 @@ from deployments.schema.types import Section
 class UnreadableSpec(ValueError):
     """A stored configuration that this release cannot read, such as one of a later release."""
 
+    PROBLEM = "The configuration cannot be read by this release of the console."
+    ACTION = "Ask an operator to install the release that wrote it, or terminate the deployment and create it anew."
+
 
 class RevisionSpec(Section):
     """What needs a restart when it changes: model, adapters, engine with its settings, GPUs per replica."""

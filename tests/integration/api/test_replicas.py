@@ -4,7 +4,7 @@ import pytest
 
 from accounts.models import User
 from accounts.roles import Role
-from deployments.models import Deployment, Replica
+from deployments.models import Cluster, Deployment, Replica
 from deployments.states import ReplicaState
 from tests.integration.api import world
 from tests.integration.api.world import BODY, Api
@@ -52,3 +52,14 @@ def test_what_is_not_unknown_cannot_be_declared_gone(by_operator: Api, replica: 
 
 def test_an_unknown_id_names_no_replica(by_operator: Api, replica: Replica) -> None:
     assert by_operator.post(address(replica).replace(str(replica.pk), "nobody")).status_code == 404
+
+
+def test_a_simulator_on_real_gpus_counts_as_simulated(api: Api, replica: Replica) -> None:
+    Cluster.objects.update(simulated=False)
+    shown = {}
+    for engine in ("simulator", "vllm"):
+        replica.revision.spec["engine"] = {"name": engine}
+        replica.revision.save()
+        (listed,) = api.get(f"/deployments/{replica.deployment_id}/replicas").json()["data"]
+        shown[engine] = listed["simulated"]
+    assert shown == {"simulator": True, "vllm": False}

@@ -11,9 +11,11 @@ from asgiref.testing import ApplicationCommunicator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from console.http_handler import HttpHandler
+from console.http_handler import MAX_IDLE_THREADS, HttpHandler
+from tests.polling import eventually
 
 meeting = threading.Barrier(2, timeout=10)
+crowd = threading.Barrier(MAX_IDLE_THREADS + 8, timeout=10)
 stream_ended = threading.Event()
 
 
@@ -24,6 +26,12 @@ def plain(_: HttpRequest) -> HttpResponse:
 def met(_: HttpRequest) -> HttpResponse:
     """Answers once a second request is here as well."""
     meeting.wait()
+    return HttpResponse(str(threading.get_ident()))
+
+
+def crowded(_: HttpRequest) -> HttpResponse:
+    """Answers once more requests are here than threads are kept."""
+    crowd.wait()
     return HttpResponse(str(threading.get_ident()))
 
 
@@ -47,7 +55,7 @@ def broken(_: HttpRequest) -> HttpResponse:
     raise ZeroDivisionError
 
 
-urlpatterns = [path(f"{view.__name__}/", view) for view in (plain, met, coroutine, streaming, broken)]
+urlpatterns = [path(f"{view.__name__}/", view) for view in (plain, met, crowded, coroutine, streaming, broken)]
 
 
 @pytest.fixture
@@ -85,6 +93,15 @@ async def test_requests_one_after_another_share_a_thread(handler):
 async def test_requests_at_the_same_time_have_a_thread_each(handler):
     (_, one), (_, other) = await asyncio.gather(get(handler, "/met/"), get(handler, "/met/"))
     assert one != other
+
+
+async def test_after_many_requests_at_the_same_time_a_bounded_number_of_threads_is_kept(handler):
+    before = set(threading.enumerate())
+    answers = await asyncio.gather(*(get(handler, "/crowded/") for _ in range(crowd.parties)))
+    assert len({thread for _, thread in answers}) == crowd.parties
+    started = set(threading.enumerate()) - before
+    eventually(lambda: sum(thread.is_alive() for thread in started) == MAX_IDLE_THREADS, seconds=10)
+    assert (await get(handler, "/plain/"))[1] in {str(thread.ident) for thread in started if thread.is_alive()}
 
 
 async def test_a_coroutine_runs_on_the_event_loop_and_its_reads_in_the_thread_of_the_request(handler):
