@@ -55,6 +55,10 @@ def broken(_: HttpRequest) -> HttpResponse:
     raise ZeroDivisionError
 
 
+def handler500(_: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=500)
+
+
 urlpatterns = [path(f"{view.__name__}/", view) for view in (plain, met, crowded, coroutine, streaming, broken)]
 
 
