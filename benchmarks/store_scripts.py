@@ -51,7 +51,7 @@ async def measure(url: str, folder: Path, replicas: int, requests: int) -> None:
         while opened:
             admitted = opened.popleft()
             event = build_usage_event(
-                admitted, TokenCounts(120, 0, 64, False), outcome=COMPLETED, status=200, seconds=1.5, ttft_seconds=0.1
+                admitted, TokenCounts(120, 0, 64, False), outcome=COMPLETED, status=200, seconds=1.5
             )
             settlements.settle(admitted, event)
         await settlements.wait_for_pending()
