@@ -106,6 +106,7 @@ REFUSED = {
     "TE identity": build(b"Transfer-Encoding: identity"),
     "TE vertical tab": build(b"Transfer-Encoding: \x0bchunked"),
     "TE form feed": build(b"Transfer-Encoding: chunked\x0c"),
+    "TE tab": build(b"Transfer-Encoding: chunked\t"),
     "TE NUL": build(b"Transfer-Encoding: chunked\x00"),
     "TE bare CR": build(b"Transfer-Encoding: \rchunked"),
     "TE bare LF": build(b"Transfer-Encoding:\nchunked"),
