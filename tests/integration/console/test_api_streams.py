@@ -173,7 +173,7 @@ class TestEvents:
         async with asyncio.timeout(15), aclosing(told(secret, "events?follow=true")) as stream:
             await anext(stream)
             await database(end)()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert (await said(stream))[0] == "ended"
             assert [one async for one in stream] == []
             assert await database(DeploymentEvent.objects.count)() == 1
@@ -195,6 +195,6 @@ async def read(secret: str) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the channel layer has no event to wait for
             await asyncio.sleep(0.01)

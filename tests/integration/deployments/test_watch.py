@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from deployments.management.commands.watch import LOCK
 from deployments.models import Cluster, WorkItem
 from gateway import contract
 from tests.polling import eventually
@@ -42,11 +43,13 @@ def locks():
 
 
 def holders():
-    """The backends that hold an advisory lock in this database."""
+    """The backends that hold the lock of the watch in this database."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND (classid::bigint << 32) + objid::bigint = %s",
+            [LOCK],
         )
         return [pid for (pid,) in cursor.fetchall()]
 
