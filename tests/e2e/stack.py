@@ -82,9 +82,9 @@ class Stack:
         return time.monotonic() - began
 
     def remove(self) -> None:
-        """End everything, replicas that live on included."""
+        """End everything, replicas that live on included, however long a busy machine takes for it."""
         if self.process and self.process.poll() is None:
-            self.end()
+            self.end(seconds=WAIT_SECONDS)
         self.cut_replicas()
         shutil.rmtree(self.parent, ignore_errors=True)
 
