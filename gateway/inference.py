@@ -1,54 +1,59 @@
-"""Handles one inference request: route lookup, limits, slot, replica, response, settlement."""
+"""Handles one inference request: key, body, route, slot, replica, response, settlement."""
 
 from __future__ import annotations
 
 import asyncio
+import enum
+import functools
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from gateway import metrics, model_lookup, openai_errors, usage_metering
+from gateway.authentication import authorize
 from gateway.body_workers import BodyWorkers
 from gateway.contract import Admitted, KeyRecord, RouteRecord
-from gateway.coroutine_http import (
-    ClientDisconnected,
-    ConnectionRefused,
-    GatewayStopping,
-    ReplicaTimeout,
-    ReplicaUnreachable,
-    Request,
-    Response,
-    post,
-    run_until_disconnect,
-)
 from gateway.forwarded_headers import render_replica_headers
-from gateway.http.replica_pool import ReplicaPool
+from gateway.http.heads import Refusal, RequestHead, ResponseHead
+from gateway.http.replica_connection import Failure
+from gateway.http.replica_pool import ReplicaExchange, ReplicaPool
 from gateway.keepalive import KeepaliveComments
 from gateway.openai_errors import ErrorResponse
 from gateway.published_changes import PublishedChanges
-from gateway.request_queue import QueuedRequest, RequestQueues
+from gateway.request_ids import format_public_id
+from gateway.request_queue import OnAttempt, QueuedRequest, RequestQueues
 from gateway.request_validation import (
     COLD_START_TIMEOUT_HEADER,
+    InferencePath,
     ValidatedBody,
     check_context_length,
+    is_quick_to_validate,
     parse_cold_start_timeout,
+    validate_body,
 )
 from gateway.response_relay import ResponseRelay
+from gateway.responses import Response
 from gateway.settlements import Settlements
 from gateway.slots import Admission, NoSlot, Outcome, Slot, SlotStore
 from gateway.store.client import StoreError
-from gateway.usage_metering import Latency
+from gateway.usage_metering import CLIENT_LEFT, INTERRUPTED, UPSTREAM_ERROR, Latency
 
 log = logging.getLogger(__name__)
+Step = TypeVar("Step", bound=Callable[..., None])
 MAX_RESENDS = 2
 # How long a request avoids a replica that it could not reach. A dead replica is no longer published after that time.
 EXCLUDE_SECONDS = 1.0
+# How long a replica may take to end its response after `[DONE]`, so that the connection can be reused.
+FINISH_SECONDS = 1.0
+CLIENT_CLOSED_REQUEST = 499  # recorded when the client disconnects before any response
 
 
 @dataclass(frozen=True)
 class Components:
-    """What all requests of a gateway process share. `stopping` is done when the drain limit has passed."""
+    """What all requests of a gateway process share. `open_exchanges` are the inference requests in progress."""
 
     slots: SlotStore
     settlements: Settlements
@@ -56,59 +61,189 @@ class Components:
     queues: RequestQueues
     replica_pool: ReplicaPool
     body_workers: BodyWorkers
-    stopping: asyncio.Future[None]
+    open_exchanges: OpenExchanges
+    body_bytes: int
 
 
-async def handle_inference(
-    components: Components, request: Request, response: Response, key: KeyRecord, body: ValidatedBody
-) -> None:
-    """Respond to an authenticated request with a valid body."""
-    route = await find_route(body.model, key, components.published)
-    if isinstance(route, ErrorResponse):
-        return await response.send_error(route)
-    error = model_lookup.check_route_state(route) or check_context_length(body, route.context_length)
-    if error:
-        return await response.send_error(error)
-    header = request.headers.get(COLD_START_TIMEOUT_HEADER)
-    cold_start_seconds = parse_cold_start_timeout(header, components.queues.cold_start_seconds)
-    if isinstance(cold_start_seconds, ErrorResponse):
-        return await response.send_error(cold_start_seconds)
-    await ProxiedRequest(components, request, response, key, body, route, cold_start_seconds).run()
+class OpenExchanges:
+    """The inference requests in progress. `is_interrupted` is set when the drain limit has passed."""
+
+    def __init__(self) -> None:
+        self._exchanges: set[InferenceExchange] = set()
+        self._ended = asyncio.Event()
+        self.is_interrupted = False
+
+    def add(self, exchange: InferenceExchange) -> None:
+        self._exchanges.add(exchange)
+
+    def remove(self, exchange: InferenceExchange) -> None:
+        self._exchanges.discard(exchange)
+        self._ended.set()
+
+    def interrupt(self) -> None:
+        """End all of them, because the drain limit has passed."""
+        self.is_interrupted = True
+        for exchange in list(self._exchanges):
+            exchange.interrupt()
+
+    async def wait_until_none(self) -> None:
+        while self._exchanges:
+            self._ended.clear()
+            await self._ended.wait()
 
 
-async def find_route(model: str, key: KeyRecord, published: PublishedChanges) -> RouteRecord | ErrorResponse:
-    """Find the route of `model`; reads the latest changes before an unknown model is refused."""
-    route = model_lookup.find_route(model, key, published.snapshot.routes if published.snapshot else {})
-    if isinstance(route, ErrorResponse):
-        with suppress(StoreError):
-            if await published.catch_up() and published.snapshot:
-                return model_lookup.find_route(model, key, published.snapshot.routes)
-    return route
+class State(enum.Enum):
+    """What an exchange waits for."""
+
+    KEY_AND_BODY = enum.auto()
+    VALIDATION = enum.auto()
+    SLOT = enum.auto()
+    RESPONSE = enum.auto()
+    END_OF_RESPONSE = enum.auto()
+    END_OF_REPLICA = enum.auto()
+    ENDED = enum.auto()
 
 
-class ProxiedRequest:
-    """A request whose route is known. At most one attempt is open at a time."""
+def _answers_failures(step: Step) -> Step:
+    """Let a step that raises end its exchange with 500 instead of closing the connection that called it."""
+
+    @functools.wraps(step)
+    def run(self: InferenceExchange, *args: Any) -> None:
+        try:
+            step(self, *args)
+        except Exception:
+            log.exception("Request %s failed", self.public_id)
+            self.end_with_internal_error()
+
+    return cast(Step, run)
+
+
+class InferenceExchange:
+    """One inference request, from its head to its settlement. At most one attempt is open at a time.
+
+    ```
+    KEY_AND_BODY → VALIDATION → SLOT → RESPONSE → END_OF_RESPONSE → END_OF_REPLICA → ENDED
+                                  ↑ no response │
+                                  └─────────────┘
+    ```
+    In END_OF_REPLICA the client has its whole response, but the replica has not ended its own: the slot is still taken.
+    Every state can go to ENDED: by an error, by the client leaving, or by the end of the drain. Whatever ends the
+    exchange settles the attempt that is open, once. What arrives after that has no effect, but for a slot, which is
+    released.
+    """
 
     def __init__(
-        self,
-        components: Components,
-        request: Request,
-        response: Response,
-        key: KeyRecord,
-        body: ValidatedBody,
-        route: RouteRecord,
-        cold_start_seconds: float,
+        self, components: Components, head: RequestHead, response: Response, path: InferencePath, key_hash: str
     ) -> None:
+        """`key_hash` is looked up while the body arrives."""
+        self.body_limit = components.body_bytes
         self._components = components
-        self._request = request
+        self._head = head
         self._response = response
+        self._path = path
+        self._state = State.KEY_AND_BODY
+        self._key: KeyRecord | None = None
+        self._raw_body: bytes | None = None
+        self._body: ValidatedBody
+        self._route: RouteRecord
+        self._admission: Admission
+        self._queued: QueuedRequest | None = None
+        self._keepalive: KeepaliveComments
+        self._slot: Slot | None = None
+        self._admitted_at = 0.0
+        self._excluded_until: dict[str, float] = {}
+        self._resends = 0
+        self._upstream: ReplicaExchange | None = None
+        self._relay: ResponseRelay | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._finish_timer: asyncio.TimerHandle | None = None
+        metrics.in_flight.inc()
+        components.open_exchanges.add(self)
+        components.published.keys.find(key_hash, self._take_key)
+
+    # Key and body
+
+    @_answers_failures
+    def _take_key(self, found: KeyRecord | StoreError | None) -> None:
+        if self._state is State.ENDED:
+            return
+        key = authorize_found(found)
+        if isinstance(key, ErrorResponse):
+            self._fail(key)
+            return
+        self._key = key
+        self._response.organization = key.organization_slug
+        if self._raw_body is not None:
+            self._validate(self._raw_body)
+
+    @_answers_failures
+    def body_received(self, body: bytes) -> None:
+        self._raw_body = body
+        if self._key is not None:
+            self._validate(body)
+
+    @_answers_failures
+    def body_refused(self, refusal: Refusal) -> None:
+        self._fail(openai_errors.refused_by_http(refusal.status, refusal.message))
+
+    # Validation
+
+    def _validate(self, body: bytes) -> None:
+        self._state = State.VALIDATION
+        self._raw_body = None
+        if is_quick_to_validate(body):
+            self._take_body(validate_body(self._path, body))
+        else:
+            self._task = asyncio.create_task(self._validate_in_worker(body))
+
+    async def _validate_in_worker(self, body: bytes) -> None:
+        self._take_body(await self._components.body_workers.validate(self._path, body))
+
+    @_answers_failures
+    def _take_body(self, body: ValidatedBody | ErrorResponse) -> None:
+        if self._state is State.ENDED or self._key is None:
+            return
+        if isinstance(body, ErrorResponse):
+            self._fail(body)
+            return
         self._body = body
-        self._route = route
+        snapshot = self._components.published.snapshot
+        route = model_lookup.find_route(body.model, self._key, snapshot.routes if snapshot else {})
+        if isinstance(route, ErrorResponse):
+            self._task = asyncio.create_task(self._find_route_again(body.model, self._key))
+        else:
+            self._take_route(route)
+
+    async def _find_route_again(self, model: str, key: KeyRecord) -> None:
+        self._take_route(await find_latest_route(model, key, self._components.published))
+
+    @_answers_failures
+    def _take_route(self, route: RouteRecord | ErrorResponse) -> None:
+        if self._state is State.ENDED or self._key is None:
+            return
+        if isinstance(route, ErrorResponse):
+            self._fail(route)
+            return
+        error = model_lookup.check_route_state(route) or check_context_length(self._body, route.context_length)
+        header = self._head.fields.get(COLD_START_TIMEOUT_HEADER)
+        cold_start_seconds = parse_cold_start_timeout(header, self._components.queues.cold_start_seconds)
+        if error:
+            self._fail(error)
+        elif isinstance(cold_start_seconds, ErrorResponse):
+            self._fail(cold_start_seconds)
+        else:
+            self._route = route
+            self._request_slot(self._key, route, cold_start_seconds)
+
+    # Slot
+
+    def _request_slot(self, key: KeyRecord, route: RouteRecord, cold_start_seconds: float) -> None:
+        body = self._body
         self._admission = Admission(
             Admitted(
                 request_id="",
                 admitted_at=0.0,
-                gateway_id=components.slots.gateway_id,
+                gateway_id=self._components.slots.gateway_id,
                 organization_id=key.organization_id,
                 owner_organization_id=route.organization_id,
                 deployment_id=route.deployment_id,
@@ -120,102 +255,49 @@ class ProxiedRequest:
                 input_estimate=body.input_estimate,
             )
         )
-        self._excluded_until: dict[str, float] = {}
-        self._slot: Slot | None = None
-        self._admitted_at = 0.0
-        self._relay = self._create_relay()
-        keepalive = KeepaliveComments(response, is_stream=body.stream)
-        self._queued = QueuedRequest(
-            route.deployment_id, len(body.body), cold_start_seconds, self._try_admit, keepalive.send_if_due
-        )
+        self._keepalive = KeepaliveComments(self._response, is_stream=body.stream)
+        self._queued = QueuedRequest(self, route.deployment_id, len(body.body), cold_start_seconds)
+        self._state = State.SLOT
+        self._components.queues.enter(self._queued)
 
-    async def run(self) -> None:
-        """Respond, and settle the request if it was admitted, however it ends."""
-        try:
-            await run_until_disconnect(self._run_attempts(), self._request, self._response, self._components.stopping)
-            if self._relay.error:
-                await self._response.send_error(self._relay.error)
-        except ClientDisconnected:
-            self._relay.outcome = usage_metering.CLIENT_LEFT
-        except GatewayStopping:
-            self._relay.outcome = usage_metering.INTERRUPTED
-            error = openai_errors.stopped_while_streaming() if self._slot else openai_errors.stopped_while_queued()
-            await self._response.send_error(error)
-        finally:
-            self._settle()
-
-    async def _run_attempts(self) -> None:
-        """Run attempts until one has a response.
-
-        An attempt that a replica may have received is repeated at most MAX_RESENDS times; a refused connection is
-        repeated as long as a request may wait for a slot.
-        """
-        resends = 0
-        while isinstance(slot := await self._components.queues.admit(self._queued), Slot):
-            failure = await self._run_attempt(slot)
-            if failure is None:
-                return
-            log.warning("Replica %s is unreachable: %s", slot.admitted.replica_id, failure)
-            await self._send_wakeup()
-            resends += not isinstance(failure, ConnectionRefused)
-            if resends > MAX_RESENDS:
-                self._relay.fail(openai_errors.upstream_lost())
-                return
-            self._release(slot)
-        self._relay.fail(slot)
-
-    async def _run_attempt(self, slot: Slot) -> ReplicaUnreachable | None:
-        """Send the request to a replica and relay its response; returns an error if no response has arrived."""
-        sending = post(
-            self._components.replica_pool,
-            slot.address,
-            self._body.path.value,
-            render_replica_headers(slot.admitted.request_id, self._request.headers),
-            self._body.build_upstream_body(self._route.usage_reporting),
-        )
-        try:
-            async with sending as replica_response:
-                await self._relay.run(replica_response)
-        except ReplicaTimeout:
-            self._relay.fail(openai_errors.upstream_timeout())
-        except ReplicaUnreachable as error:
-            return error
-        return None
-
-    async def _try_admit(self) -> Slot | NoSlot | ErrorResponse:
-        """Ask for a slot. If cancelled, a slot that Redis grants nevertheless is released."""
+    def try_admit(self, on_attempt: OnAttempt) -> None:
         if error := self._check_current_route():
-            return error
-        now = time.monotonic()
-        excluded = [replica_id for replica_id, until in self._excluded_until.items() if until > now]
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            on_attempt(error)
+            return
+        excluded: tuple[str, ...] = ()
+        if self._excluded_until:
+            now = time.monotonic()
+            excluded = tuple(replica_id for replica_id, until in self._excluded_until.items() if until > now)
+        self._components.slots.admit(self._admission, excluded, lambda outcome: self._take_attempt(outcome, on_attempt))
 
-        def handle(outcome: Outcome) -> None:
-            if not future.done():
-                future.set_result(outcome)
-            elif isinstance(outcome, Slot):  # cancelled: nobody waits for the slot any more
+    @_answers_failures
+    def _take_attempt(self, outcome: Outcome, on_attempt: OnAttempt) -> None:
+        if self._state is State.ENDED:
+            if isinstance(outcome, Slot):  # nobody waits for the slot any more
                 self._components.settlements.settle(outcome.admitted, None)
-
-        self._components.slots.admit(self._admission, excluded, handle)
-        try:
-            outcome = await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and isinstance(granted := future.result(), Slot):
-                self._components.settlements.settle(granted.admitted, None)
-            raise
+            return
         if isinstance(outcome, StoreError):
             log.warning("Redis is unavailable, nothing can be admitted: %s", outcome)
-            return openai_errors.service_unavailable(
-                "The gateway cannot admit requests right now. Try again in a few seconds."
-            )
+            message = "The gateway cannot admit requests right now. Try again in a few seconds."
+            on_attempt(openai_errors.service_unavailable(message))
+            return
         if not self._admitted_at:
             self._admitted_at = time.perf_counter()
             self._response.request_id = self._admission.request_id
         if isinstance(outcome, Slot):
             self._slot = outcome
             self._components.settlements.add_open_request(outcome.admitted)
-            self._relay = self._create_relay()
-        return outcome
+        on_attempt(outcome)
+
+    def wait(self, reason: NoSlot, now: float) -> float:
+        return self._keepalive.send_if_due(reason, now)
+
+    @_answers_failures
+    def take_outcome(self, outcome: Slot | ErrorResponse) -> None:
+        if isinstance(outcome, ErrorResponse):
+            self._fail(outcome)
+        else:
+            self._send(outcome)
 
     def _check_current_route(self) -> ErrorResponse | None:
         """Return an error if the deployment failed or was terminated while the request was queued."""
@@ -223,44 +305,179 @@ class ProxiedRequest:
         route = snapshot.routes_by_id.get(self._route.deployment_id) if snapshot else None
         return model_lookup.check_route_state(route) if route else openai_errors.model_not_found(self._body.model)
 
-    def _release(self, slot: Slot) -> None:
-        """End an attempt that is not metered and exclude its replica from the next one."""
-        self._slot = None
+    # Response
+
+    def _send(self, slot: Slot) -> None:
+        self._state = State.RESPONSE
+        self._relay = ResponseRelay(self._response, self._body.stream_options, self._body.input_estimate)
+        self._upstream = self._components.replica_pool.send(
+            slot.address,
+            self._path.value,
+            render_replica_headers(slot.admitted.request_id, self._head.fields),
+            self._body.build_upstream_body(self._route.usage_reporting),
+            self,
+        )
+
+    @_answers_failures
+    def response_began(self, head: ResponseHead) -> None:
+        if self._relay:
+            self._state = State.END_OF_RESPONSE
+            self._relay.begin(head)
+            self._continue(self._relay)
+
+    @_answers_failures
+    def response_data(self, data: bytes) -> None:
+        if self._state is State.END_OF_RESPONSE and self._relay:
+            self._relay.feed(data)
+            self._continue(self._relay)
+
+    @_answers_failures
+    def response_ended(self) -> None:
+        if self._state is State.END_OF_RESPONSE and self._relay:
+            self._relay.finish()
+            self._continue(self._relay)
+        if self._state is State.END_OF_REPLICA and self._relay:
+            self._end(self._relay.outcome)
+
+    @_answers_failures
+    def response_failed(self, failure: Failure, reason: str) -> None:
+        if self._state is State.ENDED or self._relay is None or self._slot is None:
+            return
+        if self._state is State.END_OF_REPLICA:
+            self._end(self._relay.outcome)
+            return
+        if failure is Failure.LOST:
+            self._relay.lose()
+        elif failure is Failure.TIMED_OUT:
+            self._relay.fail(openai_errors.upstream_timeout())
+        else:
+            log.warning("Replica %s is unreachable: %s", self._slot.admitted.replica_id, reason)
+            self._components.slots.send_wakeup(self._route.deployment_id)
+            self._resends += failure is not Failure.REFUSED
+            if self._resends <= MAX_RESENDS:
+                self._retry(self._slot)
+                return
+            self._relay.fail(openai_errors.upstream_lost())
+        self._continue(self._relay)
+
+    def _continue(self, relay: ResponseRelay) -> None:
+        if relay.error:
+            self._response.send_error(relay.error)
+            self._end(relay.outcome)
+        elif relay.has_ended:
+            self._state = State.END_OF_REPLICA
+            self._finish_timer = asyncio.get_running_loop().call_later(FINISH_SECONDS, self._end, relay.outcome)
+        elif self._response.is_full and self._upstream:
+            self._upstream.pause()
+
+    def _retry(self, slot: Slot) -> None:
+        """End an attempt that is not metered, and ask for the slot of another replica.
+
+        An attempt that a replica may have received is repeated at most MAX_RESENDS times; a refused connection is
+        repeated as long as a request may wait for a slot.
+        """
+        self._slot = self._relay = None
         self._excluded_until[slot.admitted.replica_id] = time.monotonic() + EXCLUDE_SECONDS
         self._components.settlements.settle(slot.admitted, None)
+        self._state = State.SLOT
+        if self._queued:
+            self._components.queues.enter(self._queued)
 
-    async def _send_wakeup(self) -> None:
-        try:
-            await self._components.slots.send_wakeup(self._route.deployment_id)
-        except StoreError:
-            log.debug("A wakeup was lost.")
+    # End
 
-    def _settle(self) -> None:
-        if self._slot is None:
+    def client_left(self) -> None:
+        if self._state not in {State.END_OF_REPLICA, State.ENDED}:
+            self._end(CLIENT_LEFT)
+
+    def client_writable(self) -> None:
+        if self._upstream:
+            self._upstream.resume()
+
+    def interrupt(self) -> None:
+        """End the request because the drain limit has passed."""
+        if self._state is State.END_OF_REPLICA and self._relay:
+            self._end(self._relay.outcome)
             return
-        counts = self._relay.get_counts()
-        has_left = self._relay.outcome == usage_metering.CLIENT_LEFT
-        event = usage_metering.build_usage_event(
-            self._slot.admitted,
-            counts,
-            outcome=self._relay.outcome,
-            status=499 if has_left else self._response.status or 500,
-            seconds=time.perf_counter() - self._admitted_at,
-            latency=self._get_latency(),
-        )
-        metrics.record_request(event, time.perf_counter() - self._response.started)
-        self._components.settlements.settle(self._slot.admitted, event)
-        self._slot = None
+        error = openai_errors.stopped_while_streaming() if self._slot else openai_errors.stopped_while_queued()
+        self._response.send_error(error)
+        self._end(INTERRUPTED)
 
-    def _get_latency(self) -> Latency:
-        times, waited = self._relay.get_output_times(), self._queued.waited
+    def end_with_internal_error(self) -> None:
+        """End the request because of a fault of the gateway."""
+        if self._state is not State.ENDED:
+            if not self._response.has_ended:
+                self._response.send_error(openai_errors.internal_error(self.public_id))
+            self._end(INTERRUPTED)
+
+    @property
+    def public_id(self) -> str:
+        return format_public_id(self._response.request_id)
+
+    def _fail(self, error: ErrorResponse) -> None:
+        """End a request that no replica has answered."""
+        self._response.send_error(error)
+        self._end(UPSTREAM_ERROR)
+
+    def _end(self, outcome: str) -> None:
+        """Stop everything that goes on for the request, and settle the open attempt."""
+        self._state = State.ENDED
+        self._raw_body = None
+        if self._queued:
+            self._components.queues.leave(self._queued)
+        if self._task:
+            self._task.cancel()
+        if self._finish_timer:
+            self._finish_timer.cancel()
+        if self._upstream:
+            self._upstream.cancel()
+        if self._slot:
+            self._settle(self._slot, outcome)
+        metrics.in_flight.dec()
+        metrics.record_response(self._path.value, self._response.status or CLIENT_CLOSED_REQUEST)
+        self._components.open_exchanges.remove(self)
+
+    def _settle(self, slot: Slot, outcome: str) -> None:
+        self._slot = None
+        relay = self._relay
+        if relay is None:  # nothing was sent to the replica
+            self._components.settlements.settle(slot.admitted, None)
+            return
+        now = time.perf_counter()
+        event = usage_metering.build_usage_event(
+            slot.admitted,
+            relay.get_counts(),
+            outcome=outcome,
+            status=CLIENT_CLOSED_REQUEST if outcome == CLIENT_LEFT else self._response.status or 500,
+            seconds=now - self._admitted_at,
+            latency=self._get_latency(relay),
+        )
+        metrics.record_request(event, now - self._response.started)
+        self._components.settlements.settle(slot.admitted, event)
+
+    def _get_latency(self, relay: ResponseRelay) -> Latency:
+        times = relay.output_times
+        waited = self._queued.waited if self._queued else {}
         return Latency(
             ttft_seconds=None if times.first_at is None else times.first_at - self._response.started,
             itl_mean_seconds=times.get_mean_gap(),
             itl_p99_seconds=times.get_p99_gap(),
             queue_seconds=sum(waited.values()),
-            cold=waited[True] > 0,
+            cold=waited.get(True, 0.0) > 0,
         )
 
-    def _create_relay(self) -> ResponseRelay:
-        return ResponseRelay(self._response, self._body.stream_options, self._body.input_estimate)
+
+async def find_latest_route(model: str, key: KeyRecord, published: PublishedChanges) -> RouteRecord | ErrorResponse:
+    """Find the route of `model` after reading the latest changes, because it is unknown so far."""
+    with suppress(StoreError):
+        await published.catch_up()
+    return model_lookup.find_route(model, key, published.snapshot.routes if published.snapshot else {})
+
+
+def authorize_found(found: KeyRecord | StoreError | None) -> KeyRecord | ErrorResponse:
+    """Check the key that the cache has found for a request."""
+    if isinstance(found, StoreError):
+        log.warning("A key cannot be looked up: %s", found)
+        return openai_errors.service_unavailable(
+            "The gateway cannot check API keys right now. Try again in a few seconds."
+        )
+    return authorize(found, time.time())  # noqa: TID251 - requests enter here, this is the edge

@@ -6,10 +6,8 @@ event of the stream.
 
 from __future__ import annotations
 
-import time
-
 from gateway import sse
-from gateway.coroutine_http import Response
+from gateway.responses import Response
 from gateway.slots import NoSlot
 
 FIRST_SECONDS, INTERVAL_SECONDS = 1.0, 5.0
@@ -23,17 +21,16 @@ class KeepaliveComments:
         self._is_stream = is_stream
         self._due_at: float | None = None
 
-    async def send_if_due(self, reason: NoSlot) -> float:
-        """Send a comment naming `reason` if one is due; returns the seconds until the next one."""
+    def send_if_due(self, reason: NoSlot, now: float) -> float:
+        """Send a comment naming `reason` if one is due at `now` (monotonic); returns the seconds until the next one."""
         if not self._is_stream:
             return float("inf")
-        now = time.monotonic()
         if self._due_at is None:
             self._due_at = now + FIRST_SECONDS
         if now >= self._due_at:
             if not self._response.has_begun:
-                await self._response.begin(200, sse.STREAM_HEADERS)
+                self._response.begin_stream()
             text = "waiting for a replica to start" if reason.is_cold_start else "waiting for a free slot"
-            await self._response.write(sse.format_comment(text))
+            self._response.write(sse.format_comment(text))
             self._due_at = now + INTERVAL_SECONDS
         return self._due_at - now

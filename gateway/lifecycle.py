@@ -13,7 +13,7 @@ from gateway.body_workers import BodyWorkers
 from gateway.forwarded_headers import REPLICA_FIELDS
 from gateway.heartbeat import Heartbeat
 from gateway.http.replica_pool import ReplicaLimits, ReplicaPool
-from gateway.inference import Components
+from gateway.inference import Components, OpenExchanges
 from gateway.key_cache import KeyCache
 from gateway.loop_lag import LoopLagSampler
 from gateway.published_changes import PublishedChanges
@@ -78,7 +78,8 @@ class Gateway:
                 ReplicaLimits(self.settings.connect_seconds, self.settings.upstream_seconds), REPLICA_FIELDS
             ),
             body_workers=BodyWorkers(),
-            stopping=asyncio.get_running_loop().create_future(),
+            open_exchanges=OpenExchanges(),
+            body_bytes=self.settings.body_bytes,
         )
         self.loop_lag = LoopLagSampler()
         self.loop_lag.start()
@@ -89,15 +90,21 @@ class Gateway:
 
     def drain(self) -> None:
         """Become not ready; open requests are interrupted after the drain limit, or at once by a second call."""
-        if self.components is None or self.components.stopping.done():
+        if self.components is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.call_later(0 if self.is_draining else self.settings.drain_seconds, self._interrupt_requests)
+        if self.is_draining:
+            self.components.open_exchanges.interrupt()
+        else:
+            interrupt = self.components.open_exchanges.interrupt
+            asyncio.get_running_loop().call_later(self.settings.drain_seconds, interrupt)
         self.is_draining = True
 
-    def _interrupt_requests(self) -> None:
-        if self.components and not self.components.stopping.done():
-            self.components.stopping.set_result(None)
+    async def wait_for_exchanges(self, seconds: float) -> None:
+        """Wait until all inference requests have ended, at most `seconds`."""
+        if self.components:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.components.open_exchanges.wait_until_none()
 
     async def stop(self) -> None:
         """Settle or spool ended requests; deregister unless requests are still open."""

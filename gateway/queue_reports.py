@@ -84,7 +84,7 @@ class QueueReporter:
                 await self._slots.report_waiting(deployment_id, count, oldest_seconds)
                 last.count, last.counted_at = count, now
             if last.is_wakeup_due(count, now):
-                await self._slots.send_wakeup(deployment_id)
+                self._slots.send_wakeup(deployment_id)
                 last.woken_at = now
         except StoreError as error:
             log.debug("The queued requests could not be reported: %s", error)

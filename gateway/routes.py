@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 
 from gateway import metrics, model_lookup, openai_errors, openai_models, request_ids
-from gateway.authentication import authorize, identify
+from gateway.authentication import identify
 from gateway.contract import KeyRecord
-from gateway.coroutine_http import ClientDisconnected, ExchangeTask, Request, Response, render_headers
-from gateway.http.client_connection import ClientResponse
+from gateway.http.client_connection import ClientResponse, Exchange
 from gateway.http.heads import Refusal, RequestHead
-from gateway.inference import Components, find_route, handle_inference
+from gateway.inference import Components, InferenceExchange, authorize_found, find_latest_route
 from gateway.lifecycle import Gateway
 from gateway.openai_errors import ErrorResponse
-from gateway.published_changes import PublishedChanges
 from gateway.request_validation import InferencePath
+from gateway.responses import Response, render_error
 from gateway.store.client import StoreError
 
-log = logging.getLogger(__name__)
 INFERENCE_PATHS = {path.value: path for path in InferencePath}
 MODELS_PATH = "/v1/models"
 HEALTH_PATHS = {"/health", "/livez", "/readyz"}
-CLIENT_CLOSED_REQUEST = 499  # recorded when the client disconnects before any response
 
 
 class Router:
@@ -32,107 +28,128 @@ class Router:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    def start_exchange(self, head: RequestHead, client_response: ClientResponse) -> ExchangeTask:
-        request = Request(head)
+    def start_exchange(self, head: RequestHead, client_response: ClientResponse) -> Exchange:
         response = Response(client_response, _build_request_id(), head.fields.get("x-request-id"))
-        task = asyncio.create_task(self._handle(request, response))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return ExchangeTask(request, response, self._gateway.settings.body_bytes)
+        outcome = self._handle(head, response)
+        if isinstance(outcome, InferenceExchange | ModelsExchange):
+            return outcome
+        if outcome:
+            response.send_error(outcome)
+        metrics.record_response(_get_route_label(head.path), response.status)
+        return AnsweredExchange()
 
     def render_refusal(self, refusal: Refusal) -> tuple[bytes, bytes]:
         """Render the response to what is not a valid HTTP request, as (header block, body)."""
         metrics.record_response("other", refusal.status)
-        error = openai_errors.refused_by_http(refusal.status, refusal.message)
-        return render_headers(_build_request_id(), 0, error.headers()), error.body()
+        return render_error(_build_request_id(), openai_errors.refused_by_http(refusal.status, refusal.message))
 
-    async def wait_for_exchanges(self, seconds: float) -> None:
-        """Wait until all exchanges have ended, at most `seconds`."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-
-    async def _handle(self, request: Request, response: Response) -> None:
-        try:
-            await self._dispatch(request, response)
-        except ClientDisconnected:
-            log.debug("A client disconnected.")
-        except Exception:
-            public_id = request_ids.format_public_id(response.request_id)
-            log.exception("Request %s failed", public_id)
-            if not response.has_ended:
-                await response.send_error(openai_errors.internal_error(public_id))
-        metrics.record_response(_get_route_label(request.path), response.status or CLIENT_CLOSED_REQUEST)
-
-    async def _dispatch(self, request: Request, response: Response) -> None:
-        path, method = request.path, request.method
-        if path in INFERENCE_PATHS:
-            allowed = "POST"
+    def _handle(
+        self, head: RequestHead, response: Response
+    ) -> InferenceExchange | ModelsExchange | ErrorResponse | None:
+        """Start the exchange of a request with a key; None if the response is sent already."""
+        path, method = head.path, head.method
+        inference_path = INFERENCE_PATHS.get(path)
+        if inference_path:
+            allowed: tuple[str, ...] = ("POST",)
         elif path in HEALTH_PATHS or path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
-            allowed = "GET, HEAD"
+            allowed = ("GET", "HEAD")
         else:
-            return await response.send_error(openai_errors.unknown_url(method, path))
-        if method not in allowed.split(", "):
-            return await response.send_error(openai_errors.method_not_allowed(method, path, allowed))
+            return openai_errors.unknown_url(method, path)
+        if method not in allowed:
+            return openai_errors.method_not_allowed(method, path, ", ".join(allowed))
         if path in HEALTH_PATHS:
             is_healthy = self._gateway.is_ready or path != "/readyz"
             body = b'{"status":"ok"}' if is_healthy else b'{"status":"not ready"}'
-            return await response.send_whole(200 if is_healthy else 503, body)
-        await self._handle_authenticated(request, response)
-
-    async def _handle_authenticated(self, request: Request, response: Response) -> None:
+            response.send_whole(200 if is_healthy else 503, body)
+            return None
         components = self._gateway.components
         if components is None or components.published.snapshot is None:
             message = "The gateway is starting. Try again in a few seconds."
-            return await response.send_error(openai_errors.service_unavailable(message))
-        key = await _authenticate(request, components.published)
+            return openai_errors.service_unavailable(message)
+        if components.open_exchanges.is_interrupted:
+            return openai_errors.stopped_while_queued()
+        key_hash = identify(head.fields.get("authorization"), head.query)
+        if isinstance(key_hash, ErrorResponse):
+            return key_hash
+        if inference_path is None:
+            return ModelsExchange(components, head, response, key_hash)
+        return InferenceExchange(components, head, response, inference_path, key_hash)
+
+
+class AnsweredExchange:
+    """An exchange whose response was sent with the head of its request."""
+
+    body_limit = 0
+
+    def body_received(self, body: bytes) -> None:
+        pass
+
+    def body_refused(self, refusal: Refusal) -> None:
+        pass
+
+    def client_left(self) -> None:
+        pass
+
+    def client_writable(self) -> None:
+        pass
+
+
+class ModelsExchange(AnsweredExchange):
+    """Responds with the models that a key may call, or with one of them, once the key is looked up."""
+
+    def __init__(self, components: Components, head: RequestHead, response: Response, key_hash: str) -> None:
+        self._components = components
+        self._head = head
+        self._response = response
+        self._task: asyncio.Task[None] | None = None
+        components.published.keys.find(key_hash, self._take_key)
+
+    def body_refused(self, refusal: Refusal) -> None:
+        self._send_error(openai_errors.refused_by_http(refusal.status, refusal.message))
+
+    def client_left(self) -> None:
+        if self._task:
+            self._task.cancel()
+
+    def _take_key(self, found: KeyRecord | StoreError | None) -> None:
+        key = authorize_found(found)
         if isinstance(key, ErrorResponse):
-            return await response.send_error(key)
-        response.organization = key.organization_slug
-        if path := INFERENCE_PATHS.get(request.path):
-            with metrics.in_flight.track_inprogress():
-                return await self._infer(components, path, request, response, key)
-        if request.path == MODELS_PATH:
-            routes = model_lookup.list_callable_routes(key, components.published.snapshot.routes)
-            return await response.send_whole(200, openai_models.render_models(routes))
-        model = request.path.removeprefix(f"{MODELS_PATH}/")
-        route = await find_route(model, key, components.published)
-        if isinstance(route, ErrorResponse):
-            return await response.send_error(route)
-        await response.send_whole(200, openai_models.render_model(route, model_lookup.get_adapter_name(model)))
-
-    async def _infer(
-        self, components: Components, path: InferencePath, request: Request, response: Response, key: KeyRecord
-    ) -> None:
-        raw_body = await request.read_body()
-        if isinstance(raw_body, ErrorResponse):
-            return await response.send_error(raw_body)
-        body = await components.body_workers.validate(path, raw_body)
-        if isinstance(body, ErrorResponse):
-            return await response.send_error(body)
-        await handle_inference(components, request, response, key, body)
-
-
-async def _authenticate(request: Request, published: PublishedChanges) -> KeyRecord | ErrorResponse:
-    key_hash = identify(request.headers.get("authorization"), request.query)
-    if isinstance(key_hash, ErrorResponse):
-        return key_hash
-    try:
-        return authorize(await published.keys.wait_for(key_hash), _now())
-    except StoreError as error:
-        log.warning("A key cannot be looked up: %s", error)
-        return openai_errors.service_unavailable(
-            "The gateway cannot check API keys right now. Try again in a few seconds."
+            self._send_error(key)
+            return
+        self._response.organization = key.organization_slug
+        if self._head.path != MODELS_PATH:
+            self._task = asyncio.create_task(self._send_model(self._head.path.removeprefix(f"{MODELS_PATH}/"), key))
+            return
+        snapshot = self._components.published.snapshot
+        self._send_whole(
+            openai_models.render_models(model_lookup.list_callable_routes(key, snapshot.routes if snapshot else {}))
         )
 
+    async def _send_model(self, model: str, key: KeyRecord) -> None:
+        snapshot = self._components.published.snapshot
+        route = model_lookup.find_route(model, key, snapshot.routes if snapshot else {})
+        if isinstance(route, ErrorResponse):
+            route = await find_latest_route(model, key, self._components.published)
+        if isinstance(route, ErrorResponse):
+            self._send_error(route)
+        else:
+            self._send_whole(openai_models.render_model(route, model_lookup.get_adapter_name(model)))
 
-def _now() -> float:
-    return time.time()  # noqa: TID251 - requests enter here, this is the edge
+    def _send_whole(self, body: bytes) -> None:
+        if not self._response.has_ended:
+            self._response.send_whole(200, body)
+            metrics.record_response(MODELS_PATH, 200)
+
+    def _send_error(self, error: ErrorResponse) -> None:
+        if not self._response.has_ended:
+            self._response.send_error(error)
+            metrics.record_response(MODELS_PATH, error.status)
 
 
 def _build_request_id() -> str:
-    return request_ids.build_uuid7(int(_now() * 1000), request_ids.build_random_tail(os.urandom(10)))
+    milliseconds = int(time.time() * 1000)  # noqa: TID251 - requests enter here, this is the edge
+    return request_ids.build_uuid7(milliseconds, request_ids.build_random_tail(os.urandom(10)))
 
 
 def _get_route_label(path: str) -> str:

@@ -50,7 +50,7 @@ class GatewayServer:
         await self._listener_due.wait()
         if self._endpoint:
             await self._endpoint.close(self._gateway.settings.drain_seconds + SETTLE_SECONDS)
-        await self._router.wait_for_exchanges(SETTLE_SECONDS)
+        await self._gateway.wait_for_exchanges(SETTLE_SECONDS)
         await self._gateway.stop()
 
 

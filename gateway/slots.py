@@ -290,7 +290,11 @@ class SlotStore:
         text = await self.client.execute("HGET", self._requests_key, attempt_id)
         return Admitted.from_text(attempt_id, text) if text else None
 
-    async def send_wakeup(self, deployment_id: str) -> None:
+    def send_wakeup(self, deployment_id: str) -> None:
         """Ask the console to reconcile a deployment now; a lost wakeup costs latency only."""
-        self.client.call(("LPUSH", contract.WAKEUPS, contract.Wakeup(deployment_id).to_json()), lambda reply: None)
-        await self.client.execute("LTRIM", contract.WAKEUPS, 0, MAX_WAKEUPS - 1)
+        self.client.call(("LPUSH", contract.WAKEUPS, contract.Wakeup(deployment_id).to_json()), _ignore)
+        self.client.call(("LTRIM", contract.WAKEUPS, 0, MAX_WAKEUPS - 1), _ignore)
+
+
+def _ignore(reply: Reply) -> None:
+    pass

@@ -14,11 +14,6 @@ import msgspec
 
 from gateway import json_edit
 
-STREAM_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache",
-    "x-accel-buffering": "no",
-}
 DONE_EVENT = b"data: [DONE]\n\n"
 
 # Two line endings in a row. The groups are atomic, so that `\r\n` is one line ending, never two. A `\r` at the end of
