@@ -133,14 +133,21 @@ class InferenceExchange:
     """
 
     def __init__(
-        self, components: Components, head: RequestHead, response: Response, path: InferencePath, key_hash: str
+        self,
+        components: Components,
+        head: RequestHead,
+        response: Response,
+        path: InferencePath,
+        key_hash: str,
+        arrived_at: float,
     ) -> None:
-        """`key_hash` is looked up while the body arrives."""
+        """`key_hash` is looked up while the body arrives; `arrived_at` is in seconds since the epoch."""
         self.body_limit = components.body_bytes
         self._components = components
         self._head = head
         self._response = response
         self._path = path
+        self._arrived_at = arrived_at
         self._state = State.KEY_AND_BODY
         self._key: KeyRecord | None = None
         self._raw_body: bytes | None = None
@@ -167,7 +174,7 @@ class InferenceExchange:
     def _take_key(self, found: KeyRecord | StoreError | None) -> None:
         if self._state is State.ENDED:
             return
-        key = authorize_found(found)
+        key = authorize_found(found, self._arrived_at)
         if isinstance(key, ErrorResponse):
             self._fail(key)
             return
@@ -333,11 +340,13 @@ class InferenceExchange:
 
     @_answers_failures
     def response_ended(self) -> None:
-        if self._state is State.END_OF_RESPONSE and self._relay:
+        if self._state is State.ENDED or self._relay is None:
+            return
+        if self._state is State.END_OF_RESPONSE:
             self._relay.finish()
-            self._continue(self._relay)
-        if self._state is State.END_OF_REPLICA and self._relay:
-            self._end(self._relay.outcome)
+            if self._relay.error:
+                self._response.send_error(self._relay.error)
+        self._end(self._relay.outcome)
 
     @_answers_failures
     def response_failed(self, failure: Failure, reason: str) -> None:
@@ -473,11 +482,11 @@ async def find_latest_route(model: str, key: KeyRecord, published: PublishedChan
     return model_lookup.find_route(model, key, published.snapshot.routes if published.snapshot else {})
 
 
-def authorize_found(found: KeyRecord | StoreError | None) -> KeyRecord | ErrorResponse:
-    """Check the key that the cache has found for a request."""
+def authorize_found(found: KeyRecord | StoreError | None, now: float) -> KeyRecord | ErrorResponse:
+    """Check the key that the cache has found for a request; `now` is in seconds since the epoch."""
     if isinstance(found, StoreError):
         log.warning("A key cannot be looked up: %s", found)
         return openai_errors.service_unavailable(
             "The gateway cannot check API keys right now. Try again in a few seconds."
         )
-    return authorize(found, time.time())  # noqa: TID251 - requests enter here, this is the edge
+    return authorize(found, now)

@@ -30,8 +30,9 @@ class Router:
         self._gateway = gateway
 
     def start_exchange(self, head: RequestHead, client_response: ClientResponse) -> Exchange:
-        response = Response(client_response, _build_request_id(), head.fields.get("x-request-id"))
-        outcome = self._handle(head, response)
+        now = _now()
+        response = Response(client_response, _build_request_id(now), head.fields.get("x-request-id"))
+        outcome = self._handle(head, response, now)
         if isinstance(outcome, InferenceExchange | ModelsExchange):
             return outcome
         if outcome:
@@ -42,10 +43,10 @@ class Router:
     def render_refusal(self, refusal: Refusal) -> tuple[bytes, bytes]:
         """Render the response to what is not a valid HTTP request, as (header block, body)."""
         metrics.record_response("other", refusal.status)
-        return render_error(_build_request_id(), openai_errors.refused_by_http(refusal.status, refusal.message))
+        return render_error(_build_request_id(_now()), openai_errors.refused_by_http(refusal.status, refusal.message))
 
     def _handle(
-        self, head: RequestHead, response: Response
+        self, head: RequestHead, response: Response, now: float
     ) -> InferenceExchange | ModelsExchange | ErrorResponse | None:
         """Start the exchange of a request with a key; None if the response is sent already."""
         path, method = head.path, head.method
@@ -73,8 +74,8 @@ class Router:
         if isinstance(key_hash, ErrorResponse):
             return key_hash
         if inference_path is None:
-            return ModelsExchange(components, head, response, key_hash)
-        return InferenceExchange(components, head, response, inference_path, key_hash)
+            return ModelsExchange(components, head, response, key_hash, now)
+        return InferenceExchange(components, head, response, inference_path, key_hash, now)
 
 
 class AnsweredExchange:
@@ -98,8 +99,11 @@ class AnsweredExchange:
 class ModelsExchange(AnsweredExchange):
     """Responds with the models that a key may call, or with one of them, once the key is looked up."""
 
-    def __init__(self, components: Components, head: RequestHead, response: Response, key_hash: str) -> None:
+    def __init__(
+        self, components: Components, head: RequestHead, response: Response, key_hash: str, arrived_at: float
+    ) -> None:
         self._components = components
+        self._arrived_at = arrived_at
         self._head = head
         self._response = response
         self._task: asyncio.Task[None] | None = None
@@ -113,7 +117,7 @@ class ModelsExchange(AnsweredExchange):
             self._task.cancel()
 
     def _take_key(self, found: KeyRecord | StoreError | None) -> None:
-        key = authorize_found(found)
+        key = authorize_found(found, self._arrived_at)
         if isinstance(key, ErrorResponse):
             self._send_error(key)
             return
@@ -147,9 +151,12 @@ class ModelsExchange(AnsweredExchange):
             metrics.record_response(MODELS_PATH, error.status)
 
 
-def _build_request_id() -> str:
-    milliseconds = int(time.time() * 1000)  # noqa: TID251 - requests enter here, this is the edge
-    return request_ids.build_uuid7(milliseconds, request_ids.build_random_tail(os.urandom(10)))
+def _now() -> float:
+    return time.time()  # noqa: TID251 - requests enter here, this is the edge
+
+
+def _build_request_id(now: float) -> str:
+    return request_ids.build_uuid7(int(now * 1000), request_ids.build_random_tail(os.urandom(10)))
 
 
 def _get_route_label(path: str) -> str:
