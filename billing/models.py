@@ -1,4 +1,4 @@
-"""Usage of the gateway: one append-only row per request, sums per hour, and the position of the ingestion."""
+"""Usage of the gateway: append-only rows per request, sums per hour, and the position of the ingestion."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from django.db import models
 class UsageEvent(models.Model):
     """One request at the gateway. The table is partitioned by UTC day of `admitted_at` and rows are kept for 35 days.
 
+    A provisional event is followed by a row with the next `sequence` when a better one arrives. Its tokens are the
+    difference to the rows before it, so the tokens of a request are the sum over its rows. Everything else in it
+    replaces what the rows before it state. A request has exactly one row with sequence 0.
+
     The application's database role can insert rows but neither update nor delete them; a trigger enforces the same for
     the owner. Partitions are managed by `billing.partitions`.
     """
 
-    pk = models.CompositePrimaryKey("request_id", "admitted_at")
+    pk = models.CompositePrimaryKey("request_id", "admitted_at", "sequence")
     request_id = models.UUIDField(default=uuid.uuid4)
     admitted_at = models.DateTimeField()
+    sequence = models.PositiveSmallIntegerField(default=0)
     finished_at = models.DateTimeField()
     organization_id = models.UUIDField()
     owner_organization_id = models.UUIDField()
@@ -33,6 +38,7 @@ class UsageEvent(models.Model):
     cached_input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     estimated = models.BooleanField()
+    provisional = models.BooleanField(default=False)
     ttft_seconds = models.FloatField(null=True)
     itl_mean_seconds = models.FloatField(null=True)
     itl_p99_seconds = models.FloatField(null=True)

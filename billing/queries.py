@@ -99,7 +99,7 @@ def _query_hours(condition: Q, since: datetime, until: datetime, group_by: str) 
 def _query_events(condition: Q, since: datetime, until: datetime, group_by: str) -> GroupRows:
     rows = UsageEvent.objects.filter(condition, admitted_at__gte=since, admitted_at__lt=until)
     return _group(rows, "admitted_at", group_by).annotate(
-        requests=Count("request_id"),
+        requests=Count("request_id", filter=Q(sequence=0)),
         input_tokens=Sum("input_tokens"),
         cached_input_tokens=Sum("cached_input_tokens"),
         output_tokens=Sum("output_tokens"),

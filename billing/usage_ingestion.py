@@ -1,7 +1,7 @@
 """Ingests usage events from the gateways' Redis stream into PostgreSQL, exactly once.
 
-Events, hourly sums and the stream position are committed in one transaction. A crash repeats the batch, and the primary
-key (request_id, admitted_at) makes the repetition a no-op. The stream is trimmed only below the committed position.
+Events, hourly sums and the stream position are committed in one transaction. A crash repeats the batch, which inserts
+nothing again. The stream is trimmed only below the committed position.
 """
 
 from __future__ import annotations
@@ -33,26 +33,44 @@ ID_FIELDS = (
 LATENCY_FIELDS = ("ttft_seconds", "itl_mean_seconds", "itl_p99_seconds", "queue_seconds")
 log = logging.getLogger(__name__)
 
+# Of several events of a request the best one counts: a final one, else the provisional one that finished last. It is
+# inserted with the tokens that the rows before it lack, unless they hold an event that is as good.
 INSERT_EVENTS = """
 WITH given AS (
-    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS event (
+    SELECT DISTINCT ON (request_id, admitted_at) * FROM jsonb_to_recordset(%s::jsonb) AS event (
         request_id uuid, admitted_at timestamptz, finished_at timestamptz, organization_id uuid,
         owner_organization_id uuid, deployment_id uuid, replica_id uuid, key_id uuid, user_id uuid,
         gateway_id text, model text, stream boolean, outcome text, status smallint, input_tokens bigint,
         cached_input_tokens bigint, output_tokens bigint, estimated boolean, ttft_seconds float8,
-        itl_mean_seconds float8, itl_p99_seconds float8, queue_seconds float8, cold boolean)
+        itl_mean_seconds float8, itl_p99_seconds float8, queue_seconds float8, cold boolean, provisional boolean)
+    ORDER BY request_id, admitted_at, provisional, finished_at DESC
 ), fresh AS (
     INSERT INTO billing_usage_event (
-        request_id, admitted_at, finished_at, organization_id, owner_organization_id, deployment_id, replica_id,
-        key_id, user_id, gateway_id, model, stream, outcome, status, input_tokens, cached_input_tokens,
-        output_tokens, estimated, ttft_seconds, itl_mean_seconds, itl_p99_seconds, queue_seconds, cold)
-    SELECT * FROM given ON CONFLICT DO NOTHING RETURNING *
+        request_id, admitted_at, sequence, finished_at, organization_id, owner_organization_id, deployment_id,
+        replica_id, key_id, user_id, gateway_id, model, stream, outcome, status, input_tokens, cached_input_tokens,
+        output_tokens, estimated, ttft_seconds, itl_mean_seconds, itl_p99_seconds, queue_seconds, cold, provisional)
+    SELECT given.request_id, given.admitted_at, stored.rows, finished_at, organization_id, owner_organization_id,
+        deployment_id, replica_id, key_id, user_id, gateway_id, model, stream, outcome, status,
+        given.input_tokens - stored.input_tokens, given.cached_input_tokens - stored.cached_input_tokens,
+        given.output_tokens - stored.output_tokens, estimated, ttft_seconds, itl_mean_seconds, itl_p99_seconds,
+        queue_seconds, cold, provisional
+    FROM given CROSS JOIN LATERAL (
+        SELECT count(*) AS rows, coalesce(sum(known.input_tokens), 0) AS input_tokens,
+            coalesce(sum(known.cached_input_tokens), 0) AS cached_input_tokens,
+            coalesce(sum(known.output_tokens), 0) AS output_tokens,
+            bool_and(known.provisional) AS are_provisional, max(known.finished_at) AS last_finished_at
+        FROM billing_usage_event AS known
+        WHERE known.request_id = given.request_id AND known.admitted_at = given.admitted_at
+    ) AS stored
+    WHERE stored.rows = 0
+        OR stored.are_provisional AND (NOT given.provisional OR given.finished_at > stored.last_finished_at)
+    ON CONFLICT DO NOTHING RETURNING *
 ), raised AS (
     INSERT INTO billing_usagehour (
         hour, organization_id, owner_organization_id, deployment_id, key_id, user_id,
         requests, input_tokens, cached_input_tokens, output_tokens)
     SELECT date_trunc('hour', admitted_at, 'UTC'), organization_id, owner_organization_id, deployment_id, key_id,
-        user_id, count(*), sum(input_tokens), sum(cached_input_tokens), sum(output_tokens)
+        user_id, count(*) FILTER (WHERE sequence = 0), sum(input_tokens), sum(cached_input_tokens), sum(output_tokens)
     FROM fresh GROUP BY 1, 2, 3, 4, 5, 6
     ON CONFLICT (hour, deployment_id, key_id, user_id, organization_id) DO UPDATE SET
         requests = billing_usagehour.requests + EXCLUDED.requests,
@@ -89,7 +107,8 @@ def ingest_batch() -> int:
 def store_events(events: list[contract.UsageEvent]) -> int:
     """Insert new events, add them to their hours and update `last_used_at` of their keys.
 
-    Returns how many events were new. Runs in the caller's transaction.
+    Returns how many rows were inserted. Runs in the caller's transaction, which no other one that inserts events may
+    overlap.
     """
     ensure_partitions({_to_datetime(event.admitted_at) for event in events})
     with connection.cursor() as cursor:
@@ -136,8 +155,8 @@ def _validate(event: contract.UsageEvent) -> None:
     counts = (event.input_tokens, event.cached_input_tokens, event.output_tokens, event.status)
     if not all(type(count) is int and 0 <= count < 2**62 for count in counts) or event.status > 999:
         raise ValueError(f"counts or status out of range in request {event.request_id}")
-    if not (type(event.stream) is bool and type(event.estimated) is bool):
-        raise ValueError(f"stream or estimated is not a boolean in request {event.request_id}")
+    if not all(type(value) is bool for value in (event.stream, event.estimated, event.provisional)):
+        raise ValueError(f"stream, estimated or provisional is not a boolean in request {event.request_id}")
     for name in LATENCY_FIELDS:
         if (seconds := getattr(event, name)) is not None and not math.isfinite(seconds):
             raise ValueError(f"{name} is not a finite number in request {event.request_id}")

@@ -261,6 +261,9 @@ SET_BY_ADMIT = frozenset({"request_id", "admitted_at", "replica_id", "attempt"})
 class UsageEvent(_Record):
     """The usage of one request, identified by (request_id, admitted_at); replaying it has no effect.
 
+    `provisional`: written in place of a gateway that seemed dead. The event of that gateway replaces it, and of several
+    provisional events the last one to finish counts.
+
     `outcome`: completed | client_left | upstream_error | refused_upstream | interrupted. `estimated` marks token counts
     that the engine did not report; the last cumulative usage of an interrupted stream is not an estimate.
 
@@ -292,6 +295,7 @@ class UsageEvent(_Record):
     itl_p99_seconds: float | None = None
     queue_seconds: float | None = None
     cold: bool | None = None
+    provisional: bool = False
 
 
 @dataclass(frozen=True)

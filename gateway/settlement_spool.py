@@ -2,7 +2,7 @@
 
 One file per gateway process, `spool/<gateway id>.jsonl`, held under a lock: a file without a lock belongs to a process
 that has ended, and any gateway with the same data folder takes it over. A replay may repeat lines, which is harmless:
-the primary key of usage events drops duplicates.
+the ingestion drops duplicates of usage events.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ CREATE_USAGE_EVENT = """
 CREATE TABLE billing_usage_event (
     request_id uuid NOT NULL,
     admitted_at timestamptz NOT NULL,
+    sequence smallint NOT NULL,
     finished_at timestamptz NOT NULL,
     organization_id uuid NOT NULL,
     owner_organization_id uuid NOT NULL,
@@ -25,12 +26,13 @@ CREATE TABLE billing_usage_event (
     cached_input_tokens bigint NOT NULL,
     output_tokens bigint NOT NULL,
     estimated boolean NOT NULL,
+    provisional boolean NOT NULL,
     ttft_seconds double precision,
     itl_mean_seconds double precision,
     itl_p99_seconds double precision,
     queue_seconds double precision,
     cold boolean,
-    PRIMARY KEY (request_id, admitted_at)
+    PRIMARY KEY (request_id, admitted_at, sequence)
 ) PARTITION BY RANGE (admitted_at);
 
 CREATE INDEX ON billing_usage_event (organization_id, admitted_at);
@@ -108,9 +110,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='UsageEvent',
             fields=[
-                ('pk', models.CompositePrimaryKey('request_id', 'admitted_at', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('pk', models.CompositePrimaryKey('request_id', 'admitted_at', 'sequence', blank=True, editable=False, primary_key=True, serialize=False)),
                 ('request_id', models.UUIDField(default=uuid.uuid4)),
                 ('admitted_at', models.DateTimeField()),
+                ('sequence', models.PositiveSmallIntegerField(default=0)),
                 ('finished_at', models.DateTimeField()),
                 ('organization_id', models.UUIDField()),
                 ('owner_organization_id', models.UUIDField()),
@@ -127,6 +130,7 @@ class Migration(migrations.Migration):
                 ('cached_input_tokens', models.BigIntegerField()),
                 ('output_tokens', models.BigIntegerField()),
                 ('estimated', models.BooleanField()),
+                ('provisional', models.BooleanField(default=False)),
                 ('ttft_seconds', models.FloatField(null=True)),
                 ('itl_mean_seconds', models.FloatField(null=True)),
                 ('itl_p99_seconds', models.FloatField(null=True)),

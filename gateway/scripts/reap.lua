@@ -17,7 +17,7 @@ for _, name in ipairs(names) do
     local event = cjson.decode(text)
     event.request_id, event.replica_id = string.match(name, '^[^/]+'), replica_id
     event.admitted_at, event.finished_at = milliseconds / 1000, math.floor(now * 1000) / 1000
-    event.outcome, event.status, event.estimated = 'interrupted', 499, true
+    event.outcome, event.status, event.estimated, event.provisional = 'interrupted', 499, true, true
     event.input_tokens, event.cached_input_tokens, event.output_tokens = event.input_estimate, 0, 0
     event.input_estimate = nil
     redis.call('XADD', KEYS[3], '*', 'event', cjson.encode(event))

@@ -5,7 +5,6 @@ against the rows.
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -81,10 +80,24 @@ def rows(stack: Stack) -> list[Row]:
 
 
 def ledger(stack: Stack) -> dict[str, Counted]:
-    """Usage events by request id, which is unique: an id that comes twice fails here."""
-    columns = "request_id::text, outcome, estimated, input_tokens, output_tokens, replica_id::text, deployment_id::text"
-    events = query(stack, f"SELECT {columns} FROM billing_usage_event")
-    assert not [one for one, count in Counter(event[0] for event in events).items() if count > 1]
+    """Usage by request id: the tokens of all its rows, the rest of its last one. A request that was counted twice, or
+    whose final event was followed by another, fails here."""
+    columns = """request_id::text, outcome, estimated, sums.input_tokens, sums.output_tokens, replica_id::text,
+        deployment_id::text"""
+    statement = f"""
+        SELECT DISTINCT ON (request_id) {columns} FROM billing_usage_event
+        JOIN (
+            SELECT request_id, sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens
+            FROM billing_usage_event GROUP BY request_id
+        ) AS sums USING (request_id)
+        ORDER BY request_id, sequence DESC
+    """
+    events = query(stack, statement)
+    twice = """
+        SELECT request_id FROM billing_usage_event GROUP BY request_id
+        HAVING count(*) FILTER (WHERE sequence = 0) <> 1 OR count(*) FILTER (WHERE NOT provisional) > 1
+    """
+    assert not query(stack, twice)
     return {request_id: Counted(*rest) for request_id, *rest in events}
 
 

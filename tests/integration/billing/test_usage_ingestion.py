@@ -1,5 +1,6 @@
 """Ingestion of the usage stream into PostgreSQL: exactly once despite repeated, lost or invalid entries."""
 
+import itertools
 import random
 import uuid
 from dataclasses import replace
@@ -138,7 +139,7 @@ def test_an_invalid_entry_is_rejected_without_blocking_later_entries(store):
     [{"model": "a\x00b"}, {"model": "\ud800"}, {"outcome": "\x00"}, {"ttft_seconds": float("nan")},
      {"ttft_seconds": "soon"}, {"itl_p99_seconds": float("inf")}, {"queue_seconds": "long"}, {"cold": "yes"},
      {"admitted_at": float("inf")}, {"finished_at": 1e18}, {"output_tokens": 1.5},
-     {"stream": "perhaps"}, {"status": 200.5}],
+     {"stream": "perhaps"}, {"provisional": "no"}, {"status": 200.5}],
     ids=lambda changes: " ".join(map(ascii, *changes.items())),
 )  # fmt: skip
 def test_an_event_that_postgresql_cannot_store_does_not_block_later_events(store, broken):
@@ -196,3 +197,44 @@ def test_a_second_ingestion_returns_at_once_while_another_holds_the_stream(store
             assert usage_ingestion.ingest_batch() == 0
             cursor.execute("RESET lock_timeout")  # the connection goes back to the pool that other tests use
     assert usage_ingestion.ingest_batch() == 1
+
+
+REAPED = {"outcome": "interrupted", "status": 499, "estimated": True, "provisional": True}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["early", "late", "final"])), ids=" ".join)
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_the_sums_are_those_of_the_final_event_in_whatever_order_provisional_ones_arrive(
+    store, monkeypatch, order, batch_size
+):
+    finished_at = build_event(1).finished_at
+    event_by_name = {
+        "early": build_event(1, input_tokens=90, output_tokens=0, **REAPED),
+        "late": build_event(1, input_tokens=12, output_tokens=3, finished_at=finished_at + 30, **REAPED),
+        "final": build_event(1, input_tokens=10, cached_input_tokens=4, output_tokens=70, finished_at=finished_at + 1),
+    }
+    monkeypatch.setattr(usage_ingestion, "BATCH_SIZE", batch_size)
+    send(store, *(event_by_name[name] for name in order for _ in range(2)), build_event(2))
+    while usage_ingestion.ingest_batch():
+        pass
+    assert sum_all_usage() == (2, 20, 75)
+    part_of_an_hour = queries.sum_usage(
+        condition=Q(), since=NOON, until=NOON + timedelta(minutes=30), group_by="deployment"
+    )
+    assert [(row.requests, row.input_tokens, row.output_tokens) for row in part_of_an_hour] == [(2, 20, 75)]
+    rows = UsageEvent.objects.filter(request_id=event_by_name["final"].request_id).order_by("sequence")
+    assert [row.sequence for row in rows] == list(range(len(rows)))
+    last = rows[len(rows) - 1]
+    assert (last.outcome, last.estimated, last.provisional) == ("completed", False, False)
+    hour = UsageHour.objects.get()
+    assert (hour.requests, hour.cached_input_tokens) == (2, 4)
+
+
+def test_of_the_provisional_events_of_a_request_the_last_one_to_finish_counts(store):
+    early = build_event(1, output_tokens=30, **REAPED)
+    late = replace(early, output_tokens=50, finished_at=early.finished_at + 20)
+    for event in (early, late, early, late):
+        send(store, event)
+        usage_ingestion.ingest_batch()
+    assert sum_all_usage() == (1, 10, 50)
+    assert list(UsageEvent.objects.order_by("sequence").values_list("output_tokens", flat=True)) == [30, 20]

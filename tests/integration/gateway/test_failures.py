@@ -73,6 +73,34 @@ async def test_open_requests_of_a_killed_gateway_are_settled_as_interrupted_by_a
     assert (await world.post(second, chat()))[0] == 200
 
 
+async def test_a_gateway_that_was_reaped_while_it_was_paused_settles_its_streams_itself_afterwards(world: World):
+    deployment = await world.deployment()
+    await world.replica(deployment, slots=1)
+    process, url = await start_process(world)
+    stream = await first_piece(world, url, "chunks=40 pause=0.05")
+    process.send_signal(signal.SIGSTOP)
+    try:
+        (paused,) = await world.store.zrange(contract.GATEWAYS, 0, -1)
+        await world.store.zincrby(contract.GATEWAYS, -contract.GATEWAY_DEAD_SECONDS, paused)
+        await world.gateway()
+        await world.gateways[0].components.slots.reap(paused)
+        provisional = await world.event()
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert (provisional.outcome, provisional.provisional) == ("interrupted", True)
+    assert len([chunk async for chunk in stream]) == 39
+
+    async def both():
+        return len(await world.events()) == 2
+
+    await until(both)
+    _, final = await world.events()
+    assert (final.request_id, final.admitted_at) == (provisional.request_id, provisional.admitted_at)
+    assert (final.outcome, final.provisional, final.output_tokens) == ("completed", False, 40)
+    await until(world.is_idle)
+    assert await world.slots(deployment) == {}
+
+
 async def test_sigterm_lets_streams_finish_and_exits_with_zero(world: World):
     await world.replica(await world.deployment())
     process, url = await start_process(world, GATEWAY_DRAIN_SECONDS="5")
