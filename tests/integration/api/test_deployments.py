@@ -56,6 +56,7 @@ def test_a_new_deployment_shows_every_value_in_force(api):
         "status": "PENDING",
         "phase": None,
         "cause": None,
+        "configuration_problem": None,
         "revision": 1,
         "replicas": {"desired": 1, "ready": 0, "total": 0},
         "call": {"base_url": "http://127.0.0.1:8001/v1", "model": "chat"},
