@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from accounts.roles import Role
+from deployments.codes import Notice
 from deployments.models import Deployment, Replica, WorkItem
 from deployments.states import DeploymentStatus, ReplicaState
 from tests.integration.console import deployment_rows as rows
@@ -60,7 +61,7 @@ def test_every_page_shows_what_is_known(owner: Organization, client: Client, sta
     page = squeeze(client.get(below(deployment)))
     assert "no earlier starts of Configuration" not in page
     assert ("no replica is ready" in page) is (status not in (DeploymentStatus.RUNNING, DeploymentStatus.ROLLING))
-    assert "The console cannot work on this deployment" in page
+    assert f'data-code="{Notice.BROKEN}"' in page
     assert "Cannot be read by this release" in squeeze(client.get(below(deployment, "settings/")))
     assert deployment.name in squeeze(client.get("/deployments/"))
 
