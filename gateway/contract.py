@@ -22,6 +22,8 @@ Redis keys
     mc:gateways                 zset  gateway_id → last heartbeat          every HEARTBEAT_SECONDS
     mc:gateway:{id}:requests    hash  "request_id/attempt" → Admitted      the open requests of that gateway; written by
                                       `admit`, removed by `settle`
+    mc:gateway:{id}:counts      hash  "request_id/attempt" → "input cached output estimated": the tokens so far of open
+                                      requests, reported with each heartbeat, for reaping
     mc:gateway:{id}:waiting     set   deployment ids in whose load hash that gateway has a field, for reaping
     mc:usage                    stream {"event": UsageEvent}               trimmed below the committed position only
     mc:wakeups                  list  Wakeup: "reconcile this deployment"  read by the watch process
@@ -112,6 +114,10 @@ def waiting_field(gateway_id: str) -> str:
 
 def gateway_requests_key(gateway_id: str) -> str:
     return f"mc:gateway:{gateway_id}:requests"
+
+
+def gateway_counts_key(gateway_id: str) -> str:
+    return f"mc:gateway:{gateway_id}:counts"
 
 
 def gateway_waiting_key(gateway_id: str) -> str:

@@ -1,7 +1,7 @@
 """The heartbeat of a gateway process and the recovery work that runs with it.
 
-Each beat registers this gateway as alive, restores its open requests if Redis lost them, reaps dead gateways, releases
-unacknowledged slots and replays spooled settlements.
+Each beat registers this gateway as alive, restores its open requests if Redis lost them, reports their tokens, reaps
+dead gateways, releases unacknowledged slots and replays spooled settlements.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 
 from gateway.contract import HEARTBEAT_SECONDS
+from gateway.count_reports import CountReports
 from gateway.settlements import Settlements
 from gateway.slots import SlotStore
 from gateway.store.client import StoreError
@@ -19,16 +20,19 @@ RETRY_SECONDS = 1.0
 
 
 class Heartbeat:
-    def __init__(self, slots: SlotStore, settlements: Settlements) -> None:
+    def __init__(self, slots: SlotStore, settlements: Settlements, count_reports: CountReports) -> None:
         self._slots = slots
         self._settlements = settlements
+        self._count_reports = count_reports
         self._has_beaten = False
 
     async def beat(self) -> None:
         """Run one heartbeat. Raises StoreError when Redis is unavailable."""
         is_new, dead_gateway_ids = await self._slots.heartbeat()
         if is_new:
+            self._count_reports.forget()
             await self._settlements.restore_open_requests()
+        await self._count_reports.report()
         for gateway_id in dead_gateway_ids:
             log.warning("Gateway %s is dead; its open requests are settled as interrupted.", gateway_id)
             await self._slots.reap(gateway_id)

@@ -16,6 +16,7 @@ from gateway import metrics, model_lookup, openai_errors, usage_metering
 from gateway.authentication import authorize
 from gateway.body_workers import BodyWorkers
 from gateway.contract import Admitted, KeyRecord, RouteRecord
+from gateway.count_reports import GetCounts
 from gateway.forwarded_headers import render_replica_headers
 from gateway.http.heads import Refusal, RequestHead, ResponseHead
 from gateway.http.replica_connection import Failure
@@ -39,7 +40,7 @@ from gateway.responses import Response
 from gateway.settlements import Settlements
 from gateway.slots import Admission, NoSlot, Outcome, Slot, SlotStore
 from gateway.store.client import StoreError
-from gateway.usage_metering import CLIENT_LEFT, INTERRUPTED, UPSTREAM_ERROR, Latency
+from gateway.usage_metering import CLIENT_LEFT, INTERRUPTED, UPSTREAM_ERROR, Latency, TokenCounts
 
 log = logging.getLogger(__name__)
 Step = TypeVar("Step", bound=Callable[..., None])
@@ -79,6 +80,9 @@ class OpenExchanges:
     def remove(self, exchange: InferenceExchange) -> None:
         self._exchanges.discard(exchange)
         self._ended.set()
+
+    def list_counts(self) -> list[GetCounts]:
+        return [exchange.get_counts for exchange in self._exchanges]
 
     def interrupt(self) -> None:
         """End all of them, because the drain limit has passed."""
@@ -417,6 +421,12 @@ class InferenceExchange:
             if not self._response.has_ended:
                 self._response.send_error(openai_errors.internal_error(self.public_id))
             self._end(INTERRUPTED)
+
+    def get_counts(self) -> tuple[str, TokenCounts] | None:
+        """Return the id and the tokens so far of the attempt that a replica is answering; None without one."""
+        if self._slot is None or self._relay is None or self._state is State.RESPONSE:
+            return None
+        return self._slot.admitted.attempt_id, self._relay.get_counts()
 
     @property
     def public_id(self) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from gateway import contract
 from gateway.body_workers import BodyWorkers
+from gateway.count_reports import CountReports
 from gateway.forwarded_headers import REPLICA_FIELDS
 from gateway.heartbeat import Heartbeat
 from gateway.http.replica_pool import ReplicaLimits, ReplicaPool
@@ -67,7 +68,8 @@ class Gateway:
 
         published = PublishedChanges(client, reader, KeyCache(client, clock), handle_change, clock)
         settlements = Settlements(slots, SettlementSpool(self.settings.spool_dir, self.gateway_id))
-        heartbeat = self.heartbeat = Heartbeat(slots, settlements)
+        open_exchanges = OpenExchanges()
+        heartbeat = self.heartbeat = Heartbeat(slots, settlements, CountReports(slots, open_exchanges.list_counts))
         self.queue_reporter = QueueReporter(slots, queues)
         self.components = Components(
             slots=slots,
@@ -78,7 +80,7 @@ class Gateway:
                 ReplicaLimits(self.settings.connect_seconds, self.settings.upstream_seconds), REPLICA_FIELDS
             ),
             body_workers=BodyWorkers(),
-            open_exchanges=OpenExchanges(),
+            open_exchanges=open_exchanges,
             body_bytes=self.settings.body_bytes,
         )
         self.loop_lag = LoopLagSampler()

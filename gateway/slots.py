@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -19,6 +19,7 @@ from gateway.replica_view import ReplicaView
 from gateway.store import scripts
 from gateway.store.client import Reply, StoreClient, StoreError
 from gateway.store.resp import Argument
+from gateway.usage_metering import TokenCounts
 
 REAP_BATCH_SIZE = 500
 MAX_WAKEUPS = 1000
@@ -97,6 +98,7 @@ class SlotStore:
         self.gateway_id = gateway_id
         self._clock = clock
         self._requests_key = contract.gateway_requests_key(gateway_id)
+        self._counts_key = contract.gateway_counts_key(gateway_id)
         self._views: dict[str, ReplicaView] = {}
 
     def admit(self, admission: Admission, excluded: Collection[str], on_outcome: Callable[[Outcome], None]) -> None:
@@ -251,6 +253,7 @@ class SlotStore:
             contract.gateway_requests_key(dead_gateway_id),
             contract.USAGE,
             contract.gateway_waiting_key(dead_gateway_id),
+            contract.gateway_counts_key(dead_gateway_id),
         ]
         args: list[Argument] = [
             dead_gateway_id,
@@ -264,6 +267,14 @@ class SlotStore:
         ]
         while int(await self.client.execute_script(scripts.REAP, keys, args)):
             continue
+
+    async def report_counts(self, counts_by_attempt: Mapping[str, TokenCounts]) -> None:
+        """Record the tokens so far of open attempts, with which they are settled if this gateway dies."""
+        fields = [text for one, counts in counts_by_attempt.items() for text in (one, counts.to_text())]
+        await self.client.execute("HSET", self._counts_key, *fields)
+
+    async def remove_counts(self, attempt_ids: Collection[str]) -> None:
+        await self.client.execute("HDEL", self._counts_key, *attempt_ids)
 
     async def report_waiting(self, deployment_id: str, count: int, oldest_seconds: float) -> None:
         """Report how many requests this gateway queues for a deployment and how long the oldest has been waiting."""
@@ -280,6 +291,7 @@ class SlotStore:
 
     async def deregister(self) -> None:
         """Remove this gateway from the list of gateways; it must have no open requests."""
+        await self.client.execute("DEL", self._counts_key)
         await self.client.execute("ZREM", contract.GATEWAYS, self.gateway_id)
 
     async def list_open_attempts(self) -> set[str]:

@@ -42,6 +42,10 @@ class TokenCounts:
     output_tokens: int = 0
     estimated: bool = False
 
+    def to_text(self) -> str:
+        """The counts as reported to Redis: "input cached output estimated"."""
+        return f"{self.input_tokens} {self.cached_input_tokens} {self.output_tokens} {int(self.estimated)}"
+
 
 NO_TOKENS = TokenCounts()
 

@@ -1,6 +1,7 @@
--- Settle open requests of a dead gateway as interrupted, with their estimated input tokens, and release their slots. After
--- the last one, remove its reports of queued requests and deregister it.
--- KEYS: gateways, requests of the dead gateway, usage stream, deployments for which it queued requests
+-- Settle open requests of a dead gateway as interrupted, with the tokens that it reported last or their estimated input
+-- tokens, and release their slots. After the last one, remove its reports and deregister it.
+-- KEYS: gateways, requests of the dead gateway, usage stream, deployments for which it queued requests, tokens of its
+--       open requests
 -- ARGV: id of the dead gateway, seconds after which it is dead, batch size, prefix and suffix of the slots key,
 --       prefix and suffix of the load key, its field there, prefix and suffix of the key of waiting gateways,
 --       prefix of the channels of gateways
@@ -17,8 +18,11 @@ for _, name in ipairs(names) do
     local event = cjson.decode(text)
     event.request_id, event.replica_id = string.match(name, '^[^/]+'), replica_id
     event.admitted_at, event.finished_at = milliseconds / 1000, math.floor(now * 1000) / 1000
-    event.outcome, event.status, event.estimated, event.provisional = 'interrupted', 499, true, true
-    event.input_tokens, event.cached_input_tokens, event.output_tokens = event.input_estimate, 0, 0
+    event.outcome, event.status, event.provisional = 'interrupted', 499, true
+    local input, cached, output, estimated =
+        string.match(redis.call('HGET', KEYS[5], name) or '', '^(%d+) (%d+) (%d+) (%d)$')
+    event.input_tokens, event.cached_input_tokens = tonumber(input or event.input_estimate), tonumber(cached or 0)
+    event.output_tokens, event.estimated = tonumber(output or 0), estimated ~= '0'
     event.input_estimate = nil
     redis.call('XADD', KEYS[3], '*', 'event', cjson.encode(event))
     local slots = ARGV[4] .. event.deployment_id .. ARGV[5]
@@ -35,7 +39,7 @@ if left == 0 then
     for _, deployment_id in ipairs(redis.call('SMEMBERS', KEYS[4])) do
         redis.call('HDEL', ARGV[6] .. deployment_id .. ARGV[7], ARGV[8])
     end
-    redis.call('DEL', KEYS[4])
+    redis.call('DEL', KEYS[4], KEYS[5])
     redis.call('ZREM', KEYS[1], ARGV[1])
 end
 return left

@@ -18,7 +18,7 @@ from gateway.contract import Admitted
 from gateway.settlement_spool import Settlement, SettlementSpool
 from gateway.settlements import Settlements
 from gateway.slots import Admission, SlotStore
-from gateway.usage_metering import NO_TOKENS, build_usage_event
+from gateway.usage_metering import NO_TOKENS, TokenCounts, build_usage_event
 from tests.integration.gateway.conftest import World, chat, until
 from tests.integration.gateway.store_proxy import proxied
 
@@ -71,6 +71,51 @@ async def test_open_requests_of_a_killed_gateway_are_settled_as_interrupted_by_a
     assert await world.slots(deployment) == {}
     assert dead not in await world.store.zrange(contract.GATEWAYS, 0, -1)
     assert (await world.post(second, chat()))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_estimated"), [("chunks=1000 pause=0.05", False), ("chunks=1000 pause=0.05 silent", True)]
+)
+async def test_the_streams_of_a_killed_gateway_are_settled_with_the_tokens_of_its_last_heartbeat(
+    world: World, prompt: str, is_estimated: bool
+):
+    deployment = await world.deployment()
+    await world.replica(deployment, slots=3)
+    process, url = await start_process(world)
+    await first_piece(world, url, prompt)
+
+    async def has_reported():
+        (gateway_id,) = await world.store.zrange(contract.GATEWAYS, 0, -1)
+        return await world.store.hgetall(contract.gateway_counts_key(gateway_id))
+
+    ((_, counts),) = (await until(has_reported, 20)).items()
+    process.kill()
+    await process.wait()
+    ((_, counts),) = (await has_reported()).items()
+    (dead,) = await world.store.zrange(contract.GATEWAYS, 0, -1)
+    await world.store.zincrby(contract.GATEWAYS, -contract.GATEWAY_DEAD_SECONDS, dead)
+    await world.gateway()
+    await world.gateways[0].components.slots.reap(dead)
+    event = await world.event()
+    tokens = TokenCounts(event.input_tokens, event.cached_input_tokens, event.output_tokens, event.estimated)
+    assert tokens.to_text() == counts
+    assert (event.outcome, event.provisional, event.estimated) == ("interrupted", True, is_estimated)
+    assert event.output_tokens > 1
+    assert not await world.store.exists(contract.gateway_counts_key(dead))
+
+
+async def test_the_reported_tokens_of_requests_that_have_ended_are_removed(world: World):
+    deployment = await world.deployment()
+    await world.replica(deployment, slots=3)
+    url = await world.gateway()
+    heartbeat, key = world.gateways[0].heartbeat, contract.gateway_counts_key(world.gateways[0].gateway_id)
+    stream = await first_piece(world, url, "chunks=8 pause=0.05")
+    await heartbeat.beat()
+    assert len(await world.store.hgetall(key)) == 1
+    [chunk async for chunk in stream]
+    await world.event()
+    await heartbeat.beat()
+    assert await world.store.hgetall(key) == {}
 
 
 async def test_a_gateway_that_was_reaped_while_it_was_paused_settles_its_streams_itself_afterwards(world: World):
