@@ -61,7 +61,7 @@ def test_a_deployment_whose_only_replica_is_unknown_does_not_claim_to_wait_for_g
     deployment = rows.deployment(owner, now, status=DeploymentStatus.SCALING)
     rows.replica(deployment, ReplicaState.UNKNOWN, now, serving=False)
     page = squeeze(signed_in(owner).get(f"/deployments/{deployment.pk}/"))
-    assert f'data-code="{Notice.UNKNOWN_REPLICA}"' in page
+    assert f"{describe_notice(Notice.UNKNOWN_REPLICA, names='').title}</p>" in page
     assert "Waits for GPUs" not in page
 
 
