@@ -6,6 +6,7 @@ without a lookup.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from gateway import openai_errors
@@ -16,9 +17,9 @@ SCOPE = "inference"
 KEY_PARAMETERS = {"api_key", "api-key", "apikey", "access_token", "authorization", "key", "token"}
 
 
-def identify(authorization: str | None, query: str) -> str | ErrorResponse:
+def identify(authorization: str | None, query: str, is_known: Callable[[str], bool]) -> str | ErrorResponse:
     """Return the hash of the key that a request carries; `authorization` is the header's value, `query` the raw query
-    string."""
+    string. The checksum is not computed for a key whose hash `is_known`."""
     if query and _has_key_in_query(query):
         return openai_errors.invalid_api_key(
             "An API key must not be part of the URL. Revoke it, and send the new one in the Authorization header."
@@ -27,7 +28,8 @@ def identify(authorization: str | None, query: str) -> str | ErrorResponse:
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
         return openai_errors.invalid_api_key("No API key was sent. Add the header `Authorization: Bearer mc_…`.")
-    return key_hash(secret) if is_well_formed_key(secret) else _build_unknown_key()
+    name = key_hash(secret)
+    return name if is_known(name) or is_well_formed_key(secret) else _build_unknown_key()
 
 
 def authorize(record: KeyRecord | None, now: float) -> KeyRecord | ErrorResponse:
@@ -42,7 +44,10 @@ def authorize(record: KeyRecord | None, now: float) -> KeyRecord | ErrorResponse
 
 
 def _build_unknown_key() -> ErrorResponse:
-    return openai_errors.invalid_api_key("The API key is unknown, expired or revoked. Create a new one in the console.")
+    # Clients such as litellm recognise the error by the beginning of the message.
+    return openai_errors.invalid_api_key(
+        "Incorrect API key provided: it is unknown, expired or revoked. Create a new one in the console."
+    )
 
 
 def _has_key_in_query(query: str) -> bool:

@@ -168,7 +168,7 @@ class InferenceExchange:
         self._relay: ResponseRelay | None = None
         self._task: asyncio.Task[None] | None = None
         self._finish_timer: asyncio.TimerHandle | None = None
-        metrics.in_flight.inc()
+        metrics.record_start()
         components.open_exchanges.add(self)
         components.published.keys.find(key_hash, self._take_key)
 
@@ -323,7 +323,7 @@ class InferenceExchange:
         self._relay = ResponseRelay(self._response, self._body.stream_options, self._body.input_estimate)
         self._upstream = self._components.replica_pool.send(
             slot.address,
-            self._path.value,
+            self._head.path,
             render_replica_headers(slot.admitted.request_id, self._head.fields),
             self._body.build_upstream_body(self._route.usage_reporting),
             self,
@@ -451,8 +451,8 @@ class InferenceExchange:
             self._upstream.cancel()
         if self._slot:
             self._settle(self._slot, outcome)
-        metrics.in_flight.dec()
-        metrics.record_response(self._path.value, self._response.status or CLIENT_CLOSED_REQUEST)
+        metrics.record_end()
+        metrics.record_response(self._head.path, self._response.status or CLIENT_CLOSED_REQUEST)
         self._components.open_exchanges.remove(self)
 
     def _settle(self, slot: Slot, outcome: str) -> None:

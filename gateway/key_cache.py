@@ -6,7 +6,6 @@ were known before stay usable for KEEP_SECONDS; others can be neither accepted n
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -55,14 +54,9 @@ class KeyCache:
                 lambda is_complete: self._handle(key_hash, texts[0] if texts else is_complete, is_complete),
             )
 
-    async def wait_for(self, key_hash: str) -> KeyRecord | None:
-        """`find` as a coroutine. Raises StoreError."""
-        future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-        self.find(key_hash, lambda found: None if future.done() else future.set_result(found))
-        found = await future
-        if isinstance(found, StoreError):
-            raise found
-        return found
+    def is_known(self, key_hash: str) -> bool:
+        """Whether a key with this hash exists and is remembered."""
+        return key_hash in self._known
 
     def forget(self, key_hash: str) -> None:
         """Read a key anew when it is used next, because it has changed."""

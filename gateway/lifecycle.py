@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Collection
 from contextlib import suppress
 
-from gateway import contract
+from gateway import contract, metrics
 from gateway.body_workers import BodyWorkers
 from gateway.count_reports import CountReports
 from gateway.forwarded_headers import REPLICA_FIELDS
@@ -26,6 +26,8 @@ from gateway.settlements import Settlements
 from gateway.slots import SlotStore
 from gateway.store import scripts
 from gateway.store.client import StoreClient, StoreError
+
+FLUSH_SECONDS = 0.5
 
 
 class Gateway:
@@ -88,7 +90,7 @@ class Gateway:
         with suppress(StoreError):
             await heartbeat.beat()
             await published.reload()
-        self._tasks = [asyncio.create_task(heartbeat.run()), asyncio.create_task(published.run())]
+        self._tasks = [asyncio.create_task(run) for run in (heartbeat.run(), published.run(), _flush_metrics())]
 
     def drain(self) -> None:
         """Become not ready; open requests are interrupted after the drain limit, or at once by a second call."""
@@ -116,6 +118,7 @@ class Gateway:
             self.loop_lag.stop()
         await self.components.settlements.wait_for_pending()
         await _cancel_tasks(self._tasks)
+        metrics.flush()
         with suppress(StoreError):
             await self.queue_reporter.stop()
             await self.components.settlements.replay_spool()
@@ -126,6 +129,12 @@ class Gateway:
         await self.components.slots.client.close()
         if self._reader:
             await self._reader.close()
+
+
+async def _flush_metrics() -> None:
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        metrics.flush()
 
 
 async def _cancel_tasks(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -1,11 +1,14 @@
 """Prometheus metrics of a gateway process, in multiprocess mode where PROMETHEUS_MULTIPROC_DIR is set.
 
-No label contains text that a client sent.
+What every request counts is counted in plain integers, which `flush` adds to the metrics: in multiprocess mode each
+change of a metric is a write to a file. No label contains text that a client sent.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+from collections import Counter as Counts
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -47,25 +50,62 @@ _loop_lag = Histogram(
     ["process"],
     buckets=LAG_SECONDS,
 ).labels(PROCESS)
-in_flight = _in_flight.labels(PROCESS)
+
+
+class _Unflushed:
+    """Requests in progress, and what was counted since the last flush: responses by (route, status), tokens."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.responses: Counts[tuple[str, int]] = Counts()
+        self.tokens: Counts[str] = Counts()
+
+
+_unflushed = _Unflushed()
+
+
+@functools.cache
+def _get_histogram(histogram: Histogram, *labels: str) -> Histogram:
+    """Return the histogram of these labels; finding it takes longer than counting."""
+    return histogram.labels(PROCESS, *labels)
+
+
+def record_start() -> None:
+    """Count an inference request in progress."""
+    _unflushed.in_flight += 1
+
+
+def record_end() -> None:
+    _unflushed.in_flight -= 1
 
 
 def record_response(route: str, status: int) -> None:
     """Count one response; `route` is one of the gateway's own paths, or "other"."""
-    _requests.labels(PROCESS, route, str(status)).inc()
+    _unflushed.responses[route, status] += 1
 
 
 def record_request(event: UsageEvent, seconds: float) -> None:
     """Count the tokens and times of one admitted request, which ended `seconds` after its arrival."""
-    _tokens.labels(PROCESS, "input").inc(event.input_tokens)
-    _tokens.labels(PROCESS, "output").inc(event.output_tokens)
+    _unflushed.tokens["input"] += event.input_tokens
+    _unflushed.tokens["output"] += event.output_tokens
     start = "cold" if event.cold else "warm"
-    _duration.labels(PROCESS, start).observe(seconds)
-    _queue.labels(PROCESS, start).observe(event.queue_seconds or 0.0)
+    _get_histogram(_duration, start).observe(seconds)
+    _get_histogram(_queue, start).observe(event.queue_seconds or 0.0)
     if event.ttft_seconds is not None:
-        _ttft.labels(PROCESS, start).observe(event.ttft_seconds)
+        _get_histogram(_ttft, start).observe(event.ttft_seconds)
     if event.itl_mean_seconds is not None:
-        _itl.labels(PROCESS).observe(event.itl_mean_seconds)
+        _get_histogram(_itl).observe(event.itl_mean_seconds)
+
+
+def flush() -> None:
+    """Add what was counted since the last call to the metrics."""
+    _in_flight.labels(PROCESS).set(_unflushed.in_flight)
+    for (route, status), count in _unflushed.responses.items():
+        _requests.labels(PROCESS, route, str(status)).inc(count)
+    for direction, count in _unflushed.tokens.items():
+        _tokens.labels(PROCESS, direction).inc(count)
+    _unflushed.responses.clear()
+    _unflushed.tokens.clear()
 
 
 def record_loop_lag(seconds: float) -> None:

@@ -70,7 +70,8 @@ class Router:
             return openai_errors.service_unavailable(message)
         if components.open_exchanges.is_interrupted:
             return openai_errors.stopped_while_queued()
-        key_hash = identify(head.fields.get("authorization"), head.query)
+        is_known = components.published.keys.is_known
+        key_hash = identify(head.fields.get("authorization"), head.query, is_known)
         if isinstance(key_hash, ErrorResponse):
             return key_hash
         if inference_path is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,8 +32,7 @@ USAGE_AT_END = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class TokenCounts:
+class TokenCounts(NamedTuple):
     """Tokens of one request. `estimated` marks counts that the engine did not report."""
 
     input_tokens: int = 0
@@ -93,10 +91,10 @@ _decode_response = msgspec.json.Decoder(_Response).decode
 def count_response_tokens(body: bytes, input_estimate: int) -> TokenCounts:
     """Count the tokens of a response that is not a stream: its usage, else an estimate from its text.
 
-    Usage at the end of the response is read without parsing the rest. The output of a long response without usage and
-    of an unknown structure is estimated from all its bytes.
+    Of a long response, usage at its end is read without parsing the rest. The output of a long response without usage
+    and of an unknown structure is estimated from all its bytes.
     """
-    if usage := _find_usage_at_end(body):
+    if len(body) > TAIL_BYTES and (usage := _find_usage_at_end(body)):
         return usage
     try:
         response = _decode_response(body)
@@ -139,15 +137,35 @@ def build_usage_event(
     latency: Latency = Latency(),
 ) -> UsageEvent:
     """Build the usage event of a request that ended `seconds` after its admission."""
-    request_fields = dict(vars(admitted))
-    del request_fields["input_estimate"], request_fields["attempt"]
-    finished_at = round(admitted.admitted_at + max(seconds, 0.0), 3)
-    durations: dict[str, Any] = {
-        name: round(value, 6) if isinstance(value, float) else value for name, value in latency._asdict().items()
-    }
     return UsageEvent(
-        **request_fields, **vars(counts), finished_at=finished_at, outcome=outcome, status=status, **durations
+        request_id=admitted.request_id,
+        admitted_at=admitted.admitted_at,
+        finished_at=round(admitted.admitted_at + max(seconds, 0.0), 3),
+        organization_id=admitted.organization_id,
+        owner_organization_id=admitted.owner_organization_id,
+        deployment_id=admitted.deployment_id,
+        replica_id=admitted.replica_id,
+        key_id=admitted.key_id,
+        user_id=admitted.user_id,
+        model=admitted.model,
+        stream=admitted.stream,
+        outcome=outcome,
+        status=status,
+        input_tokens=counts.input_tokens,
+        cached_input_tokens=counts.cached_input_tokens,
+        output_tokens=counts.output_tokens,
+        estimated=counts.estimated,
+        ttft_seconds=_round(latency.ttft_seconds),
+        itl_mean_seconds=_round(latency.itl_mean_seconds),
+        itl_p99_seconds=_round(latency.itl_p99_seconds),
+        queue_seconds=_round(latency.queue_seconds),
+        cold=latency.cold,
+        gateway_id=admitted.gateway_id,
     )
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
 
 
 def _parse_count(value: Any) -> int | None:

@@ -1,6 +1,7 @@
 """Ingestion of the usage stream into PostgreSQL: exactly once despite repeated, lost or invalid entries."""
 
 import itertools
+import json
 import random
 import uuid
 from dataclasses import replace
@@ -38,8 +39,8 @@ def build_event(number: int = 1, **changes: object) -> contract.UsageEvent:
 
 
 def send(store: redis.Redis, *events: contract.UsageEvent) -> None:
-    for event in events:
-        store.xadd(contract.USAGE, {"event": event.to_json()})
+    for event in events:  # as a producer that also writes what the gateway never does, such as NaN
+        store.xadd(contract.USAGE, {"event": json.dumps(vars(event))})
 
 
 def sum_all_usage() -> tuple[int, int, int]:

@@ -6,9 +6,19 @@ import pytest
 
 from gateway import contract, key_cache
 from gateway.contract import KeyRecord
-from gateway.store.client import StoreUnavailable
+from gateway.store.client import StoreError, StoreUnavailable
 from tests.integration.gateway.conftest import World, chat, secret, until
 from tests.integration.gateway.store_proxy import proxied
+
+
+async def find(keys: key_cache.KeyCache, key_hash: str) -> KeyRecord | None:
+    """What the cache finds; raises StoreError."""
+    future: asyncio.Future[key_cache.Found] = asyncio.get_running_loop().create_future()
+    keys.find(key_hash, lambda found: None if future.done() else future.set_result(found))
+    found = await future
+    if isinstance(found, StoreError):
+        raise found
+    return found
 
 
 def keys_of(world: World) -> key_cache.KeyCache:
@@ -26,7 +36,7 @@ async def test_a_key_is_read_once_and_an_unknown_one_too(world: World):
     before = await calls_of(world, "hget")
     for name, is_known in ((world.key, True), (secret(99), False)):
         for _ in range(5):
-            found = await keys.wait_for(contract.key_hash(name))
+            found = await find(keys, contract.key_hash(name))
             assert isinstance(found, KeyRecord) == is_known
     assert await calls_of(world, "hget") - before == 2
 
@@ -36,13 +46,13 @@ async def test_a_key_that_changes_while_it_is_read_is_not_remembered(world: Worl
         await world.gateway(redis_url=proxy.url)
         keys, name = keys_of(world), contract.key_hash(world.key)
         proxy.hold = name.encode()
-        reading = asyncio.create_task(keys.wait_for(name))
+        reading = asyncio.create_task(find(keys, name))
         await proxy.held.wait()
         keys.forget(name)
         proxy.release()
         assert await reading
         await world.store.hdel(contract.KEYS, name)
-        assert await keys.wait_for(name) is None
+        assert await find(keys, name) is None
 
 
 async def test_the_number_of_remembered_keys_is_bounded(world: World, monkeypatch):
@@ -51,14 +61,14 @@ async def test_the_number_of_remembered_keys_is_bounded(world: World, monkeypatc
     await world.gateway()
     keys = keys_of(world)
     for number in range(2, 9):
-        await keys.wait_for(contract.key_hash(await world.add_key(number)))
-        await keys.wait_for(contract.key_hash(secret(1000 + number)))
+        await find(keys, contract.key_hash(await world.add_key(number)))
+        await find(keys, contract.key_hash(secret(1000 + number)))
     before = await calls_of(world, "hget")
-    assert await keys.wait_for(contract.key_hash(secret(8)))
-    assert await keys.wait_for(contract.key_hash(secret(1008))) is None
+    assert await find(keys, contract.key_hash(secret(8)))
+    assert await find(keys, contract.key_hash(secret(1008))) is None
     assert await calls_of(world, "hget") == before
-    assert await keys.wait_for(contract.key_hash(secret(2)))
-    assert await keys.wait_for(contract.key_hash(secret(1002))) is None
+    assert await find(keys, contract.key_hash(secret(2)))
+    assert await find(keys, contract.key_hash(secret(1002))) is None
     assert await calls_of(world, "hget") == before + 2
 
 
@@ -91,7 +101,7 @@ async def test_keys_and_routes_that_redis_has_lost_stay_usable_until_they_are_pu
     status, _, body = await world.post(url, chat(), key=key)
     assert (status, b"cold_start_timeout" in body or b"upstream_lost" in body) == (503, True)
     with pytest.raises(StoreUnavailable):
-        await keys_of(world).wait_for(contract.key_hash(secret(77)))
+        await find(keys_of(world), contract.key_hash(secret(77)))
     await world.store.hset(contract.ROUTES, route, deployment.to_json())
     await world.published(contract.KEY_CHANGED, contract.key_hash(secret(77)))
 

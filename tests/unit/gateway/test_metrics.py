@@ -22,6 +22,7 @@ def test_the_times_of_a_request_are_observed_by_kind_of_start():
         ADMITTED, TokenCounts(1, 0, 2), outcome="completed", status=200, seconds=3, latency=latency
     )
     metrics.record_request(event, 4.0)
+    metrics.flush()
     assert [read(name, start="cold") for name in names] == [before[0] + 2.5, before[1] + 2.0]
     assert read("console_gateway_itl_seconds_sum") == itl + 0.25
     assert read("console_gateway_request_seconds_sum", start="cold") == total + 4.0
