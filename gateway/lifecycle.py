@@ -124,6 +124,7 @@ class Gateway:
             await self.components.settlements.replay_spool()
             if not self.components.settlements.open_requests:
                 await self.components.slots.deregister()
+        self.components.settlements.close()
         self.components.replica_pool.close()
         await self.components.body_workers.close()
         await self.components.slots.client.close()

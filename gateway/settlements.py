@@ -46,10 +46,7 @@ class Settlements:
             self.open_requests.pop(admitted.attempt_id, None)
             return
         log.warning("Redis is unavailable, the settlement is spooled: %s", error)
-        try:
-            self._spool.append(Settlement(admitted, event))
-        except OSError as spool_error:
-            log.error("The spool cannot be written, settlements are kept in memory only: %s", spool_error)
+        self._spool.append(Settlement(admitted, event))
 
     async def replay_spool(self) -> None:
         """Settle the spooled settlements in order, then those of gateways that have ended. Raises StoreError, keeping
@@ -62,10 +59,14 @@ class Settlements:
                 replayed += 1
         finally:
             self._spool.remove_first(replayed)
+        await self._spool.flush()
         for path in self._spool.list_other_files():
-            with take_over(path) as settlements:
-                for settlement in settlements:
-                    await self._slots.wait_for_settle(settlement.admitted, settlement.event)
+            try:
+                async with take_over(path) as settlements:
+                    for settlement in settlements:
+                        await self._slots.wait_for_settle(settlement.admitted, settlement.event)
+            except OSError as error:
+                log.error("The spool file %s of a gateway that has ended cannot be taken over: %s", path, error)
 
     async def restore_open_requests(self) -> None:
         """Record every open request again after Redis lost this gateway."""
@@ -86,8 +87,13 @@ class Settlements:
                 await self._slots.wait_for_settle(admitted, None)
         self._unacknowledged = unknown
 
+    def close(self) -> None:
+        """Log the settlements that are lost with this process."""
+        self._spool.close()
+
     async def wait_for_pending(self) -> None:
-        """Wait until every settlement is acknowledged or spooled."""
+        """Wait until every settlement is acknowledged or spooled, as far as the spool can be written."""
         while self._pending:
             self._settled.clear()
             await self._settled.wait()
+        await self._spool.flush()

@@ -218,13 +218,17 @@ async def test_the_spool_of_an_ended_process_is_taken_over(world: World):
     event = build_usage_event(admitted, NO_TOKENS, outcome="completed", status=200, seconds=1)
     spool = SettlementSpool(world.folder / "spool", "gone")
     spool.append(Settlement(admitted, event))
+    await spool.flush()
     path = world.folder / "spool" / "gone.jsonl"
-    text = path.read_text()
+    lines = path.read_bytes()
     spool.remove_first(1)
-    path.write_text(text + '{"admitted": {"cut off')
+    await spool.flush()
+    unreadable = [lines.replace(b'"version":1', b'"version":2'), b"\xff\n", b'{"version":1,"admitted":{"cut off']
+    path.write_bytes(lines + b"".join(unreadable))
     await world.gateway()
     assert await world.event() == event
     assert not path.exists()
+    assert path.with_suffix(".unreadable").read_bytes() == b"".join(unreadable)
 
 
 async def test_open_requests_are_restored_after_redis_lost_its_data(world: World):
