@@ -24,6 +24,9 @@ Redis keys
                                       `admit`, removed by `settle`
     mc:gateway:{id}:counts      hash  "request_id/attempt" → "input cached output estimated": the tokens so far of open
                                       requests, reported with each heartbeat, for reaping
+    mc:gateway:{id}:reservations hash request_id → what it reserved in counters of limits; written by `admit`, removed
+                                      by `settle` and `give_back`; read by the scripts of counters.lua only
+    mc:limit:{…}                str   a counter of a limit; see counter_key and read_counter
     mc:gateway:{id}:waiting     set   deployment ids in whose load hash that gateway has a field, for reaping
     mc:usage                    stream {"event": UsageEvent}               trimmed below the committed position only
     mc:wakeups                  list  Wakeup: "reconcile this deployment"  read by the watch process
@@ -36,7 +39,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -122,12 +127,47 @@ def gateway_counts_key(gateway_id: str) -> str:
     return f"mc:gateway:{gateway_id}:counts"
 
 
+def gateway_reservations_key(gateway_id: str) -> str:
+    return f"mc:gateway:{gateway_id}:reservations"
+
+
 def gateway_waiting_key(gateway_id: str) -> str:
     return f"mc:gateway:{gateway_id}:waiting"
 
 
 def gateway_channel(gateway_id: str) -> str:
     return f"mc:gateway:{gateway_id}"
+
+
+# Limits a minute, by level and unit; what is absent has no limit.
+Limits = Mapping[str, Mapping[str, int]]
+ORGANIZATION, USER, API_KEY = LEVELS = ("organization", "user", "api_key")
+REQUESTS, TOKENS = UNITS = ("requests", "tokens")
+LIMIT_FIELDS = {REQUESTS: "requests_per_minute", TOKENS: "tokens_per_minute"}
+ALL_DEPLOYMENTS = "all"
+
+# The layout of a counter, as gateway/scripts/counters.lua has it.
+BUCKET_MILLISECONDS, BUCKETS, COUNTER_HEAD = 250, 241, struct.Struct("<dd")
+
+
+def counter_key(scope: str, level: str, organization_id: str, subject_id: str, unit: str) -> str:
+    """Return the key of a counter. `scope` is a deployment id or ALL_DEPLOYMENTS; `subject_id` the id of the
+    organization that calls, of its user, or of the API key."""
+    return f"mc:limit:{scope}:{level}:{organization_id}:{subject_id}:{unit}"
+
+
+def read_counter(data: bytes | None, milliseconds: int) -> tuple[int, int]:
+    """Return what a counter counts at a time of Redis, and the milliseconds until it is 0 if nothing is added."""
+    if not data:
+        return 0, 0
+    total, newest = map(int, COUNTER_HEAD.unpack_from(data))
+    bucket = milliseconds // BUCKET_MILLISECONDS
+    if bucket - newest >= BUCKETS:
+        return 0, 0
+    for ended in range(newest + 1, bucket + 1):
+        offset = COUNTER_HEAD.size + ended % BUCKETS * 8
+        total -= int(struct.unpack_from("<d", data, offset)[0]) if offset < len(data) else 0
+    return total, (newest + BUCKETS) * BUCKET_MILLISECONDS - milliseconds if total else 0
 
 
 class _Record:
@@ -148,7 +188,7 @@ class KeyRecord(_Record):
     """A usable API key. Revoked keys are absent; `expires_at` is checked at each request.
 
     `deployments` are the ids that the key may call, None means all of the organization. Without "inference" in `scopes`
-    the gateway responds with 403.
+    the gateway responds with 403. `limits` are those of its organization across all deployments.
     """
 
     key_id: str
@@ -158,6 +198,7 @@ class KeyRecord(_Record):
     scopes: list[str]
     deployments: list[str] | None = None
     expires_at: float | None = None
+    limits: Limits = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,6 +221,7 @@ class RouteRecord(_Record):
     reason: str = ""
     adapters: list[str] = field(default_factory=list)
     usage_reporting: str = USAGE_EVERY_CHUNK
+    limits: Limits = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -217,7 +259,8 @@ class Admitted(_Record):
     """An attempt of an open request, kept in Redis until it is settled or its gateway is reaped.
 
     `request_id` and `admitted_at` belong to the request, the slot of `replica_id` to the attempt. `organization_id` is
-    that of the key, `owner_organization_id` that of the deployment; `input_estimate` is in tokens.
+    that of the key, `owner_organization_id` that of the deployment; `input_estimate` is in tokens. `is_limited`: the
+    request has a reservation in counters of limits.
     """
 
     request_id: str
@@ -233,6 +276,7 @@ class Admitted(_Record):
     stream: bool
     input_estimate: int = 0
     attempt: int = 1
+    is_limited: bool = False
 
     @property
     def attempt_id(self) -> str:

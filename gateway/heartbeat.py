@@ -36,7 +36,7 @@ class Heartbeat:
         for gateway_id in dead_gateway_ids:
             log.warning("Gateway %s is dead; its open requests are settled as interrupted.", gateway_id)
             await self._slots.reap(gateway_id)
-        await self._settlements.release_unacknowledged_slots()
+        await self._settlements.release_unacknowledged()
         await self._settlements.replay_spool()
         self._has_beaten = True
 

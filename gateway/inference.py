@@ -12,18 +12,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from gateway import metrics, model_lookup, openai_errors, usage_metering
+from gateway import metrics, model_lookup, openai_errors, rate_limits, usage_metering
 from gateway.authentication import authorize
 from gateway.body_workers import BodyWorkers
 from gateway.contract import Admitted, KeyRecord, RouteRecord
 from gateway.count_reports import GetCounts
 from gateway.forwarded_headers import render_replica_headers
-from gateway.http.heads import Refusal, RequestHead, ResponseHead
+from gateway.http.heads import Refusal, RequestHead, ResponseHead, render_fields
 from gateway.http.replica_connection import Failure
 from gateway.http.replica_pool import ReplicaExchange, ReplicaPool
 from gateway.keepalive import KeepaliveComments
 from gateway.openai_errors import ErrorResponse
 from gateway.published_changes import PublishedChanges
+from gateway.rate_limits import PromptSizes, Reservation
 from gateway.request_ids import format_public_id
 from gateway.request_queue import OnAttempt, QueuedRequest, RequestQueues
 from gateway.request_validation import (
@@ -38,7 +39,7 @@ from gateway.request_validation import (
 from gateway.response_relay import ResponseRelay
 from gateway.responses import Response
 from gateway.settlements import Settlements
-from gateway.slots import Admission, NoSlot, Outcome, Slot, SlotStore
+from gateway.slots import Admission, LimitReached, NoSlot, Outcome, Slot, SlotStore
 from gateway.store.client import StoreError
 from gateway.usage_metering import CLIENT_LEFT, INTERRUPTED, UPSTREAM_ERROR, Latency, TokenCounts
 
@@ -63,7 +64,9 @@ class Components:
     replica_pool: ReplicaPool
     body_workers: BodyWorkers
     open_exchanges: OpenExchanges
+    prompt_sizes: PromptSizes
     body_bytes: int
+    default_output_tokens: int
 
 
 class OpenExchanges:
@@ -132,8 +135,8 @@ class InferenceExchange:
     ```
     In END_OF_REPLICA the client has its whole response, but the replica has not ended its own: the slot is still taken.
     Every state can go to ENDED: by an error, by the client leaving, or by the end of the drain. Whatever ends the
-    exchange settles the attempt that is open, once. What arrives after that has no effect, but for a slot, which is
-    released.
+    exchange settles the attempt that is open, once, or gives its reservation back. What arrives after that has no
+    effect, but for a slot and a reservation, which are released.
     """
 
     def __init__(
@@ -157,7 +160,7 @@ class InferenceExchange:
         self._raw_body: bytes | None = None
         self._body: ValidatedBody
         self._route: RouteRecord
-        self._admission: Admission
+        self._admission: Admission | None = None
         self._queued: QueuedRequest | None = None
         self._keepalive: KeepaliveComments
         self._slot: Slot | None = None
@@ -248,8 +251,23 @@ class InferenceExchange:
 
     # Slot
 
+    def _plan_reservation(self, key: KeyRecord, route: RouteRecord) -> Reservation | ErrorResponse:
+        if not route.limits and not key.limits:
+            return rate_limits.NO_RESERVATION
+        return rate_limits.plan_reservation(
+            self._body,
+            rate_limits.list_limits(route, key),
+            prompt_size=self._components.prompt_sizes.get(route.deployment_id),
+            context_length=route.context_length,
+            default_output_tokens=self._components.default_output_tokens,
+        )
+
     def _request_slot(self, key: KeyRecord, route: RouteRecord, cold_start_seconds: float) -> None:
         body = self._body
+        reservation = self._plan_reservation(key, route)
+        if isinstance(reservation, ErrorResponse):
+            self._fail(reservation)
+            return
         self._admission = Admission(
             Admitted(
                 request_id="",
@@ -264,7 +282,8 @@ class InferenceExchange:
                 model=body.model,
                 stream=body.stream,
                 input_estimate=body.input_estimate,
-            )
+            ),
+            reservation,
         )
         self._keepalive = KeepaliveComments(self._response, is_stream=body.stream)
         self._queued = QueuedRequest(self, route.deployment_id, len(body.body), cold_start_seconds)
@@ -272,6 +291,8 @@ class InferenceExchange:
         self._components.queues.enter(self._queued)
 
     def try_admit(self, on_attempt: OnAttempt) -> None:
+        admission = self._admission
+        assert admission, "the queue asks after `_request_slot`"
         if error := self._check_current_route():
             on_attempt(error)
             return
@@ -279,13 +300,16 @@ class InferenceExchange:
         if self._excluded_until:
             now = time.monotonic()
             excluded = tuple(replica_id for replica_id, until in self._excluded_until.items() if until > now)
-        self._components.slots.admit(self._admission, excluded, lambda outcome: self._take_attempt(outcome, on_attempt))
+        self._components.slots.admit(
+            admission, excluded, lambda outcome: self._take_attempt(admission, outcome, on_attempt)
+        )
 
     @_answers_failures
-    def _take_attempt(self, outcome: Outcome, on_attempt: OnAttempt) -> None:
+    def _take_attempt(self, admission: Admission, outcome: Outcome, on_attempt: OnAttempt) -> None:
         if self._state is State.ENDED:
             if isinstance(outcome, Slot):  # nobody waits for the slot any more
                 self._components.settlements.settle(outcome.admitted, None)
+            self._give_back_reservation()
             return
         if isinstance(outcome, StoreError):
             log.warning("Redis is unavailable, nothing can be admitted: %s", outcome)
@@ -294,7 +318,16 @@ class InferenceExchange:
             return
         if not self._admitted_at:
             self._admitted_at = time.perf_counter()
-            self._response.request_id = self._admission.request_id
+            self._response.request_id = admission.request_id
+        if admission.counts and not self._response.limit_headers:
+            headers = rate_limits.render_headers(admission.reservation.limits, admission.counts)
+            self._response.limit_headers = render_fields(headers.items())
+        if isinstance(outcome, LimitReached):
+            tokens = admission.reservation.tokens
+            on_attempt(rate_limits.build_refusal(outcome.limit, outcome.used, tokens, outcome.wait_milliseconds))
+            return
+        if admission.has_reserved:
+            self._components.settlements.reservations.add(admission.request_id)
         if isinstance(outcome, Slot):
             self._slot = outcome
             self._components.settlements.add_open_request(outcome.admitted)
@@ -321,11 +354,12 @@ class InferenceExchange:
     def _send(self, slot: Slot) -> None:
         self._state = State.RESPONSE
         self._relay = ResponseRelay(self._response, self._body.stream_options, self._body.input_estimate)
+        output_cap = self._admission.reservation.output_cap if self._admission else None
         self._upstream = self._components.replica_pool.send(
             slot.address,
             self._head.path,
             render_replica_headers(slot.admitted.request_id, self._head.fields),
-            self._body.build_upstream_body(self._route.usage_reporting),
+            self._body.build_upstream_body(self._route.usage_reporting, output_cap),
             self,
         )
 
@@ -451,6 +485,7 @@ class InferenceExchange:
             self._upstream.cancel()
         if self._slot:
             self._settle(self._slot, outcome)
+        self._give_back_reservation()
         metrics.record_end()
         metrics.record_response(self._head.path, self._response.status or CLIENT_CLOSED_REQUEST)
         self._components.open_exchanges.remove(self)
@@ -461,17 +496,26 @@ class InferenceExchange:
         if relay is None:  # nothing was sent to the replica
             self._components.settlements.settle(slot.admitted, None)
             return
-        now = time.perf_counter()
+        now, counts = time.perf_counter(), relay.get_counts()
         event = usage_metering.build_usage_event(
             slot.admitted,
-            relay.get_counts(),
+            counts,
             outcome=outcome,
             status=CLIENT_CLOSED_REQUEST if outcome == CLIENT_LEFT else self._response.status or 500,
             seconds=now - self._admitted_at,
             latency=self._get_latency(relay),
         )
         metrics.record_request(event, now - self._response.started)
+        if counts.input_tokens and not counts.estimated:
+            self._components.prompt_sizes.learn(self._route.deployment_id, self._body.prompt_bytes, counts.input_tokens)
         self._components.settlements.settle(slot.admitted, event)
+        if self._admission:
+            self._admission.has_reserved = False  # the settlement ends the reservation
+
+    def _give_back_reservation(self) -> None:
+        if self._admission and self._admission.has_reserved:
+            self._admission.has_reserved = False
+            self._components.settlements.give_back(self._admission.request_id)
 
     def _get_latency(self, relay: ResponseRelay) -> Latency:
         times = relay.output_times

@@ -19,6 +19,7 @@ from gateway.key_cache import KeyCache
 from gateway.loop_lag import LoopLagSampler
 from gateway.published_changes import PublishedChanges
 from gateway.queue_reports import QueueReporter
+from gateway.rate_limits import PromptSizes
 from gateway.request_queue import RequestQueues
 from gateway.settings import Settings
 from gateway.settlement_spool import SettlementSpool
@@ -83,7 +84,9 @@ class Gateway:
             ),
             body_workers=BodyWorkers(),
             open_exchanges=open_exchanges,
+            prompt_sizes=PromptSizes(),
             body_bytes=self.settings.body_bytes,
+            default_output_tokens=self.settings.default_output_tokens,
         )
         self.loop_lag = LoopLagSampler()
         self.loop_lag.start()

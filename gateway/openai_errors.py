@@ -26,8 +26,9 @@ INVALID_REQUEST, SERVER_ERROR = "invalid_request_error", "server_error"
 class ErrorResponse:
     """An error, rendered as a response or as the last event of a stream.
 
-    `retry_after_seconds` is rounded up and limited to MAX_RETRY_AFTER_SECONDS. `should_retry` sets the header
-    `x-should-retry`, which overrides the client's own rules; None omits it. `allow` is the header of a 405.
+    `retry_after_seconds` is limited to MAX_RETRY_AFTER_SECONDS, and rounded up in the header that is in seconds.
+    `should_retry` sets the header `x-should-retry`, which overrides the client's own rules; None omits it. `allow` is
+    the header of a 405.
     """
 
     status: int
@@ -52,8 +53,9 @@ class ErrorResponse:
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
         if self.retry_after_seconds is not None:
-            seconds = min(max(math.ceil(self.retry_after_seconds), 1), MAX_RETRY_AFTER_SECONDS)
-            headers |= {"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)}
+            seconds = min(self.retry_after_seconds, MAX_RETRY_AFTER_SECONDS)
+            milliseconds = max(math.ceil(round(seconds * 1000, 3)), 1)
+            headers |= {"retry-after": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
         if self.should_retry is not None:
             headers["x-should-retry"] = "true" if self.should_retry else "false"
         return headers | ({"allow": self.allow} if self.allow else {})
@@ -119,6 +121,11 @@ def internal_error(request_id: str) -> ErrorResponse:
 
 def engine_overloaded(message: str, retry_after_seconds: float) -> ErrorResponse:
     return ErrorResponse(503, message, SERVER_ERROR, "engine_overloaded", retry_after_seconds=retry_after_seconds)
+
+
+def rate_limit_exceeded(unit: str, message: str, retry_after_seconds: float) -> ErrorResponse:
+    """`unit`: "requests" or "tokens"."""
+    return ErrorResponse(429, message, unit, "rate_limit_exceeded", retry_after_seconds=retry_after_seconds)
 
 
 def cold_start_timeout(retry_after_seconds: float) -> ErrorResponse:

@@ -75,6 +75,7 @@ class ValidatedBody(NamedTuple):
 
     `prompt_bytes` is the size of all prompts as UTF-8 text, with four bytes per token id; `longest_prompt_bytes` is
     that of the longest one, which must fit into the context on its own. `max_output_tokens` is None without a limit.
+    `completions` is how many texts are generated, 0 for embeddings.
     `other_stream_options` are the encoded members of `stream_options` that are not about usage, each with a comma
     before it. `replaceable` are the offsets of the values that `build_upstream_body` may replace.
     """
@@ -89,6 +90,7 @@ class ValidatedBody(NamedTuple):
     body: bytes
     other_stream_options: bytes = b""
     replaceable: Mapping[str, list[json_edit.Span]] = {}
+    completions: int = 1
 
     @property
     def input_estimate(self) -> int:
@@ -193,6 +195,7 @@ def validate_body(path: InferencePath, body: bytes) -> ValidatedBody | ErrorResp
         body=body,
         other_stream_options=other_options,
         replaceable=json_edit.find_values(body, replaceable) if replaceable else {},
+        completions=_count_completions(path, fields, len(sizes)),
     )
 
 
@@ -341,6 +344,13 @@ def _list_prompts(path: InferencePath, value: Any) -> list[Any]:
     """List the prompts of a request; the engine processes each one separately."""
     is_single = path is CHAT or isinstance(value, str) or _is_token_id_list(value)
     return [value] if is_single else value
+
+
+def _count_completions(path: InferencePath, fields: Mapping[str, Any], prompts: int) -> int:
+    if path is InferencePath.EMBEDDINGS:
+        return 0
+    best_of = fields.get("best_of")
+    return prompts * max(int(fields.get("n") or 1), best_of if type(best_of) is int else 1)
 
 
 def _count_bytes(prompt: Any) -> int:

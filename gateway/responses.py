@@ -24,13 +24,14 @@ class Response:
     `request_id` may change until the head is sent; before that, `status` is 0.
     """
 
-    __slots__ = ("_client", "client_request_id", "organization", "request_id", "started")
+    __slots__ = ("_client", "client_request_id", "limit_headers", "organization", "request_id", "started")
 
     def __init__(self, client: ClientResponse, request_id: str, client_request_id: str | None) -> None:
         self._client = client
         self.request_id = request_id
         self.client_request_id = client_request_id
         self.organization = ""
+        self.limit_headers = b""
         self.started = time.perf_counter()
 
     @property
@@ -78,6 +79,7 @@ class Response:
         headers = render_headers(self.request_id, milliseconds)
         if self.organization:
             headers += b"openai-organization: %b\r\n" % self.organization.encode("ascii", "replace")
+        headers += self.limit_headers
         if self.client_request_id:
             headers += render_fields([("x-client-request-id", self.client_request_id[:MAX_ECHOED_ID_CHARACTERS])])
         return headers

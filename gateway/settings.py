@@ -25,6 +25,7 @@ class Settings:
     queue_seconds: float = 60.0
     cold_start_seconds: float = 300.0
     body_bytes: int = 10 * 1024 * 1024
+    default_output_tokens: int = 1024
     connect_seconds: float = 5.0
     upstream_seconds: float = 600.0
     client_stall_seconds: float = 120.0
@@ -57,6 +58,9 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         queue_seconds=_parse_number(variables, "GATEWAY_QUEUE_SECONDS", default.queue_seconds),
         cold_start_seconds=_parse_number(variables, "GATEWAY_COLD_START_SECONDS", default.cold_start_seconds),
         body_bytes=int(_parse_number(variables, "GATEWAY_BODY_BYTES", default.body_bytes)),
+        default_output_tokens=int(
+            _parse_number(variables, "GATEWAY_DEFAULT_OUTPUT_TOKENS", default.default_output_tokens)
+        ),
         connect_seconds=_parse_number(variables, "GATEWAY_CONNECT_SECONDS", default.connect_seconds),
         upstream_seconds=_parse_number(variables, "GATEWAY_UPSTREAM_SECONDS", default.upstream_seconds),
         client_stall_seconds=_parse_number(variables, "GATEWAY_CLIENT_STALL_SECONDS", default.client_stall_seconds),

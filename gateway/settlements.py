@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 
 class Settlements:
-    """`open_requests` maps attempt id → record of the attempts that this process has admitted and not settled."""
+    """`open_requests` maps attempt id → record of the attempts that this process has admitted and not settled;
+    `reservations` are the ids of the requests that hold a reservation."""
 
     def __init__(self, slots: SlotStore, spool: SettlementSpool) -> None:
         self._slots = slots
@@ -22,7 +23,9 @@ class Settlements:
         self._pending = 0
         self._settled = asyncio.Event()
         self.open_requests: dict[str, Admitted] = {}
+        self.reservations: set[str] = set()
         self._unacknowledged: set[str] = set()
+        self._unknown_reservations: set[str] = set()
 
     @property
     def has_spooled(self) -> bool:
@@ -39,11 +42,25 @@ class Settlements:
         self._pending += 1
         self._slots.settle(admitted, event, lambda error: self._handle_settled(admitted, event, error))
 
+    def give_back(self, request_id: str) -> None:
+        """Remove the reservation of a request that has ended without a slot.
+
+        Returns at once. If Redis fails, `release_unacknowledged` does it later.
+        """
+        self._pending += 1
+        self.reservations.discard(request_id)
+
+        def handle(error: StoreError | None) -> None:
+            self._pending -= 1
+            self._settled.set()
+
+        self._slots.give_back(request_id, handle)
+
     def _handle_settled(self, admitted: Admitted, event: UsageEvent | None, error: StoreError | None) -> None:
         self._pending -= 1
         self._settled.set()
         if error is None:
-            self.open_requests.pop(admitted.attempt_id, None)
+            self._forget(admitted, event)
             return
         log.warning("Redis is unavailable, the settlement is spooled: %s", error)
         self._spool.append(Settlement(admitted, event))
@@ -55,7 +72,7 @@ class Settlements:
         try:
             for settlement in self._spool.list_pending():
                 await self._slots.wait_for_settle(settlement.admitted, settlement.event)
-                self.open_requests.pop(settlement.admitted.attempt_id, None)
+                self._forget(settlement.admitted, settlement.event)
                 replayed += 1
         finally:
             self._spool.remove_first(replayed)
@@ -75,11 +92,20 @@ class Settlements:
             if admitted.attempt_id not in self.open_requests:  # settled while it was being restored
                 await self._slots.wait_for_settle(admitted, None)
 
-    async def release_unacknowledged_slots(self) -> None:
-        """Release slots that Redis granted but whose response was lost.
+    def _forget(self, admitted: Admitted, event: UsageEvent | None) -> None:
+        self.open_requests.pop(admitted.attempt_id, None)
+        if event:
+            self.reservations.discard(admitted.request_id)
 
-        A slot is released when two consecutive calls find it; one that is found once may be an admission in progress.
+    async def release_unacknowledged(self) -> None:
+        """Release slots and reservations that Redis granted but whose response was lost.
+
+        One is released when two consecutive calls find it; one that is found once may be an admission in progress.
         """
+        found = await self._slots.list_reservations() - self.reservations
+        for request_id in found & self._unknown_reservations:
+            self.give_back(request_id)
+        self._unknown_reservations = found
         unknown = await self._slots.list_open_attempts() - self.open_requests.keys()
         for attempt_id in unknown & self._unacknowledged:
             admitted = await self._slots.get_open_request(attempt_id)

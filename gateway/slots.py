@@ -12,9 +12,11 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 from gateway import contract, request_ids
 from gateway.contract import Admitted, UsageEvent
+from gateway.rate_limits import NO_RESERVATION, Count, Limit, Reservation
 from gateway.replica_view import ReplicaView
 from gateway.store import scripts
 from gateway.store.client import Reply, StoreClient, StoreError
@@ -23,7 +25,7 @@ from gateway.usage_metering import TokenCounts
 
 REAP_BATCH_SIZE = 500
 MAX_WAKEUPS = 1000
-UNREGISTERED = "unregistered"
+UNREGISTERED, LIMITED = "unregistered", "limited"
 
 
 class NoSlot(Enum):
@@ -48,20 +50,33 @@ class Slot:
     address: str
 
 
-Outcome = Slot | NoSlot | StoreError
+@dataclass(frozen=True)
+class LimitReached:
+    """`limit` has no room for the request before `wait_milliseconds` have passed. Nothing was reserved."""
+
+    limit: Limit
+    used: int
+    wait_milliseconds: int
+
+
+Outcome = Slot | NoSlot | LimitReached | StoreError
 
 
 class Admission:
     """A request that asks for slots, one attempt after the other.
 
     The first answer fixes `request_id` and `admitted_at` for good, also if it grants no slot; until then they are empty
-    and 0. `attempt` is the number of the next slot.
+    and 0. `attempt` is the number of the next slot. `counts` are those of the limits of its reservation, as the call
+    that reserved has seen them; `has_reserved`: it holds the reservation.
     """
 
-    def __init__(self, request: Admitted) -> None:
+    def __init__(self, request: Admitted, reservation: Reservation = NO_RESERVATION) -> None:
         """`request` has neither id, time nor replica yet."""
-        self._request = request
-        self.record = request.to_open_text()
+        self._request = replace(request, is_limited=bool(reservation.limits))
+        self.reservation = reservation
+        self.counts: list[Count] = []
+        self.has_reserved = False
+        self.record = self._request.to_open_text()
         self.tail = request_ids.build_random_tail(os.urandom(10))
         self.request_id = ""
         self.milliseconds = ""
@@ -99,13 +114,16 @@ class SlotStore:
         self._clock = clock
         self._requests_key = contract.gateway_requests_key(gateway_id)
         self._counts_key = contract.gateway_counts_key(gateway_id)
+        self._reservations_key = contract.gateway_reservations_key(gateway_id)
         self._views: dict[str, ReplicaView] = {}
 
     def admit(self, admission: Admission, excluded: Collection[str], on_outcome: Callable[[Outcome], None]) -> None:
         """Reserve a slot for the next attempt on a replica that is not in `excluded` (replica ids)."""
         self._run_admit(admission, excluded, on_outcome, may_register=True)
 
-    async def wait_for_admit(self, admission: Admission, excluded: Collection[str] = ()) -> Slot | NoSlot:
+    async def wait_for_admit(
+        self, admission: Admission, excluded: Collection[str] = ()
+    ) -> Slot | NoSlot | LimitReached:
         """`admit` as a coroutine. Raises StoreError."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.admit(admission, excluded, lambda outcome: None if future.done() else future.set_result(outcome))
@@ -144,35 +162,45 @@ class SlotStore:
                 return
             on_outcome(self._read_outcome(admission, view, reply))
 
-        self.client.run_script(
-            scripts.ADMIT,
-            [
-                contract.replicas_key(deployment_id),
-                contract.slots_key(deployment_id),
-                contract.GATEWAYS,
-                self._requests_key,
-                contract.load_key(deployment_id),
-                contract.waiting_gateways_key(deployment_id),
-            ],
-            [
-                self.gateway_id,
-                admission.attempt,
-                admission.milliseconds,
-                admission.tail,
-                " ".join(candidates),
-                " ".join(excluded),
-                admission.record,
-            ],
-            handle,
-        )
+        keys = [
+            contract.replicas_key(deployment_id),
+            contract.slots_key(deployment_id),
+            contract.GATEWAYS,
+            self._requests_key,
+            contract.load_key(deployment_id),
+            contract.waiting_gateways_key(deployment_id),
+        ]
+        arguments: list[Argument] = [
+            self.gateway_id,
+            admission.attempt,
+            admission.milliseconds,
+            admission.tail,
+            " ".join(candidates),
+            " ".join(excluded),
+            admission.record,
+        ]
+        if admission.reservation.limits and not admission.has_reserved:
+            limits = admission.reservation.limits
+            keys += [self._reservations_key, *(limit.counter for limit in limits)]
+            arguments += [admission.reservation.tokens, sum(limit.unit == contract.REQUESTS for limit in limits)]
+            arguments += [limit.maximum for limit in limits]
+        self.client.run_script(scripts.ADMIT, keys, arguments, handle)
 
-    def _read_outcome(self, admission: Admission, view: ReplicaView, reply: list[str]) -> Slot | NoSlot:
+    def _read_outcome(self, admission: Admission, view: ReplicaView, reply: list[Any]) -> Slot | NoSlot | LimitReached:
         state = reply[0]
         admission.fix(reply[1])
+        if reply[2]:
+            numbers = list(map(int, reply[2].split()))
+            admission.counts = list(map(Count, numbers[::2], numbers[1::2]))
+            if state == LIMITED:
+                number = int(reply[3]) - 1
+                limit = admission.reservation.limits[number]
+                return LimitReached(limit, admission.counts[number].used, int(reply[4]))
+            admission.has_reserved = True
         if state not in {"admitted", "scanned", NoSlot.FULL.value}:
             view.forget()
             return NoSlot.NOTHING_READY if state == UNREGISTERED else NoSlot(state)
-        _, _, replica_id, in_flight, address, *flat = reply
+        _, _, _, replica_id, in_flight, address, *flat = reply
         seen = list(zip(flat[::3], map(int, flat[1::3]), map(int, flat[2::3]), strict=True))
         if state == "admitted":
             for other_id, others_in_flight, _ in seen:
@@ -187,7 +215,10 @@ class SlotStore:
     def settle(
         self, admitted: Admitted, event: UsageEvent | None, on_settled: Callable[[StoreError | None], None]
     ) -> None:
-        """Release the slot if it is still held and append `event`; None ends an attempt that is not metered."""
+        """Release the slot if it is still held and append `event`, whose tokens take the place of the reserved ones.
+
+        None ends an attempt that is not metered; the reservation of its request stays.
+        """
 
         def handle(reply: Reply) -> None:
             if isinstance(reply, StoreError):
@@ -196,22 +227,31 @@ class SlotStore:
                 view.correct(admitted.replica_id, reply)
             on_settled(None)
 
+        keys = [
+            contract.gateway_requests_key(admitted.gateway_id),
+            contract.slots_key(admitted.deployment_id),
+            contract.USAGE,
+            contract.waiting_gateways_key(admitted.deployment_id),
+        ]
+        arguments: list[Argument] = [
+            admitted.attempt_id,
+            admitted.replica_id,
+            admitted.deployment_id,
+            contract.gateway_channel(""),
+            event.to_json() if event else "",
+        ]
+        if event and admitted.is_limited:
+            keys.append(contract.gateway_reservations_key(admitted.gateway_id))
+            arguments += [admitted.request_id, event.input_tokens + event.output_tokens]
+        self.client.run_script(scripts.SETTLE, keys, arguments, handle)
+
+    def give_back(self, request_id: str, on_given_back: Callable[[StoreError | None], None]) -> None:
+        """Remove the reservation of a request that has ended without a slot, if it is still there."""
         self.client.run_script(
-            scripts.SETTLE,
-            [
-                contract.gateway_requests_key(admitted.gateway_id),
-                contract.slots_key(admitted.deployment_id),
-                contract.USAGE,
-                contract.waiting_gateways_key(admitted.deployment_id),
-            ],
-            [
-                admitted.attempt_id,
-                admitted.replica_id,
-                admitted.deployment_id,
-                contract.gateway_channel(""),
-                event.to_json() if event else "",
-            ],
-            handle,
+            scripts.GIVE_BACK,
+            [self._reservations_key],
+            [request_id],
+            lambda reply: on_given_back(reply if isinstance(reply, StoreError) else None),
         )
 
     async def wait_for_settle(self, admitted: Admitted, event: UsageEvent | None) -> None:
@@ -254,6 +294,7 @@ class SlotStore:
             contract.USAGE,
             contract.gateway_waiting_key(dead_gateway_id),
             contract.gateway_counts_key(dead_gateway_id),
+            contract.gateway_reservations_key(dead_gateway_id),
         ]
         args: list[Argument] = [
             dead_gateway_id,
@@ -297,6 +338,10 @@ class SlotStore:
     async def list_open_attempts(self) -> set[str]:
         """Return the attempt ids that Redis records as open for this gateway."""
         return set(await self.client.execute("HKEYS", self._requests_key))
+
+    async def list_reservations(self) -> set[str]:
+        """Return the ids of the requests for which Redis records a reservation of this gateway."""
+        return set(await self.client.execute("HKEYS", self._reservations_key))
 
     async def get_open_request(self, attempt_id: str) -> Admitted | None:
         text = await self.client.execute("HGET", self._requests_key, attempt_id)

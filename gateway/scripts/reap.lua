@@ -1,11 +1,12 @@
 -- Settle open requests of a dead gateway as interrupted, with the tokens that it reported last or their estimated input
--- tokens, and release their slots. After the last one, remove its reports and deregister it.
+-- tokens, and release their slots. After the last one, give back the reservations of requests without a slot, remove its
+-- reports and deregister it.
 -- KEYS: gateways, requests of the dead gateway, usage stream, deployments for which it queued requests, tokens of its
---       open requests
+--       open requests, its reservations
 -- ARGV: id of the dead gateway, seconds after which it is dead, batch size, prefix and suffix of the slots key,
 --       prefix and suffix of the load key, its field there, prefix and suffix of the key of waiting gateways,
 --       prefix of the channels of gateways
--- Returns the number of open requests that are left
+-- Returns the number of open requests and reservations that are left
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local last = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -23,7 +24,8 @@ for _, name in ipairs(names) do
         string.match(redis.call('HGET', KEYS[5], name) or '', '^(%d+) (%d+) (%d+) (%d)$')
     event.input_tokens, event.cached_input_tokens = tonumber(input or event.input_estimate), tonumber(cached or 0)
     event.output_tokens, event.estimated = tonumber(output or 0), estimated ~= '0'
-    event.input_estimate = nil
+    end_reservation(KEYS[6], event.request_id, event.input_tokens + event.output_tokens, false)
+    event.input_estimate, event.is_limited = nil, nil
     redis.call('XADD', KEYS[3], '*', 'event', cjson.encode(event))
     local slots = ARGV[4] .. event.deployment_id .. ARGV[5]
     if redis.call('HINCRBY', slots, replica_id, -1) <= 0 then
@@ -35,6 +37,12 @@ for _, name in ipairs(names) do
     redis.call('HDEL', KEYS[2], name)
 end
 local left = redis.call('HLEN', KEYS[2])
+if left == 0 then
+    for _, request_id in ipairs(redis.call('HRANDFIELD', KEYS[6], tonumber(ARGV[3]))) do
+        end_reservation(KEYS[6], request_id, 0, true)
+    end
+    left = redis.call('HLEN', KEYS[6])
+end
 if left == 0 then
     for _, deployment_id in ipairs(redis.call('SMEMBERS', KEYS[4])) do
         redis.call('HDEL', ARGV[6] .. deployment_id .. ARGV[7], ARGV[8])

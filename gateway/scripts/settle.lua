@@ -1,8 +1,9 @@
 -- End an attempt: release its slot if it is still recorded, tell the gateways that wait for a slot, and append the usage
--- event.
--- KEYS: requests of its gateway, slots, usage stream, gateways that wait for a slot of the deployment
+-- event. The event's tokens take the place of the reserved ones.
+-- KEYS: requests of its gateway, slots, usage stream, gateways that wait for a slot of the deployment,
+--       reservations of its gateway (absent for a request without a reservation)
 -- ARGV: request id and attempt, replica id, deployment id, prefix of the channels of gateways,
---       UsageEvent as JSON ('' = an attempt that is not metered)
+--       UsageEvent as JSON ('' = an attempt that is not metered, whose request goes on), request id, tokens
 -- Returns the requests in flight of the replica, or -1 if the slot was not held any more
 local left = -1
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then
@@ -17,5 +18,8 @@ if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 then
 end
 if ARGV[5] ~= '' then
     redis.call('XADD', KEYS[3], '*', 'event', ARGV[5])
+    if KEYS[5] then
+        end_reservation(KEYS[5], ARGV[6], tonumber(ARGV[7]), false)
+    end
 end
 return left

@@ -28,14 +28,16 @@ class Script:
         return head + encode_arguments((len(keys), *keys, *arguments))
 
 
-def _read(name: str) -> Script:
-    return Script((FOLDER / f"{name}.lua").read_text())
+def _read(*names: str) -> Script:
+    """One script of several files, in this order; local functions of the first ones are known in the last one."""
+    return Script("\n".join((FOLDER / f"{name}.lua").read_text() for name in names))
 
 
-ADMIT = _read("admit")
-SETTLE = _read("settle")
+ADMIT = _read("counters", "admit")
+SETTLE = _read("counters", "settle")
+GIVE_BACK = _read("counters", "give_back")
 RESTORE_REQUEST = _read("restore_request")
 HEARTBEAT = _read("heartbeat")
-REAP = _read("reap")
+REAP = _read("counters", "reap")
 REPORT_WAITING = _read("report_waiting")
-ALL = (ADMIT, SETTLE, RESTORE_REQUEST, HEARTBEAT, REAP, REPORT_WAITING)
+ALL = (ADMIT, SETTLE, GIVE_BACK, RESTORE_REQUEST, HEARTBEAT, REAP, REPORT_WAITING)

@@ -262,9 +262,9 @@ async def test_a_slot_whose_admission_reply_was_lost_is_released_after_two_heart
     settlements = Settlements(slots, SettlementSpool(world.folder / "spool", "quiet"))
     admitted = Admitted("", 0.0, "quiet", "o", "o", deployment.deployment_id, "", "k", "u", "m", False)
     await slots.wait_for_admit(Admission(admitted))
-    await settlements.release_unacknowledged_slots()
+    await settlements.release_unacknowledged()
     assert await world.slots(deployment) != {}
-    await settlements.release_unacknowledged_slots()
+    await settlements.release_unacknowledged()
     assert await world.slots(deployment) == {}
     assert await world.events() == []
 
