@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Organization, User
 from accounts.publication_lock import lock_published
 from accounts.queries import get_usable_scopes, list_usable_keys
 from accounts.redis_client import redis_client
@@ -38,6 +38,7 @@ def build_key_record(key: ApiKey, role: str | None) -> contract.KeyRecord:
         scopes=get_usable_scopes(key, role),
         deployments=None if key.deployments is None else [str(deployment_id) for deployment_id in key.deployments],
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        limits=key.organization.limits,
     )
 
 
@@ -65,6 +66,13 @@ def publish_keys_of(users: Sequence[User]) -> None:
     """Publish the keys of users after a change of them or of their memberships; to be called on commit."""
     hashes = ApiKey.objects.filter(user__in=users).values_list("key_hash", flat=True)
     _publish(list(hashes), timezone.now())  # noqa: TID251 - runs after a commit, at the edge
+
+
+def publish_keys_in(organization: Organization) -> None:
+    """Publish the keys of an organization after a change of its limits; to be called on commit."""
+    now = timezone.now()  # noqa: TID251 - runs after a commit, at the edge
+    hashes = list_usable_keys(now).filter(organization=organization).values_list("key_hash", flat=True)
+    _publish(list(hashes), now)
 
 
 def withdraw_keys(hashes: Sequence[str]) -> None:

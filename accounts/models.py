@@ -44,11 +44,15 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class Organization(models.Model):
-    """A tenant, or `platform`: the organization that owns the operators' deployments."""
+    """A tenant, or `platform`: the organization that owns the operators' deployments.
+
+    `limits` are those of its calls across all deployments, as `contract.Limits`.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=120)
+    limits = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     members = models.ManyToManyField(User, through="Membership", related_name="organizations")
 

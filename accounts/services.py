@@ -19,7 +19,7 @@ from django.db.models import Exists, OuterRef
 from accounts import key_generation, key_publication
 from accounts.models import ApiKey, Membership, Organization, User
 from accounts.roles import Role, Scope
-from gateway.contract import key_hash
+from gateway.contract import Limits, key_hash
 
 PLAYGROUND_SECONDS = 300
 
@@ -32,6 +32,13 @@ WHERE id = used.key_id AND (last_used_at IS NULL OR last_used_at < used.at)
 
 def create_organization(*, slug: str, name: str) -> Organization:
     return Organization.objects.get_or_create(slug=slug, defaults={"name": name})[0]
+
+
+def set_limits(organization: Organization, limits: Limits) -> None:
+    """Change the limits of the organization's calls across all deployments."""
+    organization.limits = limits
+    organization.save(update_fields=["limits"])
+    transaction.on_commit(lambda: key_publication.publish_keys_in(organization), robust=True)
 
 
 def set_role(*, organization: Organization, user: User, role: Role) -> Membership:

@@ -93,6 +93,18 @@ def organizations(actor: Actor) -> QuerySet[Organization]:
     return Organization.objects.filter(visible(actor, "pk")).order_by("name")
 
 
+def organization(actor: Actor, reference: str) -> Organization:
+    """By id or slug; raises Http404."""
+    try:
+        condition = Q(pk=uuid.UUID(reference))
+    except ValueError:
+        condition = Q(slug=reference)
+    found = organizations(actor).filter(condition).first()
+    if found is None:
+        raise Http404("No such organization.")
+    return found
+
+
 def api_keys(actor: Actor) -> QuerySet[ApiKey]:
     """Keys that people made: a person's own, and all of the organizations where the person manages keys."""
     managed = organization_ids(actor, Right.MANAGE_ORGANIZATION_KEYS)

@@ -141,6 +141,7 @@ class Deployment(models.Model):
     name = models.CharField(max_length=63)
     description = models.CharField(max_length=500, blank=True)
     labels = models.JSONField(default=dict, blank=True)
+    limits = models.JSONField(default=dict, blank=True)
     request_hash = models.CharField(max_length=64, blank=True)
     gpu_type = models.ForeignKey(GpuType, models.PROTECT, related_name="+")
     revision = models.ForeignKey("Revision", models.PROTECT, null=True, related_name="+")

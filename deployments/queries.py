@@ -19,7 +19,7 @@ from django.db.models.functions import RowNumber
 from deployments import events, messages
 from deployments.codes import Reason, ReasonCode
 from deployments.config.available_options import EndpointOption, ModelRef, Options
-from deployments.config.configuration import CatalogSource, Configuration, Fixed, Gpu, Range
+from deployments.config.configuration import CatalogSource, Configuration, Fixed, Gpu, Limits, Range
 from deployments.config.deployment_spec import DeploymentSpec, RevisionSpec
 from deployments.engines.registry import ENGINES
 from deployments.messages import Text
@@ -170,6 +170,7 @@ def settings_beside_revision(row: Deployment | Any, endpoint: str) -> dict[str, 
         "description": row.description,
         "endpoint": endpoint,
         "autoscaling": autoscaling_of(row),
+        "limits": Limits.model_validate(row.limits),
         "labels": row.labels,
     }
 

@@ -14,6 +14,7 @@ from console.api import (
     events,
     gpu_types,
     json_body,
+    limits,
     logs,
     models,
     organizations,
@@ -53,7 +54,7 @@ api = Application(
     parser=json_body.StrictParser(),
 )
 for module in (
-    deployments, revisions, replicas, events, logs, models, gpu_types, endpoints, api_keys, usage, organizations
+    deployments, revisions, replicas, limits, events, logs, models, gpu_types, endpoints, api_keys, usage, organizations
 ):  # fmt: skip
     api.add_router("", module.router)
 

@@ -35,7 +35,7 @@ router = Router(tags=["Deployments"])
 Row = TypeVar("Row")
 # What `_render` reads. An instance for each deployment and for its parents would take longer than all the rest.
 COLUMNS = (
-    "pk", "name", "description", "labels", "gpu_type_id", "created_at", "updated_at", "ready_at", "version",
+    "pk", "name", "description", "labels", "limits", "gpu_type_id", "created_at", "updated_at", "ready_at", "version",
     "status", "phase", "cause", "desired_replicas", "terminate_requested_at",
     "autoscaling_enabled", "min_replicas", "max_replicas", "scale_down_delay_seconds", "sleep_after_seconds",
     "organization__slug", "endpoint__name", "endpoint__base_url", "endpoint__cluster__simulated",

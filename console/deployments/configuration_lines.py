@@ -38,6 +38,7 @@ def read_configuration(header: DeploymentHeader) -> Configuration:
             *_list_autoscaling(deployment),
             ("Description", deployment.description or "–"),
             ("Labels", labels or "–"),
+            *_list_limits(deployment),
         ],
         fixed=[
             ("Name", deployment.name),
@@ -90,6 +91,14 @@ def _list_autoscaling(deployment: Deployment) -> list[ConfigurationLine]:
         elif name not in ("enabled", "min_replicas", "max_replicas"):
             lines.append((SETTINGS[path].setting.title, format_value(path, getattr(autoscaling, name))))
     return lines
+
+
+def _list_limits(deployment: Deployment) -> list[ConfigurationLine]:
+    paths = {
+        f"limits.{level}.{name}": value for level, fields in deployment.limits.items() for name, value in fields.items()
+    }
+    lines = [(SETTINGS[path].setting.title, format_value(path, value)) for path, value in paths.items()]
+    return lines or [("Limits", "none")]
 
 
 def _format_sleep(autoscaling: Range) -> str:

@@ -28,9 +28,11 @@ from deployments.schema.adapter import Adapter
 from deployments.schema.errors import FieldError, InvalidConfiguration
 
 # Settings whose last name says too little beside the others, and settings that have no field of their own: there is one
-# model source, `fixed` stands for `enabled`, and adapters are a formset.
+# model source, `fixed` stands for `enabled`, adapters are a formset, and limits keep their values.
 FIELD_NAMES = {"model.id": "model", "gpu.type": "gpu", "gpu.count": "gpu_count", "engine.name": "engine"}
-WITHOUT_FIELD = {"model.source", "autoscaling.enabled", "adapters"}
+WITHOUT_FIELD = {"model.source", "autoscaling.enabled", "adapters"} | {
+    path for path in SETTINGS if path.startswith("limits.")
+}
 FIELDS = {
     FIELD_NAMES.get(path, declared.name): declared for path, declared in SETTINGS.items() if path not in WITHOUT_FIELD
 }
@@ -215,6 +217,8 @@ class DeploymentForm(forms.Form):
             "autoscaling": {"enabled": self.texts["fixed"] != "on"},
             "adapters": [form.body for form in self.adapter_rows.forms if not form.is_empty],
         }
+        if self.current:
+            body["limits"] = self.current.to_json()["limits"]
         for name, declared in FIELDS.items():
             text = self.texts[name]
             if not self._applies(name, declared) or (text == "" and not self._is_sent_empty(declared)):

@@ -17,6 +17,7 @@ from deployments.schema.types import CHOSEN_IF_ABSENT, Matching, Printable, Sect
 
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 MAX_REPLICAS, MAX_ADAPTERS = 64, 32
+MAX_PER_MINUTE = 10**12
 
 # The sections that are unions, and the field of each that chooses the variant.
 DISCRIMINATORS = {"engine": "name", "autoscaling": "enabled"}
@@ -115,6 +116,56 @@ class Fixed(Section):
         return self.replicas
 
 
+class OrganizationLimits(Section):
+    """The sum of all callers of an organization."""
+
+    requests_per_minute: Annotated[
+        int | None, Whole(ge=1, le=MAX_PER_MINUTE), Setting("Requests per minute of an organization")
+    ] = None
+    tokens_per_minute: Annotated[
+        int | None,
+        Whole(ge=1, le=MAX_PER_MINUTE),
+        Setting("Tokens per minute of an organization", "Input and output tokens."),
+    ] = None
+
+
+class UserLimits(Section):
+    """The sum of the API keys of a user in an organization."""
+
+    requests_per_minute: Annotated[
+        int | None, Whole(ge=1, le=MAX_PER_MINUTE), Setting("Requests per minute of a user")
+    ] = None
+    tokens_per_minute: Annotated[
+        int | None, Whole(ge=1, le=MAX_PER_MINUTE), Setting("Tokens per minute of a user", "Input and output tokens.")
+    ] = None
+
+
+class ApiKeyLimits(Section):
+    """Each API key."""
+
+    requests_per_minute: Annotated[
+        int | None, Whole(ge=1, le=MAX_PER_MINUTE), Setting("Requests per minute of an API key")
+    ] = None
+    tokens_per_minute: Annotated[
+        int | None,
+        Whole(ge=1, le=MAX_PER_MINUTE),
+        Setting("Tokens per minute of an API key", "Input and output tokens."),
+    ] = None
+
+
+class Limits(Section):
+    """Limits of requests and of tokens in any 60 seconds; null: no limit. All levels apply at once."""
+
+    organization: Annotated[OrganizationLimits, Setting("Limits of each organization")] = OrganizationLimits()
+    user: Annotated[UserLimits, Setting("Limits of each user")] = UserLimits()
+    api_key: Annotated[ApiKeyLimits, Setting("Limits of each API key")] = ApiKeyLimits()
+
+    def to_stored(self) -> dict[str, dict[str, int]]:
+        """The limits that are set, by level and field."""
+        found: dict[str, dict[str, int]] = self.model_dump(mode="json", exclude_none=True)
+        return {level: fields for level, fields in found.items() if fields}
+
+
 def discriminator(field: str) -> Discriminator:
     """Chooses the variant of a union by the value of `field`, in JSON and in instances."""
 
@@ -190,6 +241,7 @@ class Configuration(Section):
     engine: Annotated[AnyEngineSettings, Setting("Engine", restarts=True)] = CHOSEN_IF_ABSENT
     gpu: Annotated[Gpu, Setting("GPUs", restarts=True)] = Gpu()
     autoscaling: Annotated[Autoscaling, Setting("Autoscaling")] = Range()
+    limits: Annotated[Limits, Setting("Limits", "Requests and tokens per minute.")] = Limits()
     labels: Annotated[
         dict[LabelKey, LabelValue],
         Field(max_length=32),

@@ -35,6 +35,16 @@ def patch_schema() -> Schema:
     return {**_optional(create_schema(), ""), "title": "DeploymentPatch", "examples": [example]}
 
 
+def limits_patch_schema(title: str) -> Schema:
+    """What a PATCH of something takes that has limits only."""
+    limits = patch_schema()["properties"]["limits"]
+    example = {"limits": {"organization": {"tokens_per_minute": 1_000_000}}}
+    return {
+        "title": title, "type": "object", "additionalProperties": False, "properties": {"limits": limits},
+        "examples": [example],
+    }  # fmt: skip
+
+
 def _schema() -> Schema:
     schema = Configuration.model_json_schema()
     found: Schema = _inline(schema, schema.pop("$defs"))

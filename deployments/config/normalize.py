@@ -34,7 +34,7 @@ def normalize(body: Mapping[str, Any], options: Options) -> Json:
 
     Values of the wrong type stay as they are, for validation to report.
     """
-    result: Json = _with_whole_floats_as_integers(body)
+    result: Json = with_whole_floats_as_integers(body)
     result["engine"] = _normalized_engine(result, options)
     if isinstance(scaling := result.get("autoscaling"), dict):
         scaling.setdefault("enabled", "replicas" not in scaling)
@@ -65,12 +65,13 @@ def _normalized_engine(body: Json, options: Options) -> Any:
     }
 
 
-def _with_whole_floats_as_integers(value: Any) -> Any:
+def with_whole_floats_as_integers(value: Any) -> Any:
+    """The same JSON with 2.0 as 2."""
     match value:
         case Mapping():
-            return {name: _with_whole_floats_as_integers(below) for name, below in value.items()}
+            return {name: with_whole_floats_as_integers(below) for name, below in value.items()}
         case list():
-            return [_with_whole_floats_as_integers(below) for below in value]
+            return [with_whole_floats_as_integers(below) for below in value]
         case float() if math.isfinite(value) and value.is_integer():
             return int(value)
         case _:
@@ -90,7 +91,7 @@ def merge(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
     if new_engine := ENGINES.get(str(engine.get("name") or current["engine"]["name"])):
         fields = new_engine.settings.model_fields
         base["engine"] = {name: value for name, value in current["engine"].items() if name in fields}
-    result = _merge_objects(base, patch)
+    result = merge_objects(base, patch)
     for path in KEEPS_NULL:
         section, _, name = path.partition(".")
         if patch.get(section, ...) is None and section not in DISCRIMINATORS:
@@ -100,12 +101,13 @@ def merge(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
     return result
 
 
-def _merge_objects(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
+def merge_objects(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:
+    """A merge patch without regard to variants."""
     result = {name: value for name, value in current.items() if name not in patch}
     for name, value in patch.items():
         if isinstance(value, Mapping):
             old = current.get(name)
-            result[name] = _merge_objects(old if isinstance(old, Mapping) else {}, value)
+            result[name] = merge_objects(old if isinstance(old, Mapping) else {}, value)
         elif value is not None:
             result[name] = value
     return result

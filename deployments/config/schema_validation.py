@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from deployments.config.available_options import Options
-from deployments.config.configuration import DISCRIMINATORS, Configuration, Fixed, Range
-from deployments.config.normalize import normalize
+from deployments.config.configuration import DISCRIMINATORS, Configuration, Fixed, Limits, Range
+from deployments.config.normalize import normalize, with_whole_floats_as_integers
 from deployments.config.settings_index import find, setting_of
 from deployments.engines.registry import ENGINES
 from deployments.schema.adapter import Adapter
-from deployments.schema.errors import FieldError, convert
+from deployments.schema.errors import FieldError, InvalidConfiguration, convert
 from deployments.schema.types import Section
 
 VARIANTS: Mapping[str, list[type[Section]]] = {
@@ -22,6 +22,12 @@ VARIANTS: Mapping[str, list[type[Section]]] = {
     "autoscaling": [Range, Fixed],
 }
 Path = tuple[str | int, ...]
+
+
+class LimitsHolder(Section):
+    """What an organization has of settings."""
+
+    limits: Limits = Limits()
 
 
 def validate(body: Mapping[str, Any], options: Options) -> tuple[Configuration | None, list[FieldError]]:
@@ -42,6 +48,16 @@ def validate(body: Mapping[str, Any], options: Options) -> tuple[Configuration |
         return Configuration.model_validate(remaining), errors
     except ValidationError:
         return None, errors
+
+
+def validate_limits(body: Mapping[str, Any]) -> Limits:
+    """The limits in `{"limits": …}`. Raises `InvalidConfiguration`."""
+    try:
+        return LimitsHolder.model_validate(with_whole_floats_as_integers(body)).limits
+    except ValidationError as error:
+        raise InvalidConfiguration(
+            [convert(found, found["loc"]) for found in error.errors(include_url=False)]
+        ) from None
 
 
 def _path(detail: ErrorDetails) -> Path:

@@ -61,6 +61,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=63)),
                 ('description', models.CharField(blank=True, max_length=500)),
                 ('labels', models.JSONField(blank=True, default=dict)),
+                ('limits', models.JSONField(blank=True, default=dict)),
                 ('request_hash', models.CharField(blank=True, max_length=64)),
                 ('version', models.PositiveIntegerField(default=1)),
                 ('autoscaling_enabled', models.BooleanField(default=False)),

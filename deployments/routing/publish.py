@@ -209,6 +209,7 @@ def _route_record(deployment: Deployment, serving: Sequence[RevisionSpec]) -> co
         reason=describe_reason(deployment.cause).sentence if has_failed and deployment.cause else "",
         usage_reporting=least_usage_reporting(ENGINES[each.engine.name] for each in readable),
         adapters=[adapter.name for adapter in adapters if all(adapter in each.adapters for each in serving)],
+        limits=deployment.limits,
     )
 
 

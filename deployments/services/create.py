@@ -64,6 +64,7 @@ def _insert(
         name=wanted.name,
         description=wanted.description,
         labels=dict(wanted.labels),
+        limits=wanted.limits.to_stored(),
         request_hash=body_hash,
         gpu_type_id=wanted.gpu.type,
         **desired_state_writer.range_columns(wanted.autoscaling),

@@ -59,7 +59,9 @@ def edit(
     _check_not_terminating(row, "edit")
     restarts = any(needs_restart(change.field) for change in changes)
     revision = desired_state_writer.add_revision(row, spec.revision, by, now) if restarts else None
-    columns: dict[str, Any] = {"description": chosen.description, "labels": dict(chosen.labels)}
+    columns: dict[str, Any] = {
+        "description": chosen.description, "labels": dict(chosen.labels), "limits": chosen.limits.to_stored()
+    }  # fmt: skip
     changes_range = any(change.field.startswith("autoscaling.") for change in changes)
     if changes_range:
         columns |= desired_state_writer.range_columns(chosen.autoscaling)

@@ -60,6 +60,7 @@ OBJECTS = {
     "api/v1/deployments/<str:id>/rollback": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/revisions": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/replicas": {"id": ["deployment", "name"]},
+    "api/v1/deployments/<str:id>/limits": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/replicas/<str:replica>/declare-gone": {
         "id": ["deployment", "name", "own deployment"],
         "replica": ["replica"],
@@ -67,6 +68,7 @@ OBJECTS = {
     "api/v1/deployments/<str:id>/events": {"id": ["deployment", "name"]},
     "api/v1/deployments/<str:id>/logs": {"id": ["deployment", "name"]},
     "api/v1/api-keys/<str:id>": {"id": ["key"]},
+    "api/v1/organizations/<str:id>": {"id": ["organization id", "slug"]},
 }
 # Addresses that show what somebody may see; the value is how to ask.
 LISTS = {
@@ -139,6 +141,8 @@ def theirs(transactional_db, redis_url):
     )
     return {
         "organization": northwind,
+        "organization id": str(northwind.organization.pk),
+        "slug": "northwind",
         "deployment": str(row.pk),
         "name": "hush",
         "number": "1",

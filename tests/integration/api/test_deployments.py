@@ -52,6 +52,9 @@ def test_a_new_deployment_shows_every_value_in_force(api):
             "scale_down_delay_seconds": 300,
             "sleep_after_seconds": None,
         },
+        "limits": {
+            level: {"requests_per_minute": None, "tokens_per_minute": None} for level in ("organization", "user", "api_key")
+        },
         "labels": {},
         "status": "PENDING",
         "phase": None,
@@ -86,7 +89,7 @@ def test_what_was_answered_can_be_sent_back_under_another_name(api, deployed):
     ("changes", "errors"),
     [
         ({"name": "No Good"}, {"name": "invalid_name"}),
-        ({"limits": {}}, {"limits": "unknown_field"}),
+        ({"budget": {}}, {"budget": "unknown_field"}),
         ({"gpu": {"type": "gtx"}}, {"gpu.type": "unknown_gpu"}),
         ({"autoscaling": {"min_replicas": 4, "max_replicas": 3}}, {"autoscaling.max_replicas": "below_minimum"}),
         (

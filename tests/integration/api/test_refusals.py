@@ -127,6 +127,7 @@ def test_every_write_is_in_the_table_of_roles():
         *WRITES,
         "revoke_api_key",
         "declare_replica_gone",
+        "edit_organization",
     }
 
 

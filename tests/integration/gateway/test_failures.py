@@ -1,7 +1,6 @@
 """Killed gateways, an unavailable Redis, a Redis without its data: slots are released and no usage is lost."""
 
 import asyncio
-import hashlib
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from gateway.contract import Admitted
 from gateway.settlement_spool import Settlement, SettlementSpool
 from gateway.settlements import Settlements
 from gateway.slots import Admission, SlotStore
+from gateway.store import scripts
 from gateway.usage_metering import NO_TOKENS, TokenCounts, build_usage_event
 from tests.integration.gateway.conftest import World, chat, until
 from tests.integration.gateway.store_proxy import proxied
@@ -314,12 +314,11 @@ async def test_a_client_that_leaves_while_its_lost_attempt_is_settled_leaves_no_
     deployment = await world.deployment()
     server = await world.stack.enter_async_context(await asyncio.start_server(die_before_the_first_byte, "127.0.0.1"))
     await world.announce(deployment, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    settle = Path(contract.__file__).with_name("scripts") / "settle.lua"
     async with proxied(world.redis_url) as proxy:
         url = await world.gateway(redis_url=proxy.url)
         task = asyncio.create_task(world.post(url, chat()))
         await received.wait()
-        proxy.hold = hashlib.sha1(settle.read_bytes()).hexdigest().encode()
+        proxy.hold = scripts.SETTLE.sha.encode()
         dies.set()
         await proxy.held.wait()
         task.cancel()

@@ -85,6 +85,7 @@ def test_the_reference_of_settings_is_current():
 
 def test_the_sections_of_a_body_are_what_people_send():
     assert list(Configuration.model_fields) == [
-        "name", "description", "endpoint", "model", "adapters", "engine", "gpu", "autoscaling", "labels",
+        "name", "description", "endpoint", "model", "adapters", "engine", "gpu", "autoscaling", "limits",
+        "labels",
     ]  # fmt: skip
     assert list(CatalogSource.model_fields) == ["source", "id"]
