@@ -1,4 +1,5 @@
-"""Valkey's own time for `admit` and `settle`, by its command statistics, with 1 and with 64 replicas.
+"""Valkey's own time for `admit` and `settle`, by its command statistics, with 1 and with 64 replicas, and with
+six limits.
 
     python -m benchmarks.store_scripts [--requests 20000]
 
@@ -19,6 +20,7 @@ import uvloop
 from console.machine import embedded_servers, process_spec
 from gateway import contract
 from gateway.contract import Admitted, ReplicaRecord
+from gateway.rate_limits import NO_RESERVATION, Limit, Reservation
 from gateway.settlement_spool import SettlementSpool
 from gateway.settlements import Settlements
 from gateway.slots import Admission, Slot, SlotStore
@@ -29,7 +31,7 @@ from gateway.usage_metering import COMPLETED, TokenCounts, build_usage_event
 OPEN = 64
 
 
-async def measure(url: str, folder: Path, replicas: int, requests: int) -> None:
+async def measure(url: str, folder: Path, replicas: int, requests: int, *, has_limits: bool = False) -> None:
     client = StoreClient(url, scripts=scripts.ALL)
     client.start()
     await client.execute("FLUSHALL")
@@ -42,10 +44,16 @@ async def measure(url: str, folder: Path, replicas: int, requests: int) -> None:
         await client.execute("HSET", contract.replicas_key(deployment), record.replica_id, record.to_text())
     template = Admitted("", 0.0, "bench", *(str(uuid.uuid4()) for _ in range(2)), deployment, "", str(uuid.uuid4()),
                         str(uuid.uuid4()), "llama-3-8b", True, 120)  # fmt: skip
+    limits = [
+        Limit(deployment, level, unit, 10**9, contract.counter_key(deployment, level, "o", "subject", unit))
+        for unit in contract.UNITS
+        for level in contract.LEVELS
+    ]
+    reservation = Reservation(limits, 184) if has_limits else NO_RESERVATION
     await client.execute("CONFIG", "RESETSTAT")
     done, opened = 0, deque[Admitted]()
     while done < requests:
-        granted = await asyncio.gather(*(slots.wait_for_admit(Admission(template)) for _ in range(OPEN)))
+        granted = await asyncio.gather(*(slots.wait_for_admit(Admission(template, reservation)) for _ in range(OPEN)))
         opened.extend(slot.admitted for slot in granted if isinstance(slot, Slot))
         assert len(opened) == OPEN
         while opened:
@@ -60,7 +68,8 @@ async def measure(url: str, folder: Path, replicas: int, requests: int) -> None:
         if line.startswith("cmdstat_evalsha"):
             calls, microseconds = (int(part.partition("=")[2]) for part in line.partition(":")[2].split(",")[:2])
             assert calls == 2 * done
-            print(f"{replicas:3} replicas   {microseconds / done:6.1f} µs of Valkey per admit and settle")
+            name = f"{replicas:3} replicas, {len(reservation.limits)} limits"
+            print(f"{name}   {microseconds / done:6.1f} µs of Valkey per admit and settle")
     await client.close()
 
 
@@ -73,8 +82,9 @@ def main() -> None:
         server = embedded_servers.prepare_valkey(folder / "valkey", port, "bench")
         process = process_spec.start_process(server)
         try:
-            for replicas in (1, 64):
-                uvloop.run(measure(embedded_servers.build_redis_url(port, "bench"), folder, replicas, requests))
+            url = embedded_servers.build_redis_url(port, "bench")
+            for replicas, has_limits in ((1, False), (64, False), (64, True)):
+                uvloop.run(measure(url, folder, replicas, requests, has_limits=has_limits))
         finally:
             process.kill()
             process.wait()

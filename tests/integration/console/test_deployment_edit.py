@@ -282,3 +282,17 @@ def test_min_zero_warns_with_what_was_measured_here_and_says_so_when_nothing_was
     rows.replica(chat, ReplicaState.READY, now, ready_at=now)
     measured = squeeze(client.get("/deployments/new/capacity/", usual | {"min_replicas": "0"}))
     assert "typically 0:30, based on 1 earlier start" in measured
+
+
+def test_an_edit_keeps_the_limits_for_which_the_form_has_no_fields(owner, chat):
+    limits = {"user": {"tokens_per_minute": 70}}
+    Deployment.objects.update(limits=limits)
+    client = signed_in(owner)
+    chat.refresh_from_db()
+    form = opened(client, chat) | {"description": "For everybody"}
+    answer = saved(client, chat, form)
+    if answer.status_code == 200:
+        answer = saved(client, chat, resent(answer, form))
+    assert answer.status_code == 302
+    chat.refresh_from_db()
+    assert (chat.description, chat.limits) == ("For everybody", limits)
