@@ -53,7 +53,8 @@ def test_a_new_deployment_shows_every_value_in_force(api):
             "sleep_after_seconds": None,
         },
         "limits": {
-            level: {"requests_per_minute": None, "tokens_per_minute": None} for level in ("organization", "user", "api_key")
+            level: {"requests_per_minute": None, "tokens_per_minute": None}
+            for level in ("organization", "user", "api_key")
         },
         "labels": {},
         "status": "PENDING",
