@@ -7,9 +7,10 @@ __main__ → server, lifecycle            one process: listener, drain, stop
              key_cache, route_table     who calls, and what (published_changes keeps them current)
              request_validation, …      what the body may contain (body_workers: large ones)
              request_queue              waiting for a slot (keepalive, queue_reports)
+             rate_limits                what a request may use, per minute
              slots, replica_view        a slot of a replica, granted by a script in Redis
              response_relay             the replica's response (stream_editor, sse, usage_metering)
-             settlements                the slot is free again and the usage recorded (settlement_spool, heartbeat)
+             settlements                the slot is free again and the usage recorded (settlement_spool, heartbeat, count_reports)
 http/                                   HTTP/1.1 towards clients and replicas
 store/, scripts/                        the client of Redis and its Lua scripts
 contract                                the records that gateway and console share

@@ -90,7 +90,7 @@ def test_what_was_shown_may_be_sent_back_as_it_is(api, deployed):
         ({"gpu": {"type": "h100-sxm-80gb"}}, {"gpu.type": "immutable"}),
         ({"name": None, "gpu": {"type": None}}, {"name": "wrong_type", "gpu.type": "wrong_type"}),
         ({"endpoint": "moon"}, {"endpoint": "unknown_endpoint"}),
-        ({"limits": {}}, {"limits": "unknown_field"}),
+        ({"limits": {"team": {}}}, {"limits.team": "unknown_field"}),
         ({"status": "RUNNING"}, {"status": "unknown_field"}),
         ({"engine": {"context_length": 9000}}, {"engine.context_length": "above_model_context"}),
         ({"autoscaling": {"min_replicas": 9}}, {"autoscaling.max_replicas": "below_minimum"}),
