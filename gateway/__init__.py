@@ -10,7 +10,8 @@ __main__ → server, lifecycle            one process: listener, drain, stop
              rate_limits                what a request may use, per minute
              slots, replica_view        a slot of a replica, granted by a script in Redis
              response_relay             the replica's response (stream_editor, sse, usage_metering)
-             settlements                the slot is free again and the usage recorded (settlement_spool, heartbeat, count_reports)
+             settlements                the slot is free again, the usage recorded (settlement_spool)
+             heartbeat, count_reports   what other gateways need to settle if this one dies
 http/                                   HTTP/1.1 towards clients and replicas
 store/, scripts/                        the client of Redis and its Lua scripts
 contract                                the records that gateway and console share
