@@ -7,7 +7,7 @@ import enum
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -208,7 +208,14 @@ class InferenceExchange:
         if is_quick_to_validate(body):
             self._take_body(validate_body(self._path, body))
         else:
-            self._task = asyncio.create_task(self._validate_in_worker(body))
+            self._task = asyncio.create_task(self._run(self._validate_in_worker(body)))
+
+    async def _run(self, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except Exception:
+            log.exception("Request %s failed", self.public_id)
+            self.end_with_internal_error()
 
     async def _validate_in_worker(self, body: bytes) -> None:
         self._take_body(await self._components.body_workers.validate(self._path, body))
@@ -224,7 +231,7 @@ class InferenceExchange:
         snapshot = self._components.published.snapshot
         route = model_lookup.find_route(body.model, self._key, snapshot.routes if snapshot else {})
         if isinstance(route, ErrorResponse):
-            self._task = asyncio.create_task(self._find_route_again(body.model, self._key))
+            self._task = asyncio.create_task(self._run(self._find_route_again(body.model, self._key)))
         else:
             self._take_route(route)
 
@@ -440,8 +447,11 @@ class InferenceExchange:
         if self._upstream:
             self._upstream.resume()
 
+    @_answers_failures
     def interrupt(self) -> None:
         """End the request because the drain limit has passed."""
+        if self._state is State.ENDED:
+            return
         if self._state is State.END_OF_REPLICA and self._relay:
             self._end(self._relay.outcome)
             return
@@ -474,6 +484,7 @@ class InferenceExchange:
     def _end(self, outcome: str) -> None:
         """Stop everything that goes on for the request, and settle the open attempt."""
         self._state = State.ENDED
+        self._components.open_exchanges.remove(self)
         self._raw_body = None
         if self._queued:
             self._components.queues.leave(self._queued)
@@ -488,7 +499,6 @@ class InferenceExchange:
         self._give_back_reservation()
         metrics.record_end()
         metrics.record_response(self._head.path, self._response.status or CLIENT_CLOSED_REQUEST)
-        self._components.open_exchanges.remove(self)
 
     def _settle(self, slot: Slot, outcome: str) -> None:
         self._slot = None
@@ -505,12 +515,12 @@ class InferenceExchange:
             seconds=now - self._admitted_at,
             latency=self._get_latency(relay),
         )
-        metrics.record_request(event, now - self._response.started)
-        if counts.input_tokens and not counts.estimated:
-            self._components.prompt_sizes.learn(self._route.deployment_id, self._body.prompt_bytes, counts.input_tokens)
         self._components.settlements.settle(slot.admitted, event)
         if self._admission:
             self._admission.has_reserved = False  # the settlement ends the reservation
+        metrics.record_request(event, now - self._response.started)
+        if counts.input_tokens and not counts.estimated:
+            self._components.prompt_sizes.learn(self._route.deployment_id, self._body.prompt_bytes, counts.input_tokens)
 
     def _give_back_reservation(self) -> None:
         if self._admission and self._admission.has_reserved:

@@ -74,6 +74,7 @@ class KeyCache:
         self._changed |= self._reading.keys()
 
     def _handle(self, key_hash: str, text: Reply, is_complete: Reply) -> None:
+        callbacks = self._reading.pop(key_hash)
         found = self._parse(key_hash, text, is_complete)
         if key_hash in self._changed:
             self._changed.discard(key_hash)
@@ -85,8 +86,11 @@ class KeyCache:
             self._unknown[key_hash] = None
             if len(self._unknown) > MAX_UNKNOWN:
                 self._unknown.popitem(last=False)
-        for on_found in self._reading.pop(key_hash):
-            on_found(found)
+        for on_found in callbacks:
+            try:
+                on_found(found)
+            except Exception:  # the others wait for the same key
+                log.exception("A key that was looked up could not be used")
 
     def _parse(self, key_hash: str, text: Reply, is_complete: Reply) -> Found:
         if isinstance(text, StoreError):
@@ -100,6 +104,6 @@ class KeyCache:
             return None
         try:
             return KeyRecord.from_json(text)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             log.error("An invalid published key is ignored: %s", error)
             return None

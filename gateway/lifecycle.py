@@ -125,6 +125,8 @@ class Gateway:
         with suppress(StoreError):
             await self.queue_reporter.stop()
             await self.components.settlements.replay_spool()
+            for _ in range(2):  # no admission is in progress: what is found twice has no owner any more
+                await self.components.settlements.release_unacknowledged()
             if not self.components.settlements.open_requests:
                 await self.components.slots.deregister()
         self.components.settlements.close()

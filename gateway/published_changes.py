@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 BATCH_SIZE = 500
 BLOCK_MILLISECONDS = 500
 RETRY_SECONDS = 0.25
+STALE_SECONDS = 1.0  # after which a remembered key could be one that was revoked
 START = "0-0"
 
 Entries = list[tuple[str, list[str]]]
@@ -53,20 +54,26 @@ class PublishedChanges:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        followed_at = self._clock()
         while True:
             try:
                 await self.follow()
+                followed_at = self._clock()
             except StoreError as error:
                 log.debug("Changes cannot be read: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:  # one invalid entry must not stop the reading
-                log.exception("Changes cannot be read")
+                log.exception("Changes cannot be read; all are read anew")
+                self.position = ""
                 await asyncio.sleep(RETRY_SECONDS)
+            if self._client.is_connected and self._clock() - followed_at > STALE_SECONDS:
+                log.warning("Changes of keys have not been read for a while; keys are looked up anew.")
+                self.keys.forget_all()
 
     async def follow(self, milliseconds: int = BLOCK_MILLISECONDS) -> None:
         """Wait for changes and apply them, or read everything anew if some were missed. Raises StoreError."""
         if not self.position or self._incomplete_since is not None:
-            await self.reload()
+            await self._reload_from(self.position)
         position = self.position
         epoch, anchor, found = await asyncio.gather(
             self._client.execute("GET", contract.EPOCH),
@@ -117,6 +124,14 @@ class PublishedChanges:
                         table.routes.setdefault((route.organization_id, route.name), route)
         previous, self.snapshot = self.snapshot, table
         self._announce(table.routes_by_id.keys() | (previous.routes_by_id.keys() if previous else set()))
+
+    async def _reload_from(self, position: str) -> None:
+        """Read all routes, but go on with the entries after `position`: they also tell which keys have changed, which
+        no reading of routes does. Raises StoreError."""
+        epoch = self._epoch
+        await self.reload()
+        if position and self._epoch == epoch:
+            self.position = position
 
     async def _read_entries(self, position: str, milliseconds: int | None) -> Entries:
         client, block = (self._client, ()) if milliseconds is None else (self._reader, ("BLOCK", milliseconds))

@@ -8,6 +8,7 @@ reads all replicas. Calls with a callback give it the outcome or a `StoreError`,
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from gateway.store.client import Reply, StoreClient, StoreError
 from gateway.store.resp import Argument
 from gateway.usage_metering import TokenCounts
 
+log = logging.getLogger(__name__)
 REAP_BATCH_SIZE = 500
 MAX_WAKEUPS = 1000
 UNREGISTERED, LIMITED = "unregistered", "limited"
@@ -116,6 +118,7 @@ class SlotStore:
         self._counts_key = contract.gateway_counts_key(gateway_id)
         self._reservations_key = contract.gateway_reservations_key(gateway_id)
         self._views: dict[str, ReplicaView] = {}
+        self._is_newly_registered = False  # by a call of `admit`, since the last heartbeat
 
     def admit(self, admission: Admission, excluded: Collection[str], on_outcome: Callable[[Outcome], None]) -> None:
         """Reserve a slot for the next attempt on a replica that is not in `excluded` (replica ids)."""
@@ -160,7 +163,12 @@ class SlotStore:
                     )
                 )
                 return
-            on_outcome(self._read_outcome(admission, view, reply))
+            try:
+                outcome: Outcome = self._read_outcome(admission, view, reply)
+            except Exception:
+                log.exception("A reply of the script admit cannot be read: %r", reply)
+                outcome = StoreError("Redis sent a reply that cannot be read.")
+            on_outcome(outcome)
 
         keys = [
             contract.replicas_key(deployment_id),
@@ -272,15 +280,21 @@ class SlotStore:
         await self.client.execute_script(scripts.RESTORE_REQUEST, keys, args)
 
     async def heartbeat(self) -> tuple[bool, list[str]]:
-        """Register this gateway as alive; returns (whether it was not registered before, ids of dead gateways)."""
+        """Register this gateway as alive; returns (whether it was not registered at the last call, ids of dead
+        gateways)."""
         reply = await self.client.execute_script(scripts.HEARTBEAT, *self._build_heartbeat())
-        return bool(int(reply[0])), [str(gateway_id) for gateway_id in reply[1:]]
+        is_new, self._is_newly_registered = bool(int(reply[0])) or self._is_newly_registered, False
+        return is_new, [str(gateway_id) for gateway_id in reply[1:]]
 
     def _register(self, on_registered: Callable[[StoreError | None], None]) -> None:
+        def handle(reply: Reply) -> None:
+            if isinstance(reply, StoreError):
+                return on_registered(reply)
+            self._is_newly_registered |= bool(int(reply[0]))
+            on_registered(None)
+
         keys, args = self._build_heartbeat()
-        self.client.run_script(
-            scripts.HEARTBEAT, keys, args, lambda reply: on_registered(reply if isinstance(reply, StoreError) else None)
-        )
+        self.client.run_script(scripts.HEARTBEAT, keys, args, handle)
 
     def _build_heartbeat(self) -> tuple[list[str], list[Argument]]:
         keys = [contract.GATEWAYS, contract.EPOCH]

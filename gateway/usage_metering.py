@@ -16,6 +16,7 @@ UPSTREAM_ERROR, REFUSED_UPSTREAM = "upstream_error", "refused_upstream"
 BYTES_PER_TOKEN = 4
 TAIL_BYTES = 4096
 MAX_PARSED_BYTES = 256 * 1024
+MAX_COUNT = 2**53 - 1  # what the numbers of Lua hold exactly
 
 # A usage object as engines write it, as exact JSON: counts, and objects of counts.
 NUMBER = rb"(?:0|[1-9][0-9]{0,15})"
@@ -169,7 +170,7 @@ def _round(seconds: float | None) -> float | None:
 
 
 def _parse_count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None
 
 
 def _count_text_bytes(choices: Any) -> int:

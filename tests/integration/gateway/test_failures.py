@@ -251,6 +251,29 @@ async def test_open_requests_are_restored_after_redis_lost_its_data(world: World
     assert await world.slots(deployment) == {}
 
 
+async def test_open_requests_are_restored_also_when_a_new_request_has_registered_the_gateway_again(world: World):
+    deployment = await world.deployment()
+    await world.replica(deployment)
+    url = await world.gateway()
+    gateway = world.gateways[0]
+    stream = asyncio.create_task(world.post(url, chat("chunks=100 pause=0.05", stream=True)))
+
+    async def has_slot() -> bool:
+        return bool(await world.slots(deployment))
+
+    await until(has_slot)
+    (held,) = (await world.slots(deployment)).items()
+    await world.store.delete(
+        contract.GATEWAYS,
+        contract.gateway_requests_key(gateway.gateway_id),
+        contract.slots_key(deployment.deployment_id),
+    )
+    assert (await world.post(url, chat()))[0] == 200
+    await gateway.heartbeat.beat()
+    assert await world.slots(deployment) == dict([held])
+    stream.cancel()
+
+
 async def test_a_slot_whose_admission_reply_was_lost_is_released_after_two_heartbeats(world: World):
     deployment = await world.deployment()
     await world.replica(deployment)

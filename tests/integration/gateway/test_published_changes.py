@@ -124,3 +124,23 @@ async def test_a_new_replica_wakes_the_queue_at_once(world: World):
     await world.replica(deployment)
     assert (await task)[0] == 200
     assert asyncio.get_running_loop().time() - started < 0.9  # a queue that nobody wakes asks every second
+
+
+async def test_no_revocation_is_skipped_while_redis_is_filled_again(world: World):
+    await world.deployment()
+    url = await world.gateway()
+    assert (await world.post(url, chat(model="none")))[0] == 404
+    following = world.gateways[0].components.published
+    await world.store.delete(contract.PUBLISHED)
+    await following.reload()
+    async with world.store.pipeline(transaction=True) as pipeline:
+        for number in range(600):
+            pipeline.xadd(contract.CHANGES, {contract.KEY_CHANGED: contract.key_hash(secret(number + 1000))})
+        pipeline.hdel(contract.KEYS, contract.key_hash(world.key))
+        pipeline.xadd(contract.CHANGES, {contract.KEY_CHANGED: contract.key_hash(world.key)})
+        await pipeline.execute()
+
+    async def is_revoked() -> bool:
+        return not keys_of(world).is_known(contract.key_hash(world.key))
+
+    await until(is_revoked)
