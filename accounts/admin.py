@@ -84,6 +84,7 @@ class UserAdmin(auth_admin.UserAdmin[User]):
 class OrganizationAdmin(admin.ModelAdmin[Organization]):
     list_display = ["name", "slug", "created_at"]
     search_fields = ["name", "slug"]
+    readonly_fields = ["limits"]  # the API checks and publishes them
     inlines = [MembershipInline]
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:

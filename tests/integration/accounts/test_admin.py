@@ -66,7 +66,7 @@ def save_user(staff, user, **changes):
     assert answer.status_code == 302
 
 
-def save_members(staff, organization, *rows):
+def save_members(staff, organization, *rows, **changes):
     """Submit the membership rows: (membership or None, user, role, whether to delete the row)."""
     prefix = "memberships"
     form = {
@@ -74,7 +74,7 @@ def save_members(staff, organization, *rows):
         "slug": organization.slug,
         f"{prefix}-TOTAL_FORMS": len(rows),
         f"{prefix}-INITIAL_FORMS": sum(row[0] is not None for row in rows),
-    }
+    } | changes
     for index, (membership, user, role, deleted) in enumerate(rows):
         form |= {
             f"{prefix}-{index}-id": membership.pk if membership else "",
@@ -169,6 +169,16 @@ def test_a_new_member_gets_the_chosen_role(staff, organization, store):
     grace = User.objects.create_user("grace@example.com", "correct horse battery")
     save_members(staff, organization, (None, grace, "viewer", False))
     assert [(membership.user, membership.role) for membership in Membership.objects.all()] == [(grace, "viewer")]
+
+
+def test_limits_are_shown_but_cannot_be_changed(staff, organization, store):
+    services.set_limits(organization, {"user": {"requests_per_minute": 7}})
+    assert (
+        "requests_per_minute" in staff.get(f"/admin/accounts/organization/{organization.pk}/change/").content.decode()
+    )
+    save_members(staff, organization, limits='"abc"')
+    organization.refresh_from_db()
+    assert organization.limits == {"user": {"requests_per_minute": 7}}
 
 
 @pytest.mark.parametrize("kind", ["user", "organization"])
