@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gateway import contract
 from gateway.contract import KeyRecord
+from gateway.rate_limits import drop_invalid_limits
 from gateway.store.client import Reply, StoreClient, StoreError, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class KeyCache:
         if text is None:
             return None
         try:
-            return KeyRecord.from_json(text)
+            return drop_invalid_limits(KeyRecord.from_json(text))
         except (TypeError, ValueError, AttributeError) as error:
             log.error("An invalid published key is ignored: %s", error)
             return None

@@ -6,14 +6,19 @@ all deployments, each of the calling organization, of the user in it and of the 
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from gateway import contract, openai_errors
 from gateway.contract import KeyRecord, Limits, RouteRecord
 from gateway.openai_errors import ErrorResponse
 from gateway.request_validation import MAX_BYTES_PER_TOKEN, ValidatedBody
+
+log = logging.getLogger(__name__)
+Record = TypeVar("Record", KeyRecord, RouteRecord)
 
 # How much one request changes an estimate: more upwards than downwards, as a reservation should not be too small.
 LEARN_UP, LEARN_DOWN = 0.2, 0.02
@@ -79,6 +84,37 @@ class PromptSize(NamedTuple):
 NO_RESERVATION = Reservation((), 0)
 
 
+def drop_invalid_limits(record: Record) -> Record:
+    """Return a published record without limits that are no positive integers; these are logged and ignored."""
+    if not record.limits:
+        return record
+    invalid: list[object] = []
+    known = _read_mapping(record.limits, contract.LEVELS, invalid)
+    limits = {level: _read_maxima(maxima, invalid) for level, maxima in known}
+    if not invalid:
+        return record
+    log.error("Invalid published limits are ignored: %r in %r", invalid, record)
+    return replace(record, limits={level: maxima for level, maxima in limits.items() if maxima})
+
+
+def _read_maxima(value: object, invalid: list[object]) -> dict[str, int]:
+    maxima = {}
+    for name, maximum in _read_mapping(value, contract.LIMIT_FIELDS.values(), invalid):
+        if type(maximum) is int and maximum > 0:
+            maxima[name] = maximum
+        else:
+            invalid.append(maximum)
+    return maxima
+
+
+def _read_mapping(value: Any, names: Iterable[str], invalid: list[object]) -> list[tuple[str, Any]]:
+    """The items of a mapping that have a name of `names` and a value; what is no mapping is added to `invalid`."""
+    if isinstance(value, Mapping):
+        return [(name, value[name]) for name in names if value.get(name) is not None]
+    invalid.append(value)
+    return []
+
+
 def list_limits(route: RouteRecord, key: KeyRecord) -> list[Limit]:
     """List the limits in force for calls of a deployment with a key, those of requests first."""
     scopes = ((route.deployment_id, route.limits), (contract.ALL_DEPLOYMENTS, key.limits))
@@ -98,7 +134,7 @@ def _list_limits(scope: str, limits: Limits, key: KeyRecord, unit: str) -> Itera
         contract.API_KEY: key.key_id,
     }
     for level, subject_id in subjects.items():
-        maximum = limits.get(level, {}).get(contract.LIMIT_FIELDS[unit])
+        maximum = (limits.get(level) or {}).get(contract.LIMIT_FIELDS[unit])
         if maximum is not None:
             counter = contract.counter_key(scope, level, key.organization_id, subject_id, unit)
             yield Limit(scope, level, unit, maximum, counter)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from gateway.contract import RouteRecord
+from gateway.rate_limits import drop_invalid_limits
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class RouteTable:
                 self._remove(deployment_id)
                 continue
             try:
-                route = RouteRecord.from_json(text)
+                route = drop_invalid_limits(RouteRecord.from_json(text))
             except (TypeError, ValueError) as error:
                 log.error("An invalid published route is ignored: %s", error)
                 continue

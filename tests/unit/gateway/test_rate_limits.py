@@ -1,6 +1,8 @@
 """What a request reserves, the headers of limits, and the learned size of prompts."""
 
+import logging
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +11,7 @@ from gateway.contract import API_KEY, ORGANIZATION, REQUESTS, TOKENS, USER, KeyR
 from gateway.openai_errors import ErrorResponse
 from gateway.rate_limits import Count, Limit, PromptSize, PromptSizes
 from gateway.request_validation import InferencePath, validate_body
+from gateway.route_table import RouteTable
 
 KEY = KeyRecord("k", "o", "acme", "u", ["inference"], limits={USER: {"tokens_per_minute": 50}})
 ROUTE = RouteRecord(
@@ -41,6 +44,39 @@ def test_limits_of_requests_come_first_and_each_has_a_counter_of_its_own():
         (contract.ALL_DEPLOYMENTS, USER, TOKENS, 50),
     ]
     assert len({each.counter for each in limits}) == 4
+
+
+@pytest.mark.parametrize("maximum", ["abc", "5", 0, -1, 2.5, True, [5]])
+def test_a_published_limit_that_is_no_positive_integer_is_ignored_and_logged(maximum, caplog):
+    limits = {USER: {"requests_per_minute": maximum, "tokens_per_minute": 50}, "later": {}}
+    (kept,) = rate_limits.list_limits(
+        rate_limits.drop_invalid_limits(replace(ROUTE, limits=limits)), replace(KEY, limits={})
+    )
+    assert (kept.unit, kept.maximum) == (TOKENS, 50)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+@pytest.mark.parametrize("limits", ["abc", [1], 5, {USER: "abc"}, {USER: 5}])
+def test_published_limits_of_another_form_are_ignored_and_logged(limits, caplog):
+    assert rate_limits.drop_invalid_limits(replace(KEY, limits=limits)) == replace(KEY, limits={})
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_null_is_no_limit():
+    limits = {USER: None, API_KEY: {"tokens_per_minute": None}}
+    route = rate_limits.drop_invalid_limits(replace(ROUTE, limits=limits))
+    assert rate_limits.list_limits(route, replace(KEY, limits={})) == []
+
+
+def test_a_record_with_valid_limits_stays_as_it_is(caplog):
+    assert [rate_limits.drop_invalid_limits(KEY), rate_limits.drop_invalid_limits(ROUTE)] == [KEY, ROUTE]
+    assert not caplog.records
+
+
+def test_a_route_with_an_invalid_limit_is_read_without_it():
+    table = RouteTable()
+    table.update([("d", replace(ROUTE, limits={USER: {"tokens_per_minute": "abc"}}).to_json())])
+    assert table.routes_by_id["d"] == replace(ROUTE, limits={})
 
 
 @pytest.mark.parametrize(
