@@ -129,9 +129,18 @@ def check_redis(url: str, seconds: int = 1) -> str | None:
 
 
 def list_redis_risks(url: str, seconds: int = 5) -> list[str]:
-    """What could lose usage or slots in the Redis at `url`, by its own settings; each as a sentence with the remedy."""
-    with redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as client:
-        memory, persistence = client.info("memory"), client.info("persistence")
+    """What could lose usage or slots in the Redis at `url`, by its own settings; each as a sentence with the remedy.
+
+    A Redis that does not tell its settings, as some hosted ones, is used nevertheless.
+    """
+    try:
+        with redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as client:
+            memory, persistence = client.info("memory"), client.info("persistence")
+    except redis.RedisError as error:
+        return [
+            f"REDIS_URL: the settings of this Redis could not be checked: {' '.join(str(error).split())}. It needs a "
+            "memory limit, maxmemory-policy noeviction and an append-only file."
+        ]
     risks = []
     if (policy := memory.get("maxmemory_policy", "noeviction")) != "noeviction":
         risks.append(

@@ -41,6 +41,13 @@ def test_each_risky_setting_of_an_external_redis_is_named_with_its_remedy(limite
     ]
 
 
+def test_a_redis_whose_settings_may_not_be_read_is_used_and_said(limited):
+    limited.acl_setuser("app", enabled=True, passwords=["+secret"], categories=["+@all"], commands=["-info"])
+    port = limited.connection_pool.connection_kwargs["port"]
+    (note,) = list_redis_risks(f"redis://app:secret@127.0.0.1:{port}/0")
+    assert "could not be checked" in note
+
+
 def test_a_redis_that_is_nearly_full_is_an_error_in_the_log(limited, monkeypatch, caplog):
     monkeypatch.setattr(tasks, "redis_client", lambda: limited)
     tasks.check_redis_memory()
