@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, Organization, User
 from accounts.publication_lock import lock_published
+from accounts.publication_mark import mark_complete
 from accounts.queries import get_usable_scopes, list_usable_keys
 from accounts.redis_client import redis_client
 from gateway import contract
@@ -48,13 +49,14 @@ def publish_keys(now: datetime) -> None:
     Raises `redis.RedisError`.
     """
     client = redis_client()
+    epoch = client.get(contract.EPOCH)
     is_complete = bool(client.hexists(contract.PUBLISHED, contract.KEYS_COMPLETE))
     recent = ApiKey.objects.filter(Q(created_at__gt=now - RECENT) | Q(revoked_at__gt=now - RECENT))
     _publish(list(recent.values_list("key_hash", flat=True)), now)
     _compare_rows(client, now, MAX_COMPARED if is_complete else None)
     _compare_published(client, now, MAX_COMPARED if is_complete else None)
     if not is_complete:
-        client.hset(contract.PUBLISHED, contract.KEYS_COMPLETE, now.isoformat())
+        mark_complete(client, contract.KEYS_COMPLETE, now.isoformat(), epoch)
 
 
 def publish_key(key: ApiKey) -> None:

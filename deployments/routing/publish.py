@@ -18,6 +18,7 @@ import redis
 from django.db import transaction
 
 from accounts.publication_lock import lock_published
+from accounts.publication_mark import mark_complete
 from accounts.redis_client import redis_client
 from deployments.config.deployment_spec import RevisionSpec, UnreadableSpec
 from deployments.engines.base import least_usage_reporting
@@ -52,11 +53,12 @@ def publish_all() -> None:
     Raises `redis.RedisError`.
     """
     client = redis_client()
+    epoch = client.get(contract.EPOCH)
     is_complete = bool(client.hexists(contract.PUBLISHED, contract.ROUTES_COMPLETE))
     _compare_rows(client, MAX_COMPARED if is_complete else None)
     _compare_published(client, MAX_COMPARED if is_complete else None)
     if not is_complete:
-        client.hset(contract.PUBLISHED, contract.ROUTES_COMPLETE, 1)
+        mark_complete(client, contract.ROUTES_COMPLETE, "1", epoch)
 
 
 def publish(deployment_ids: Iterable[UUID]) -> None:

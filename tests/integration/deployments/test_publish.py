@@ -29,6 +29,25 @@ def test_a_redis_that_restarted_empty_is_filled_by_the_next_full_publication(con
     assert replica_id.decode() == str(replica.pk)
 
 
+def test_a_redis_that_loses_its_data_during_a_publication_is_not_marked_complete(console, store, monkeypatch):
+    console.run(console.create())
+    store.flushdb()
+    store.set(contract.EPOCH, "one")
+    compare = publish._compare_published
+
+    def compare_and_lose(*arguments):
+        compare(*arguments)
+        store.flushdb()
+        store.set(contract.EPOCH, "two")
+
+    with monkeypatch.context() as losing:
+        losing.setattr(publish, "_compare_published", compare_and_lose)
+        publish.publish_all()
+    assert not store.hexists(contract.PUBLISHED, contract.ROUTES_COMPLETE)
+    publish.publish_all()
+    assert (published(store), store.hexists(contract.PUBLISHED, contract.ROUTES_COMPLETE)) == (["chat"], True)
+
+
 def test_a_full_publication_removes_what_should_not_be_there(console, store):
     deployment = console.create()
     console.run(deployment)
