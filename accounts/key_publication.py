@@ -61,25 +61,25 @@ def publish_keys(now: datetime) -> None:
 
 def publish_key(key: ApiKey) -> None:
     """Publish or withdraw a key as its row says now; to be called on commit."""
-    _publish([key.key_hash], timezone.now())  # noqa: TID251 - runs after a commit, at the edge
+    _publish([key.key_hash], timezone.now(), announce_all=True)  # noqa: TID251 - runs after a commit, at the edge
 
 
 def publish_keys_of(users: Sequence[User]) -> None:
     """Publish the keys of users after a change of them or of their memberships; to be called on commit."""
     hashes = ApiKey.objects.filter(user__in=users).values_list("key_hash", flat=True)
-    _publish(list(hashes), timezone.now())  # noqa: TID251 - runs after a commit, at the edge
+    _publish(list(hashes), timezone.now(), announce_all=True)  # noqa: TID251 - runs after a commit, at the edge
 
 
 def publish_keys_in(organization: Organization) -> None:
     """Publish the keys of an organization after a change of its limits; to be called on commit."""
     now = timezone.now()  # noqa: TID251 - runs after a commit, at the edge
     hashes = list_usable_keys(now).filter(organization=organization).values_list("key_hash", flat=True)
-    _publish(list(hashes), now)
+    _publish(list(hashes), now, announce_all=True)
 
 
 def withdraw_keys(hashes: Sequence[str]) -> None:
     """Withdraw keys whose rows are deleted; to be called on commit."""
-    _publish(hashes, timezone.now())  # noqa: TID251 - runs after a commit, at the edge
+    _publish(hashes, timezone.now(), announce_all=True)  # noqa: TID251 - runs after a commit, at the edge
 
 
 def _compare_rows(client: Any, now: datetime, limit: int | None) -> None:
@@ -112,14 +112,18 @@ def _compare_published(client: Any, now: datetime, limit: int | None) -> None:
     client.hset(contract.PUBLISHED, CURSOR, cursor)
 
 
-def _publish(hashes: Sequence[str], now: datetime) -> None:
-    """Write what differs between the rows of these keys and Redis, and announce it."""
+def _publish(hashes: Sequence[str], now: datetime, *, announce_all: bool = False) -> None:
+    """Write what differs between the rows of these keys and Redis, and announce it.
+
+    After a change all of the keys are announced: a Redis that lost its data does not differ from a revoked key, but
+    gateways keep what they knew.
+    """
     for start in range(0, len(hashes), BATCH_SIZE):
         with transaction.atomic():
-            _publish_batch(hashes[start : start + BATCH_SIZE], now)
+            _publish_batch(hashes[start : start + BATCH_SIZE], now, announce_all)
 
 
-def _publish_batch(hashes: Sequence[str], now: datetime) -> None:
+def _publish_batch(hashes: Sequence[str], now: datetime, announce_all: bool) -> None:
     client = redis_client()
     lock_published(hashes)
     usable = {
@@ -129,7 +133,8 @@ def _publish_batch(hashes: Sequence[str], now: datetime) -> None:
     values: list[bytes | None] = client.hmget(contract.KEYS, list(hashes))  # type: ignore[assignment]
     current = {name: value.decode() for name, value in zip(hashes, values, strict=True) if value is not None}
     changed = [name for name in hashes if usable.get(name) != current.get(name)]
-    if not changed:
+    announced = hashes if announce_all else changed
+    if not announced:
         return
     pipeline = client.pipeline(transaction=True)
     for name in changed:
@@ -137,5 +142,6 @@ def _publish_batch(hashes: Sequence[str], now: datetime) -> None:
             pipeline.hset(contract.KEYS, name, usable[name])
         else:
             pipeline.hdel(contract.KEYS, name)
+    for name in announced:
         pipeline.xadd(contract.CHANGES, {contract.KEY_CHANGED: name}, maxlen=contract.MAX_CHANGES)
     pipeline.execute()

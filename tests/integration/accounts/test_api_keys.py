@@ -102,6 +102,45 @@ def test_after_redis_lost_its_data_every_key_is_published_again(organization, us
     assert store.hexists(contract.PUBLISHED, contract.KEYS_COMPLETE)
 
 
+def test_a_redis_that_loses_its_data_during_a_publication_is_not_marked_complete(
+    organization, user, store, monkeypatch
+):
+    create_key(organization, user)
+    store.flushdb()
+    store.set(contract.EPOCH, "one")
+    compare = key_publication._compare_published
+
+    def compare_and_lose(*arguments):
+        compare(*arguments)
+        store.flushdb()
+        store.set(contract.EPOCH, "two")
+
+    with monkeypatch.context() as losing:
+        losing.setattr(key_publication, "_compare_published", compare_and_lose)
+        key_publication.publish_keys(NOW)
+    assert not store.hexists(contract.PUBLISHED, contract.KEYS_COMPLETE)
+    key_publication.publish_keys(NOW)
+    assert store.hexists(contract.PUBLISHED, contract.KEYS_COMPLETE)
+
+
+def read_announced_keys(store: redis.Redis) -> list[str]:
+    return [fields[b"key"].decode() for _, fields in store.xrange(contract.CHANGES)]
+
+
+def test_a_revocation_is_announced_also_while_redis_has_lost_the_key(organization, user, store):
+    key, _ = create_key(organization, user)
+    other, _ = create_key(organization, user)
+    store.flushdb()
+    services.revoke_key(key, NOW)
+    assert read_announced_keys(store) == [key.key_hash]
+    store.flushdb()
+    services.remove_member(organization=organization, user=user, now=NOW)
+    assert set(read_announced_keys(store)) == {key.key_hash, other.key_hash}
+    store.flushdb()
+    key_publication.withdraw_keys([key.key_hash])
+    assert read_announced_keys(store) == [key.key_hash]
+
+
 def test_periodic_publications_together_compare_every_key(organization, user, store, monkeypatch):
     monkeypatch.setattr(key_publication, "BATCH_SIZE", 2)
     monkeypatch.setattr(key_publication, "MAX_COMPARED", 2)
