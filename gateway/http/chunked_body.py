@@ -10,6 +10,8 @@ from gateway.http.heads import FieldNames, Refusal, parse_fields
 CRLF = b"\r\n"
 MAX_SIZE_DIGITS = 12
 MAX_TRAILER_BYTES = 8 * 1024
+MAX_TINY_CHUNKS = 1024  # in one read; more must have MIN_CHUNK_BYTES each on average, with their framing
+MIN_CHUNK_BYTES = 16
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _TRAILERS = FieldNames(())
 LAST_CHUNK = b"0\r\n\r\n"
@@ -25,11 +27,15 @@ def encode_chunk(data: bytes) -> bytes:
 
 
 class ChunkedBody:
-    """Decodes one body. `has_ended` is set with its last chunk; `rest` are the bytes received after it."""
+    """Decodes one body. `has_ended` is set with its last chunk; `rest` are the bytes received after it.
 
-    __slots__ = ("_left", "_needs_crlf", "_pending", "has_ended", "rest")
+    `refuses_tiny` refuses many tiny chunks in one read, which would take the time of all other connections.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_left", "_needs_crlf", "_pending", "_refuses_tiny", "has_ended", "rest")
+
+    def __init__(self, *, refuses_tiny: bool = False) -> None:
+        self._refuses_tiny = refuses_tiny
         self._left = 0  # bytes of the present chunk that are missing
         self._needs_crlf = False
         self._pending = b""  # an incomplete line, shorter than a size line or the trailers may be
@@ -51,6 +57,8 @@ class ChunkedBody:
                 if self._left:
                     break
                 self._needs_crlf = True
+                if self._refuses_tiny and len(parts) > MAX_TINY_CHUNKS and position < len(parts) * MIN_CHUNK_BYTES:
+                    raise MalformedChunk("The chunks are too small. Send larger ones.")
             if self._needs_crlf:
                 end = data[position : position + 2]
                 if end != CRLF:

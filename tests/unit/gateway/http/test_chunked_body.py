@@ -33,6 +33,17 @@ def test_trailers_are_dropped(size):
     assert (decoded, body.has_ended, body.rest) == (b"a", True, b"")
 
 
+def test_many_tiny_chunks_in_one_read_are_refused_where_asked_for():
+    tiny, small = encode_chunk(b"x") * 40_000, encode_chunk(b"x" * 32) * 5_000
+    with pytest.raises(MalformedChunk):
+        ChunkedBody(refuses_tiny=True).feed(tiny)
+    with pytest.raises(MalformedChunk):
+        ChunkedBody(refuses_tiny=True).feed(encode_chunk(b"x" * 100_000) + tiny)
+    assert ChunkedBody(refuses_tiny=True).feed(encode_chunk(b"x") * 1000) == b"x" * 1000
+    assert ChunkedBody(refuses_tiny=True).feed(small) == b"x" * 160_000
+    assert ChunkedBody().feed(tiny) == b"x" * 40_000
+
+
 MALFORMED = (
     b"\r\n",
     b"g\r\n",
