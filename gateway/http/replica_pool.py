@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from dataclasses import dataclass
 
 from gateway.http.heads import FieldNames
 from gateway.http.replica_connection import Failure, ReplicaConnection, ReplicaListener
+
+log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.25
 MAX_REQUEST_STARTS = 4096
@@ -60,6 +63,14 @@ class ReplicaExchange:
         self._connecting = connecting
 
 
+def _parse_address(address: str) -> tuple[str, int]:
+    """Split host:port; uvloop would connect to another port than one above 65535."""
+    host, _, port = address.rpartition(":")
+    if not 0 < int(port) < 65536:
+        raise ValueError(f"There is no port {port}.")
+    return host.strip("[]"), int(port)
+
+
 class ReplicaPool:
     """The connections to all replicas; made inside the running loop.
 
@@ -108,13 +119,11 @@ class ReplicaPool:
     async def _connect(
         self, exchange: ReplicaExchange, address: str, head: bytes, body: bytes, listener: ReplicaListener
     ) -> None:
-        host, _, port = address.rpartition(":")
         try:
+            host, port = _parse_address(address)
             async with asyncio.timeout(self.limits.connect_seconds):
-                _, connection = await self._loop.create_connection(
-                    lambda: ReplicaConnection(self, address), host.strip("[]"), int(port)
-                )
-        except (OSError, ValueError) as error:
+                _, connection = await self._loop.create_connection(lambda: ReplicaConnection(self, address), host, port)
+        except Exception as error:  # noqa: BLE001 - the listener is told, whatever it is
             is_refused = isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
             reason = str(error) or "The connection was not accepted in time."
             listener.response_failed(Failure.REFUSED if is_refused else Failure.UNREACHABLE, reason)
@@ -128,12 +137,15 @@ class ReplicaPool:
         return start
 
     def _sweep(self) -> None:
+        self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self._loop.time()
         self.now = now + SWEEP_SECONDS
         for connection in list(self._connections):
-            connection.expire(now)
+            try:
+                connection.expire(now)
+            except Exception:
+                log.exception("A deadline of the connection to %s cannot be acted on", connection.address)
         self._idle = {address: idle for address, idle in self._idle.items() if idle}
-        self._sweep_handle = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     # For the connections
 

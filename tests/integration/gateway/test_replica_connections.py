@@ -112,6 +112,29 @@ def post(sender: ReplicaPool, address: str, body: bytes = b"{}") -> tuple[Collec
     return listener, sender.send(address, "/v1/x", b"x-a: b\r\n", body, listener)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:65536", "127.0.0.1:port", "127.0.0.1:-1"])
+async def test_an_address_to_which_nothing_can_connect_is_reported(address):
+    async with pool() as sender:
+        answer = await post(sender, address)[0].over()
+        assert answer.failure is Failure.UNREACHABLE
+        assert answer.reason
+
+
+async def test_a_request_that_fails_at_its_deadline_leaves_the_deadlines_of_others(caplog):
+    class Broken(Collected):
+        def response_failed(self, failure: Failure, reason: str) -> None:
+            raise RuntimeError("broken")
+
+    async with upstream(OK) as served, upstream(OK) as other, pool(silence_seconds=0.2) as sender:
+        sender.send(served.address, "/v1/x", b"", b"{}", Broken())
+
+        async def is_logged() -> bool:
+            return "RuntimeError: broken" in caplog.text
+
+        await until(is_logged)
+        assert (await post(sender, other.address)[0].over()).failure is Failure.TIMED_OUT
+
+
 async def test_a_request_is_sent_whole_and_its_response_received():
     async with upstream(HELLO) as served, pool() as sender:
         answer = await post(sender, served.address, b"body")[0].over()
