@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 MAX_DISCARDED_BYTES = 64 * 1024
+MAX_WAITING_BYTES = 64 * 1024  # of requests behind the present one; more is not read until it is answered
 LARGE_BODY_BYTES = 64 * 1024  # larger bodies are written beside their head, not copied behind it
 LINGER_SECONDS = 5.0
 
@@ -180,24 +181,26 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         state = self._state
         if state is State.ANSWERING or (state is State.HEAD and self.is_full):
-            self._add_input(data)
-            self._pause_reading()
+            if self._add_input(data):
+                self._pause_reading()
         elif state is State.HEAD:
             if not self._input:
                 end = data.find(HEAD_END)
                 if 0 <= end <= MAX_HEAD_BYTES:
                     self._read_request(data, end)
                     return
-            self._add_input(data)
-            self._read_input()
+            if self._add_input(data):
+                self._read_input()
         elif state is State.BODY:
             self._read_body(data)
         elif state is State.DISCARDING:
             self._discard(data)
 
     def eof_received(self) -> None:
-        """The client has closed the connection; the transport closes it too."""
+        """The client has closed the connection; the transport closes it too, once what is unsent is written."""
         self._abandon_exchange()
+        if self._state is not State.LINGERING:
+            self._close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._endpoint.remove(self)
@@ -232,8 +235,7 @@ class ClientConnection(asyncio.Protocol):
                 self.deadline = self._endpoint.now + self._endpoint.limits.stall_seconds
                 return
         if self.is_full or self._state >= State.DISCARDING:
-            self._abandon_exchange()
-            self._transport.abort()
+            self._drop()
         elif self._state is State.BODY:
             self._refuse_body(BODY_TOO_LATE)
         elif self._input:
@@ -252,11 +254,25 @@ class ClientConnection(asyncio.Protocol):
 
     # Reading
 
-    def _add_input(self, data: bytes) -> None:
+    def _add_input(self, data: bytes) -> bool:
+        """Keep bytes for later; returns False if there is no room, which ends the connection."""
         if not self._input and self._state is State.HEAD and not self.is_full:
             self.deadline = self._endpoint.now + self._endpoint.limits.head_seconds
         self._input += data
-        self._hold(len(data))
+        if self._hold(len(data)):
+            return True
+        if self._state is State.HEAD and not self.is_full:
+            self._refuse(NO_MEMORY)
+        else:
+            self._drop()
+        return False
+
+    def _add_waiting(self, data: bytes) -> bool:
+        """Keep what came with the present request; returns False if there is no room, which ends the connection."""
+        has_room = self._add_input(data)
+        if has_room and len(self._input) > MAX_WAITING_BYTES:
+            self._pause_reading()
+        return has_room
 
     def _take_input(self) -> bytes:
         data = bytes(self._input)
@@ -288,15 +304,16 @@ class ClientConnection(asyncio.Protocol):
         self._left = head.body_length
         self._state = State.BODY
         response = self._response = ClientResponse(self)
-        exchange = self._exchange = self._endpoint.start_exchange(head, response)
+        exchange = self._endpoint.start_exchange(head, response)
         if response.has_ended:
             if start < len(data):
                 self._read_after_response(data[start:])
             return
+        self._exchange = exchange
         length = head.body_length
         if 0 <= length <= exchange.body_limit and len(data) - start >= length:
-            if len(data) - start > length:
-                self._add_input(data[start + length :])
+            if len(data) - start > length and not self._add_waiting(data[start + length :]):
+                return
             self._receive_whole_body(data[start : start + length])
             return
         if length > exchange.body_limit:
@@ -304,7 +321,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._resume_reading()
         if length == CHUNKED:
-            self._chunks = ChunkedBody()
+            self._chunks = ChunkedBody(refuses_tiny=True)
         if not self.is_full:
             self.deadline = self._get_body_deadline()
         if head.expects_continue:
@@ -337,8 +354,8 @@ class ClientConnection(asyncio.Protocol):
         elif is_complete:
             body = bytes(self._body)
             self._body, self._chunks = bytearray(), None
-            if rest:
-                self._add_input(rest)
+            if rest and not self._add_waiting(rest):
+                return
             self._receive_whole_body(body, is_held=True)
 
     def _receive_whole_body(self, body: bytes, *, is_held: bool = False) -> None:
@@ -358,8 +375,7 @@ class ClientConnection(asyncio.Protocol):
         """Read what came with a head whose response has already ended."""
         if self._state is State.DISCARDING:
             self._discard(data)
-        elif self._state is State.HEAD:
-            self._add_input(data)
+        elif self._state is State.HEAD and self._add_input(data):
             self._wait_for_request()
 
     def _hold(self, size: int) -> bool:
@@ -379,9 +395,8 @@ class ClientConnection(asyncio.Protocol):
             return
         rest, self._left = data[self._left :], 0
         self._state = State.HEAD
-        if rest:
-            self._add_input(rest)
-        self._wait_for_request()
+        if not rest or self._add_input(rest):
+            self._wait_for_request()
 
     # Writing
 
@@ -495,10 +510,18 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write_eof()
 
     def _close(self) -> None:
+        """Close once what is unsent is written, for which there is a limited time."""
         self._state = State.LINGERING
-        self._input = bytearray()
+        self._input = self._body = bytearray()
+        self._hold(-self._held_bytes)
         self.deadline = self._endpoint.now + self._endpoint.limits.stall_seconds
         self._transport.close()
+
+    def _drop(self) -> None:
+        """Close without writing what is unsent."""
+        self._state = State.LINGERING
+        self._abandon_exchange()
+        self._transport.abort()
 
     def _abandon_exchange(self) -> None:
         exchange, response = self._exchange, self._response

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import http.client
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.http.client_connection import ClientConnection, ClientResponse, Exchange
 from gateway.http.heads import FieldNames, Refusal, RequestHead
+
+log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.25
 BACKLOG = 4096
@@ -114,11 +117,15 @@ class ClientEndpoint:
         return start
 
     def _sweep(self) -> None:
+        self._sweep_handle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         now = self.loop.time()
         self.now = now + SWEEP_SECONDS
         if int(now) != self._date_second:
             self._date_second = int(now)
             self._response_starts = {}
         for connection in [connection for connection in self._connections if connection.deadline <= now]:
-            connection.expire()
-        self._sweep_handle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+            try:
+                connection.expire()
+            except Exception:
+                log.exception("A deadline of a client's connection cannot be acted on; the connection is closed")
+                connection.abort()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -21,7 +21,9 @@ POST = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
 
 @dataclass
 class Scripted(Exchange):
-    """Answers by path: /echo the body, /early before the body, /stream in parts, /flood without end, /never not."""
+    """Answers by path: /echo the body, /early before the body, /stream in parts, /flood without end, /large 20 MB,
+    /never not. /broken fails when its body is refused.
+    """
 
     head: RequestHead
     response: ClientResponse
@@ -44,12 +46,16 @@ class Scripted(Exchange):
             self.response.write(b"one")
             self.response.write(b"")
             self.response.end(b"two")
+        elif self.head.path == "/large":
+            self.response.send_whole(200, JSON, b"x" * 20_000_000)
         elif self.head.path == "/flood":
             self.response.begin(200, JSON)
             self.client_writable()
 
     def body_refused(self, refusal: Refusal) -> None:
         self.refusal = refusal
+        if self.head.path == "/broken":
+            raise RuntimeError("broken")
         self.response.send_whole(refusal.status, JSON, refusal.message.encode())
 
     def client_left(self) -> None:
@@ -281,6 +287,36 @@ async def test_a_client_that_leaves_is_reported_and_what_is_written_then_is_drop
         await is_true(lambda: len(served.endpoint) == 0)
 
 
+@pytest.mark.parametrize("given", [POST % (5, b"hel"), b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n", b""])
+async def test_a_client_that_leaves_before_it_has_read_earlier_responses_is_closed_in_time(given):
+    async with serve(stall_seconds=0.3, body_seconds=0.3, unsent_bytes=64 * 1024 * 1024) as served:
+        peer = await served.connect(limit=1000)
+        peer.writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        await is_true(lambda: served.exchanges)
+        peer.writer.write(given)
+        await is_true(lambda: len(served.exchanges) == (2 if given else 1))
+        peer.writer.write_eof()
+        await is_true(lambda: len(served.endpoint) == 0)
+        assert served.endpoint.held_bytes == 0
+        assert [exchange.has_left for exchange in served.exchanges] == ([False, True] if given else [False])
+
+
+async def test_an_exchange_that_fails_at_its_deadline_leaves_the_deadlines_of_others(caplog):
+    async with serve(body_seconds=0.2) as served:
+        assert await served.exchange(POST.replace(b"/echo", b"/broken") % (5, b"hel")) == b""
+        assert "RuntimeError: broken" in caplog.text
+        assert (await served.exchange(POST % (5, b"hel"))).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_an_exchange_that_ended_before_its_body_is_not_told_that_the_client_left():
+    async with serve() as served:
+        peer = await served.connect()
+        await peer.ask(b"GET /early HTTP/1.1\r\nHost: a\r\n\r\n")
+        peer.writer.close()
+        await is_true(lambda: len(served.endpoint) == 0)
+        assert not served.exchanges[0].has_left
+
+
 async def test_a_client_that_reads_nothing_stops_the_writer_and_then_has_left():
     async with serve(stall_seconds=0.3) as served:
         peer = await served.connect(limit=1000)
@@ -334,6 +370,38 @@ async def test_bodies_of_all_connections_together_are_bounded():
         first.writer.close()
         await is_true(lambda: served.endpoint.held_bytes == 0)
         assert (await second.ask(POST % (900, b"x" * 900)))[1] == b"x" * 900
+
+
+async def test_requests_that_wait_for_an_answer_count_as_kept_and_end_their_connection_when_too_many():
+    async with serve(held_bytes=1500) as served:
+        for waits in (False, True):
+            peer = await served.connect()
+            peer.writer.write(b"GET /never HTTP/1.1\r\nhost: a\r\n\r\n")
+            if waits:
+                await is_true(lambda: len(served.exchanges) == 2)
+            peer.writer.write((POST % (900, b"x" * 900)) * 2)
+            with suppress(ConnectionResetError):
+                assert await peer.read_to_end() == b""
+            assert served.exchanges[-1].has_left
+        await is_true(lambda: len(served.endpoint) == 0)
+        assert served.endpoint.held_bytes == 0
+
+
+async def test_an_incomplete_head_for_which_there_is_no_room_is_refused():
+    async with serve(held_bytes=1000) as served:
+        assert (await served.exchange(b"GET / HTTP/1.1\r\nX: " + b"x" * 1000)).startswith(b"HTTP/1.1 503 ")
+        assert served.endpoint.held_bytes == 0
+
+
+async def test_a_connection_that_waits_for_its_answer_keeps_little_more_than_one_read():
+    async with serve() as served:
+        peer = await served.connect()
+        pipelined = b"GET /never HTTP/1.1\r\nhost: a\r\n\r\n" + b"x" * 150_000
+        peer.writer.write(pipelined * 20)
+        await is_true(lambda: served.endpoint.held_bytes)
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert served.endpoint.held_bytes < 64 * 1024 + 256 * 1024
 
 
 async def test_draining_closes_idle_connections_and_others_with_their_response():
