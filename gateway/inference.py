@@ -220,7 +220,6 @@ class InferenceExchange:
     async def _validate_in_worker(self, body: bytes) -> None:
         self._take_body(await self._components.body_workers.validate(self._path, body))
 
-    @_answers_failures
     def _take_body(self, body: ValidatedBody | ErrorResponse) -> None:
         if self._state is State.ENDED or self._key is None:
             return
@@ -238,7 +237,6 @@ class InferenceExchange:
     async def _find_route_again(self, model: str, key: KeyRecord) -> None:
         self._take_route(await find_latest_route(model, key, self._components.published))
 
-    @_answers_failures
     def _take_route(self, route: RouteRecord | ErrorResponse) -> None:
         if self._state is State.ENDED or self._key is None:
             return
